@@ -1,0 +1,40 @@
+"""Errors that are the user's to mend, told in one line."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+
+class InputError(ValueError):
+    """A mistake in what the user gave: a file, a key or a value.
+
+    The message is one line that names it and says what to do. The command-line tools print it and exit with code 2.
+    """
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is not among the known ones, with the nearest of them.
+
+    Args:
+        kind: what the name stands for, as the user would say it ("trainer", "config key").
+        name: the name as the user gave it.
+        known: all names that would have been accepted.
+    """
+    choices = sorted(known)
+    lowered = {choice.lower(): choice for choice in choices}
+    nearest = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.4)
+    hint = f"did you mean '{lowered[nearest[0]]}'? " if nearest else ""
+    shown = ", ".join(choices[:40]) + (", ..." if len(choices) > 40 else "")
+    return InputError(f"unknown {kind} '{name}': {hint}known: {shown}")
+
+
+def exit_code(command: Callable[[], None]) -> int:
+    """Run a command: 0 when it succeeds, 2 with one line on standard error when the user's input is at fault."""
+    try:
+        command()
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0

@@ -1,0 +1,73 @@
+"""Checkpoint files: written whole or not at all, read without running code from them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from ..files import replaced
+
+BEST = "model-best.pth.tar"
+POINTER = "checkpoint"
+
+
+def epoch_file(epoch: int) -> str:
+    """File name of the checkpoint after `epoch` epochs."""
+    return f"model.pth.tar-{epoch}"
+
+
+def write(state: dict[str, Any], folder: Path, name: str) -> None:
+    """Write a checkpoint and note it as the folder's latest; a kill leaves the old files whole.
+
+    Args:
+        state: tensors, numbers, strings and containers of them.
+        folder: the model's folder, made where it is missing.
+        name: file name of the checkpoint.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    with replaced(folder / name) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
+    with replaced(folder / POINTER) as temporary:
+        temporary.write_text(f"{name}\n", encoding="utf-8")
+
+
+def latest(folder: Path) -> Path | None:
+    """The checkpoint that was written last in a model's folder, where there is one."""
+    pointer = folder / POINTER
+    return folder / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise InputError(f"no checkpoint at '{path}': check --model-dir and --load-epoch")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the checkpoint '{path}' cannot be read ({reason}): delete it and train again") from error
+    return state
+
+
+def load_weights(model: nn.Module, state: dict[str, Any], path: Path) -> None:
+    """Load a checkpoint's weights into its model.
+
+    Raises:
+        InputError: the weights are another model's.
+    """
+    try:
+        model.load_state_dict(state["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the checkpoint '{path}' is of another model: {reason}") from error

@@ -1,0 +1,70 @@
+"""Random seeds and the log file of a run."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import numpy as np
+import torch
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed Python's, numpy's and torch's generators, on all devices."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+class Tee:
+    """A text stream that writes to the console and to a file.
+
+    Args:
+        console: the stream that stays visible; it is never closed.
+        path: the file; text is added at its end, and its folder is made.
+    """
+
+    def __init__(self, console: TextIO, path: Path) -> None:
+        self.console = console
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def write(self, text: str) -> int:
+        """Write to both; gives the number of characters."""
+        self._file.write(text)
+        return self.console.write(text)
+
+    def flush(self) -> None:
+        """Flush both."""
+        self._file.flush()
+        self.console.flush()
+
+    def close(self) -> None:
+        """Close the file; the console stays open."""
+        self._file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.console, name)
+
+
+def setup_logger(output: str | None = None) -> None:
+    """Copy standard output to a log file from here on; a resumed run adds to the file it finds.
+
+    A second call moves the copy to the new file. Log handlers that were made before keep their stream: make them after.
+
+    Args:
+        output: the run's folder, in which the file is `log.txt`, or a file ending in `.txt` or `.log`. Without it,
+            nothing happens.
+    """
+    if not output:
+        return
+    path = Path(output) if output.endswith((".txt", ".log")) else Path(output) / "log.txt"
+    current: Any = sys.stdout
+    console = sys.stdout
+    if isinstance(current, Tee):
+        current.close()
+        console = current.console
+    sys.stdout = cast(TextIO, Tee(console, path))
