@@ -1,0 +1,1 @@
+"""Embeddings: encoded once, kept in a cache, held as tensors."""

@@ -1,0 +1,136 @@
+"""From a Dassl dataset to its EmbeddingSet: which domains its rows belong to, its prompts, and the encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode
+
+from .. import vlm
+from ..errors import InputError
+from .cache import cache_folder
+from .embedding_set import EmbeddingSet, LabelledEmbeddings
+from .extract import Encoder, EncodingReport
+
+
+@dataclass(frozen=True)
+class Domains:
+    """The domains of a dataset's rows.
+
+    Attributes:
+        names: of all domains.
+        sources: names of the domains trained on.
+        targets: names of the domains never trained on.
+        test_offset: to add to the domain index of a test item; some datasets count targets from 0 again.
+    """
+
+    names: tuple[str, ...]
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    test_offset: int = 0
+
+
+def domains_of(dataset: Any, cfg: CfgNode) -> Domains:
+    """How a dataset numbers its domains.
+
+    Our datasets name them in `domain_names`, `source_domains` and `target_domains`. Dassl's own datasets for domain
+    generalisation number the source domains in train and val and the target domains in test, each from 0. All others
+    have one domain.
+    """
+    if hasattr(dataset, "domain_names"):
+        return Domains(tuple(dataset.domain_names), tuple(dataset.source_domains), tuple(dataset.target_domains))
+    sources, targets = tuple(cfg.DATASET.SOURCE_DOMAINS), tuple(cfg.DATASET.TARGET_DOMAINS)
+    if dataset.domains and sources and targets:
+        return Domains(sources + targets, sources, targets, test_offset=len(sources))
+    return Domains((cfg.DATASET.NAME,), (cfg.DATASET.NAME,), ())
+
+
+def prompts_of(classnames: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
+    """The prompts of each class.
+
+    Raises:
+        InputError: no template, or one without {}.
+    """
+    if not templates:
+        raise InputError("VLM.TEMPLATES is empty: give at least one prompt, such as 'a photo of a {}.'")
+    for template in templates:
+        if "{}" not in template:
+            raise InputError(f"VLM.TEMPLATES: '{template}' has no {{}} for the class name")
+    return [[template.replace("{}", name) for template in templates] for name in classnames]
+
+
+def class_text_embeddings(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> Tensor:
+    """The mean unit embedding of each class's prompts, scaled to unit length: (C, D)."""
+    flat = encoder.encode_texts([prompt for of_class in prompts for prompt in of_class])
+    means = [rows.mean(dim=0) for rows in flat.split([len(of_class) for of_class in prompts])]
+    return F.normalize(torch.stack(means), dim=-1)
+
+
+def build_encoder(cfg: CfgNode) -> Encoder:
+    """The encoder that a configuration asks for.
+
+    Raises:
+        InputError: unknown model, no weights, or a cache folder that cannot be written to.
+    """
+    return Encoder(
+        vlm.resolve(cfg.MODEL.BACKBONE.NAME, cfg.VLM.PRETRAINED, cfg.VLM.ALLOW_RANDOM),
+        cfg.VLM.PRECISION,
+        vlm.available_device(cfg.USE_CUDA),
+        cache_folder(cfg.EMBEDDINGS.CACHE_DIR),
+        batch_size=cfg.EMBEDDINGS.BATCH_SIZE,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )
+
+
+def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, EncodingReport]:
+    """The embeddings of a dataset: its own where it brings them, else encoded through the cache.
+
+    Args:
+        cfg: the whole configuration.
+        dataset: of Dassl or of ours; one that brings embeddings has them in `embedding_set`.
+
+    Raises:
+        InputError: see build_encoder, prompts_of and Encoder.encode_images.
+    """
+    if hasattr(dataset, "embedding_set"):
+        return dataset.embedding_set, EncodingReport(images=0, decoded=0)
+    domains = domains_of(dataset, cfg)
+    prompts = prompts_of(_prompt_names(dataset), cfg.VLM.TEMPLATES)
+    encoder = build_encoder(cfg)
+    splits = {"train": dataset.train_x, "val": dataset.val or [], "test": dataset.test}
+    items = [item for split in splits.values() for item in split]
+    embedding, report = encoder.encode_images([Path(item.impath) for item in items])
+    parts = dict(zip(splits, embedding.split([len(split) for split in splits.values()]), strict=True))
+    rows = {
+        name: _label_rows(parts[name], split, domains.test_offset if name == "test" else 0)
+        for name, split in splits.items()
+    }
+    embeddings = EmbeddingSet(
+        train=rows["train"],
+        val=rows["val"] if len(rows["val"]) else None,
+        test=rows["test"],
+        class_text=class_text_embeddings(encoder, prompts),
+        classnames=tuple(dataset.classnames),
+        domain_names=domains.names,
+        source_domains=domains.sources,
+        target_domains=domains.targets,
+        vlm=encoder.identity(),
+    )
+    return embeddings, report
+
+
+def _prompt_names(dataset: Any) -> list[str]:
+    names = getattr(dataset, "prompt_classnames", None)
+    return list(names) if names else [name.replace("_", " ") for name in dataset.classnames]
+
+
+def _label_rows(embedding: Tensor, items: Sequence[Any], domain_offset: int) -> LabelledEmbeddings:
+    label = torch.tensor([item.label for item in items], dtype=torch.int64)
+    domain = torch.tensor([item.domain + domain_offset for item in items], dtype=torch.int64)
+    return LabelledEmbeddings(embedding, label, domain)

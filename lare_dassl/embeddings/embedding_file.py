@@ -1,0 +1,158 @@
+"""The embedding file: a dataset's embeddings in one safetensors file (format `embedding-file/1`).
+
+Tensors: `{train,val,test}/image` float16, bfloat16 or float32 (N, D), `{train,val,test}/label` and `.../domain` int64
+(N,), `text/class` (C, D); `val/*` may be absent. `text/domain` (K, C, D) is for methods that use domain descriptions.
+Metadata, all strings: `format`, `classnames`, `domains`, `source_domains`, `target_domains` (JSON lists), `model`,
+`pretrained`, `logit_scale`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import InputError
+from ..files import replaced
+from .embedding_set import EmbeddingSet, LabelledEmbeddings, VLMIdentity
+
+FORMAT = "embedding-file/1"
+SPLITS = ("train", "val", "test")
+FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+LISTS = ("classnames", "domains", "source_domains", "target_domains")
+
+
+def read_embedding_file(path: Path) -> EmbeddingSet:
+    """Read and check an embedding file; rows are scaled to unit length in float32.
+
+    Raises:
+        InputError: the file is missing, no safetensors file, or breaks the format; the message names file and key.
+    """
+    tensors, metadata = _read_safetensors(path)
+    try:
+        return _build(tensors, metadata)
+    except InputError as error:
+        raise InputError(f"embedding file {path}: {error}") from error
+
+
+def write_embedding_file(path: Path, embeddings: EmbeddingSet, dtype: torch.dtype = torch.float32) -> None:
+    """Write an embedding file, all or nothing.
+
+    Args:
+        path: the file; its folder is made where needed.
+        embeddings: what to write.
+        dtype: of the embeddings in the file.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    tensors = {"text/class": embeddings.class_text.to("cpu", dtype)}
+    for split, rows in embeddings.splits().items():
+        tensors[f"{split}/image"] = rows.embedding.to("cpu", dtype)
+        tensors[f"{split}/label"] = rows.label.cpu()
+        tensors[f"{split}/domain"] = rows.domain.cpu()
+    with replaced(path) as temporary:
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary, _metadata(embeddings))
+
+
+def _metadata(embeddings: EmbeddingSet) -> dict[str, str]:
+    lists = (embeddings.classnames, embeddings.domain_names, embeddings.source_domains, embeddings.target_domains)
+    return {
+        "format": FORMAT,
+        **{name: json.dumps(list(values)) for name, values in zip(LISTS, lists, strict=True)},
+        "model": embeddings.vlm.model,
+        "pretrained": embeddings.vlm.pretrained,
+        "weights_sha256": embeddings.vlm.weights_sha256,
+        "logit_scale": repr(embeddings.vlm.logit_scale),
+    }
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise InputError(f"no embedding file {path}: give its path by --root or DATASET.ROOT")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+def _build(tensors: dict[str, Tensor], metadata: dict[str, str]) -> EmbeddingSet:
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"metadata 'format' must be '{FORMAT}', not '{metadata.get('format')}'")
+    names = {key: _json_list(metadata, key) for key in LISTS}
+    splits = {split: _read_split(tensors, split) for split in SPLITS if split != "val" or "val/image" in tensors}
+    class_text = _unit_rows(_take(tensors, "text/class"), "text/class")
+    for role in ("source_domains", "target_domains"):
+        unknown = sorted(set(names[role]) - set(names["domains"]))
+        if unknown:
+            raise InputError(f"metadata '{role}' names '{unknown[0]}', which is not among 'domains'")
+    return EmbeddingSet(
+        train=splits["train"],
+        val=splits.get("val"),
+        test=splits["test"],
+        class_text=class_text,
+        classnames=names["classnames"],
+        domain_names=names["domains"],
+        source_domains=names["source_domains"],
+        # A domain that was trained on is no target, even where a file of one domain lists it as both.
+        target_domains=tuple(name for name in names["target_domains"] if name not in names["source_domains"]),
+        vlm=_identity(metadata, class_text.shape[1]),
+    )
+
+
+def _identity(metadata: dict[str, str], embedding_dim: int) -> VLMIdentity:
+    try:
+        logit_scale = float(metadata["logit_scale"])
+    except (KeyError, ValueError) as error:
+        raise InputError("metadata 'logit_scale' must be a number, such as '100.0'") from error
+    return VLMIdentity(
+        model=metadata.get("model", ""),
+        pretrained=metadata.get("pretrained", ""),
+        weights_sha256=metadata.get("weights_sha256", ""),
+        embedding_dim=embedding_dim,
+        logit_scale=logit_scale,
+    )
+
+
+def _json_list(metadata: dict[str, str], key: str) -> tuple[str, ...]:
+    try:
+        values = json.loads(metadata[key])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"metadata '{key}' must be a JSON list of strings") from error
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise InputError(f"metadata '{key}' must be a JSON list of strings")
+    if len(set(values)) != len(values):
+        raise InputError(f"metadata '{key}' holds a name twice")
+    return tuple(values)
+
+
+def _take(tensors: dict[str, Tensor], key: str) -> Tensor:
+    if key not in tensors:
+        raise InputError(f"tensor '{key}' is missing")
+    return tensors[key]
+
+
+def _read_split(tensors: dict[str, Tensor], split: str) -> LabelledEmbeddings:
+    try:
+        image = _unit_rows(_take(tensors, f"{split}/image"), f"{split}/image")
+        return LabelledEmbeddings(image, _take(tensors, f"{split}/label"), _take(tensors, f"{split}/domain"))
+    except InputError as error:
+        raise InputError(f"split '{split}': {error}") from error
+
+
+def _unit_rows(rows: Tensor, key: str) -> Tensor:
+    if rows.ndim != 2 or rows.dtype not in FLOATS:
+        raise InputError(f"'{key}' must be float16, bfloat16 or float32 (N, D), not {rows.dtype} {tuple(rows.shape)}")
+    rows = rows.float()
+    norms = rows.norm(dim=-1)
+    bad = ~torch.isfinite(norms) | (norms == 0)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise InputError(f"'{key}' row {row} is NaN, infinite or zero ({int(bad.sum())} such rows)")
+    return F.normalize(rows, dim=-1)

@@ -1,0 +1,135 @@
+"""The embeddings of a dataset as tensors. N: rows, D: embedding width, C: classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class VLMIdentity:
+    """Which frozen model gave the embeddings.
+
+    Attributes:
+        model: open_clip's name of the architecture.
+        pretrained: tag or path of the weights, as the user named them.
+        weights_sha256: hash of the weights file; "" where it is not known.
+        embedding_dim: D.
+        logit_scale: inverse temperature that the model was trained with.
+    """
+
+    model: str
+    pretrained: str
+    weights_sha256: str
+    embedding_dim: int
+    logit_scale: float
+
+
+@dataclass(frozen=True)
+class LabelledEmbeddings:
+    """Rows of one split.
+
+    Attributes:
+        embedding: unit-length image embeddings, float32 (N, D).
+        label: classes, int64 (N,).
+        domain: domains, int64 (N,), indices into EmbeddingSet.domain_names.
+
+    Raises:
+        InputError: shapes or types do not fit together.
+    """
+
+    embedding: Tensor
+    label: Tensor
+    domain: Tensor
+
+    def __post_init__(self) -> None:
+        rows = self.embedding.shape[:1]
+        if self.embedding.ndim != 2 or self.label.shape != rows or self.domain.shape != rows:
+            raise InputError(
+                f"embedding (N, D), label (N,) and domain (N,) must share N, got {tuple(self.embedding.shape)}, "
+                f"{tuple(self.label.shape)}, {tuple(self.domain.shape)}"
+            )
+        if self.label.dtype != torch.int64 or self.domain.dtype != torch.int64:
+            raise InputError(f"label and domain must be int64, got {self.label.dtype} and {self.domain.dtype}")
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+    def select(self, rows: Tensor) -> LabelledEmbeddings:
+        """The given rows, by index or mask."""
+        return LabelledEmbeddings(self.embedding[rows], self.label[rows], self.domain[rows])
+
+    def to(self, device: torch.device) -> LabelledEmbeddings:
+        """The same rows on a device."""
+        return LabelledEmbeddings(self.embedding.to(device), self.label.to(device), self.domain.to(device))
+
+
+@dataclass(frozen=True)
+class EmbeddingSet:
+    """All that the methods need to know of a dataset.
+
+    Attributes:
+        train: rows of the source domains.
+        val: validation rows of the source domains, or None.
+        test: rows of source and target domains that were neither trained on nor selected by.
+        class_text: unit-length class text embeddings, float32 (C, D).
+        classnames: C names.
+        domain_names: name of each domain index.
+        source_domains: names of the domains trained on.
+        target_domains: names of the domains never trained on.
+        vlm: the model that gave the embeddings.
+
+    Raises:
+        InputError: widths differ, or a label or domain lies outside its range.
+    """
+
+    train: LabelledEmbeddings
+    val: LabelledEmbeddings | None
+    test: LabelledEmbeddings
+    class_text: Tensor
+    classnames: tuple[str, ...]
+    domain_names: tuple[str, ...]
+    source_domains: tuple[str, ...]
+    target_domains: tuple[str, ...]
+    vlm: VLMIdentity
+
+    def __post_init__(self) -> None:
+        if self.class_text.shape != (len(self.classnames), self.vlm.embedding_dim):
+            raise InputError(
+                f"class text embeddings must be ({len(self.classnames)} classes, {self.vlm.embedding_dim}), "
+                f"got {tuple(self.class_text.shape)}"
+            )
+        for split, rows in self.splits().items():
+            _check_rows(split, rows, self)
+
+    def splits(self) -> dict[str, LabelledEmbeddings]:
+        """The splits that exist, by name."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: rows for name, rows in splits.items() if rows is not None}
+
+    def to(self, device: torch.device) -> EmbeddingSet:
+        """The same set with its tensors on a device."""
+        return replace(
+            self,
+            train=self.train.to(device),
+            val=self.val.to(device) if self.val is not None else None,
+            test=self.test.to(device),
+            class_text=self.class_text.to(device),
+        )
+
+
+def _check_rows(split: str, rows: LabelledEmbeddings, owner: EmbeddingSet) -> None:
+    if len(rows) == 0:
+        raise InputError(f"the {split} split has no rows")
+    if rows.embedding.shape[1] != owner.vlm.embedding_dim:
+        raise InputError(
+            f"{split} embeddings are {rows.embedding.shape[1]} wide, class texts {owner.vlm.embedding_dim}"
+        )
+    for name, values, names in (("label", rows.label, owner.classnames), ("domain", rows.domain, owner.domain_names)):
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= len(names):
+            raise InputError(f"{split}/{name} must lie in [0, {len(names)}), got {low} to {high}")

@@ -1,0 +1,236 @@
+"""From images and class names to an EmbeddingSet, through the frozen VLM and the cache. D: embedding width."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from .. import vlm
+from ..errors import InputError
+from .cache import EmbeddingStore, FileHashes, file_sha256, text_key
+from .embedding_set import VLMIdentity
+
+logger = logging.getLogger(__name__)
+
+SHARD_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class EncodingReport:
+    """What an encoding did.
+
+    Attributes:
+        images: images asked for.
+        decoded: of these, images that were decoded and encoded now; the others came from the cache.
+    """
+
+    images: int
+    decoded: int
+
+
+class Encoder:
+    """Encodes images and texts with a frozen VLM, each once; the model is loaded only when something is not cached.
+
+    Args:
+        source: the model, see vlm.resolve.
+        precision: "auto", "fp32", "bf16" or "fp16"; auto falls back to fp32 where bf16 does not agree with it.
+        device: where to encode.
+        folder: of the cache.
+        batch_size: images per encoder call.
+        num_workers: processes that decode images; 0 decodes in this one.
+
+    Raises:
+        InputError: the cache folder cannot be written to.
+    """
+
+    def __init__(
+        self,
+        source: vlm.VLMSource,
+        precision: str,
+        device: torch.device,
+        folder: Path,
+        *,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ) -> None:
+        self.source = source
+        self.device = device
+        self.folder = folder
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.hashes = FileHashes(folder)
+        self.weights_sha256 = self._hash_weights()
+        self.guarded = precision == "auto"
+        self._use(vlm.resolve_precision(precision, device))
+        if self.guarded and self.store.facts().get("agrees_with_fp32") is False:
+            self._use("fp32")
+
+    def _use(self, precision: str) -> None:
+        self.precision = precision
+        self.store = EmbeddingStore(self.folder, self.source.fingerprint(self.weights_sha256, precision))
+        self._model: vlm.FrozenVLM | None = None
+
+    def _hash_weights(self) -> str:
+        if self.source.weights is None:
+            return "random"
+        hashes = self.hashes([self.source.weights])
+        return hashes.get(self.source.weights) or file_sha256(self.source.weights)
+
+    @property
+    def model(self) -> vlm.FrozenVLM:
+        """The loaded model."""
+        if self._model is None:
+            logger.info("loading %s (%s) on %s", self.source.model, self.precision, self.device)
+            self._model = vlm.load(self.source, self.precision, self.device)
+        return self._model
+
+    def identity(self) -> VLMIdentity:
+        """Who encodes: model, weights, width and logit scale."""
+        if "embedding_dim" not in self.store.facts():
+            width = self.model.encode_texts(["a photo"]).shape[1]
+            self.store.remember(
+                model=self.source.model,
+                embedding_dim=width,
+                logit_scale=self.model.logit_scale,
+                precision=self.precision,
+            )
+        facts = self.store.facts()
+        return VLMIdentity(
+            model=self.source.model,
+            pretrained=self.source.pretrained,
+            weights_sha256=self.weights_sha256,
+            embedding_dim=facts["embedding_dim"],
+            logit_scale=facts["logit_scale"],
+        )
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit-length embeddings of texts: float32 (N, D)."""
+        keys = [text_key(text) for text in texts]
+        by_key = dict(zip(keys, texts, strict=True))
+        missing = self.store.missing(keys)
+        if missing:
+            self.store.add(missing, self.model.encode_texts([by_key[key] for key in missing]))
+        return self.store.gather(keys)
+
+    def encode_images(self, paths: Sequence[Path]) -> tuple[Tensor, EncodingReport]:
+        """Unit-length embeddings of image files: float32 (N, D).
+
+        Raises:
+            InputError: some images cannot be read; it counts and names them, and all others are in the cache by then.
+        """
+        hashes = self.hashes(paths)
+        path_of = {key: path for path, key in hashes.items()}
+        missing = [path_of[key] for key in self.store.missing(hashes.values())]
+        unreadable = [(path, "no such file, or no permission") for path in dict.fromkeys(paths) if path not in hashes]
+        if missing:
+            self._check_precision(missing)
+            # The guard may have changed the precision, and with it the store.
+            missing = [path_of[key] for key in self.store.missing(hashes.values())]
+            unreadable += self._encode_missing(missing, {path: hashes[path] for path in missing})
+        if unreadable:
+            raise _unreadable_error(unreadable, len(paths))
+        return self.store.gather([hashes[path] for path in paths]), EncodingReport(len(paths), len(missing))
+
+    def _check_precision(self, paths: Sequence[Path]) -> None:
+        if not self.guarded or self.precision == "fp32" or "agrees_with_fp32" in self.store.facts():
+            return
+        pixels = next((batch.pixels for batch in self._decode(paths[: 4 * self.batch_size]) if len(batch.pixels)), None)
+        if pixels is None:
+            return
+        agrees = vlm.low_precision_agrees(self.model, self.source, pixels)
+        self.store.remember(agrees_with_fp32=agrees)
+        if not agrees:
+            logger.warning("%s embeddings differ from fp32's on this machine: encoding in fp32", self.precision)
+            self._use("fp32")
+
+    def _encode_missing(self, paths: Sequence[Path], keys: dict[Path, str]) -> list[tuple[Path, str]]:
+        unreadable: list[tuple[Path, str]] = []
+        pending: list[tuple[str, Tensor]] = []
+        with tqdm(total=len(paths), desc="encoding images", unit="img", mininterval=0.5) as progress:
+            for batch in self._decode(paths):
+                unreadable += batch.unreadable
+                if batch.paths:
+                    embedding = self.model.encode_images(batch.pixels)
+                    pending += zip((keys[path] for path in batch.paths), embedding, strict=True)
+                if len(pending) >= SHARD_ROWS:
+                    self._keep(pending)
+                    pending = []
+                progress.update(len(batch.paths) + len(batch.unreadable))
+        if pending:
+            self._keep(pending)
+        return unreadable
+
+    def _keep(self, rows: list[tuple[str, Tensor]]) -> None:
+        keys, embeddings = zip(*rows, strict=True)
+        self.store.add(keys, torch.stack(embeddings))
+
+    def _decode(self, paths: Sequence[Path]) -> Iterator[DecodedBatch]:
+        loader = DataLoader(
+            _ImageFiles(paths, self.model.preprocess),
+            batch_size=self.batch_size,
+            num_workers=min(self.num_workers, -(-len(paths) // self.batch_size)),
+            collate_fn=_collate,
+        )
+        return iter(loader)
+
+
+@dataclass(frozen=True)
+class DecodedBatch:
+    """Images of one batch: those read, with their pixels (B, 3, H, W), and those that cannot be, with the cause."""
+
+    paths: list[Path]
+    pixels: Tensor
+    unreadable: list[tuple[Path, str]]
+
+
+class _ImageFiles(Dataset[tuple[Path, "Tensor | str"]]):
+    def __init__(self, paths: Sequence[Path], preprocess: object) -> None:
+        self.paths = paths
+        self.preprocess = preprocess
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Path, Tensor | str]:
+        path = self.paths[index]
+        try:
+            return path, decode_image(path, self.preprocess)
+        except InputError as error:
+            return path, str(error)
+
+
+def decode_image(path: Path, preprocess: object) -> Tensor:
+    """Read an image file and preprocess it: float32 (3, H, W).
+
+    Raises:
+        InputError: the file is missing, damaged, or no image; the message is the cause alone.
+    """
+    try:
+        with Image.open(path) as image:
+            return preprocess(image.convert("RGB"))  # type: ignore[operator]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(" ".join(str(error).split()).replace(f" '{path}'", "")) from error
+
+
+def _collate(items: list[tuple[Path, Tensor | str]]) -> DecodedBatch:
+    read = [(path, result) for path, result in items if isinstance(result, Tensor)]
+    unreadable = [(path, result) for path, result in items if isinstance(result, str)]
+    pixels = torch.stack([pixels for _, pixels in read]) if read else torch.empty(0)
+    return DecodedBatch([path for path, _ in read], pixels, unreadable)
+
+
+def _unreadable_error(unreadable: list[tuple[Path, str]], total: int) -> InputError:
+    shown = "; ".join(f"{path} ({cause})" for path, cause in unreadable[:5])
+    more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
+    return InputError(
+        f"{len(unreadable)} of {total} images cannot be read: {shown}{more}. "
+        "Mend or remove them and run again; the other images are encoded and kept"
+    )

@@ -1,0 +1,129 @@
+"""Batches of embeddings for training: real ones, and real ones mixed with regional samples.
+
+B: real embeddings of a batch, k: regional samples of each, D: embedding width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..methods.regions import Regions, sample_regions
+from .embedding_set import LabelledEmbeddings
+
+
+@dataclass(frozen=True)
+class EmbeddingBatch:
+    """One training batch; the real embeddings come first, then k blocks of one regional sample each.
+
+    Attributes:
+        embedding: (B·(1 + k), D).
+        label: int64 (B·(1 + k),).
+        domain: int64 (B·(1 + k),); a sample keeps the domain of its image.
+        sampled: bool (B·(1 + k),), True for regional samples.
+    """
+
+    embedding: Tensor
+    label: Tensor
+    domain: Tensor
+    sampled: Tensor
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+
+class MixedLoader:
+    """Batches of real embeddings with k regional samples each, drawn afresh every epoch on the tensors' device.
+
+    Epoch e of a seed is the same whatever came before, so a resumed run goes on as if it had never stopped.
+
+    Args:
+        rows: the training embeddings.
+        batch_size: real embeddings per batch; the last batch may be smaller.
+        seed: of order and samples.
+        regions: a region for each row, corners (N, D); None gives real embeddings alone.
+        samples_per_image: k; 0 gives real embeddings alone.
+
+    Raises:
+        InputError: batch_size < 1, samples_per_image < 0, samples asked for without regions, or regions of other rows.
+    """
+
+    def __init__(
+        self,
+        rows: LabelledEmbeddings,
+        batch_size: int,
+        seed: int,
+        regions: Regions | None = None,
+        samples_per_image: int = 0,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"the batch size must be at least 1, not {batch_size}")
+        if samples_per_image < 0:
+            raise InputError(f"samples per image must not be negative, not {samples_per_image}")
+        if samples_per_image and (regions is None or regions.lower.shape != rows.embedding.shape):
+            raise InputError("regional samples need one region for each row")
+        self.rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.regions = regions
+        self.samples_per_image = samples_per_image
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return math.ceil(len(self.rows) / self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches the next iteration gives."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[EmbeddingBatch]:
+        device = self.rows.embedding.device
+        generator = torch.Generator(device).manual_seed(_epoch_seed(self.seed, self.epoch))
+        order = torch.randperm(len(self.rows), generator=generator, device=device)
+        for indices in order.split(self.batch_size):
+            yield self._batch(indices, generator)
+
+    def _batch(self, indices: Tensor, generator: torch.Generator) -> EmbeddingBatch:
+        real = self.rows.select(indices)
+        blocks = [real.embedding]
+        if self.regions is not None:
+            regions = Regions(self.regions.lower[indices], self.regions.upper[indices])
+            blocks += [sample_regions(regions, generator) for _ in range(self.samples_per_image)]
+        copies = len(blocks)
+        sampled = torch.arange(copies * len(indices), device=indices.device) >= len(indices)
+        return EmbeddingBatch(torch.cat(blocks), real.label.repeat(copies), real.domain.repeat(copies), sampled)
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    """A seed for one epoch; neighbouring seeds and epochs share none (a large prime keeps them apart)."""
+    return (seed * 1_000_003 + epoch) % 2**63
+
+
+class RowLoader:
+    """All rows in their order, as batches of real embeddings, for validation and test.
+
+    Args:
+        rows: the embeddings.
+        batch_size: rows per batch.
+    """
+
+    def __init__(self, rows: LabelledEmbeddings, batch_size: int = 4096) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        """Batches in all."""
+        return math.ceil(len(self.rows) / self.batch_size)
+
+    def __iter__(self) -> Iterator[EmbeddingBatch]:
+        for start in range(0, len(self.rows), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            embedding = self.rows.embedding[part]
+            sampled = torch.zeros(len(embedding), dtype=torch.bool, device=embedding.device)
+            yield EmbeddingBatch(embedding, self.rows.label[part], self.rows.domain[part], sampled)

@@ -1,0 +1,1 @@
+"""The methods on tensors: pure torch, no Dassl, no files, no config object."""

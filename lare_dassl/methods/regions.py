@@ -1,0 +1,259 @@
+"""LARE: regions around embeddings and samples drawn from them (arXiv 2409.12597, stage 1 and the sampling of stage 2).
+
+Pure torch. N: images, B: images of a batch, D: embedding width, C: classes. Embeddings have unit length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+PARAMETRISATIONS = ("minmax", "residual")
+# A residual region starts this narrow: softplus(-4) is a half-width of about 0.018 in every dimension.
+RESIDUAL_START = -4.0
+
+
+@dataclass(frozen=True)
+class RegionSettings:
+    """How stage 1 fits the regions. The paper leaves these open; docs/lare.md shows how the values were chosen.
+
+    Attributes:
+        alpha: weight of class consistency against region volume in equation 5, in [0, 1].
+        parametrisation: "minmax" (the two outputs, ordered elementwise) or "residual" (a centre near the embedding
+            and a positive half-width).
+        normalise_corners: scale corners and centre to unit length inside the losses; False takes raw inner products.
+        hidden_dim: width of the region network's hidden layer.
+        epochs: passes over the training embeddings.
+        lr: learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        batch_size: embeddings of one step.
+    """
+
+    alpha: float = 0.3
+    parametrisation: str = "minmax"
+    normalise_corners: bool = True
+    hidden_dim: int = 384
+    epochs: int = 50
+    lr: float = 1e-3
+    weight_decay: float = 5e-3
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.alpha <= 1.0:
+            raise InputError(f"alpha must lie in [0, 1], not {self.alpha}")
+        if self.parametrisation not in PARAMETRISATIONS:
+            raise InputError(
+                f"parametrisation must be one of {', '.join(PARAMETRISATIONS)}, not '{self.parametrisation}'"
+            )
+        for name in ("hidden_dim", "epochs", "lr", "batch_size"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.weight_decay < 0:
+            raise InputError(f"weight_decay must not be negative, not {self.weight_decay}")
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Boxes in embedding space.
+
+    Attributes:
+        lower: X⁻, (B, D).
+        upper: X⁺, (B, D); nowhere below `lower`.
+    """
+
+    lower: Tensor
+    upper: Tensor
+
+    @property
+    def centre(self) -> Tensor:
+        """(X⁺ + X⁻) / 2, (B, D)."""
+        return (self.upper + self.lower) / 2
+
+    def normalised(self) -> NormalisedRegions:
+        """Corners and centre, each scaled to unit length."""
+        return NormalisedRegions(*(F.normalize(corner, dim=-1) for corner in (self.lower, self.upper, self.centre)))
+
+
+@dataclass(frozen=True)
+class NormalisedRegions:
+    """Lower corner, upper corner and centre of regions, each (B, D) and of unit length; they no longer span a box."""
+
+    lower: Tensor
+    upper: Tensor
+    centre: Tensor
+
+
+class RegionNetwork(nn.Module):
+    """f_box: gives an embedding its region by two linear layers with a ReLU between.
+
+    Args:
+        embedding_dim: D.
+        hidden_dim: width of the hidden layer.
+        parametrisation: see RegionSettings.
+    """
+
+    def __init__(self, embedding_dim: int, hidden_dim: int, parametrisation: str = "minmax") -> None:
+        super().__init__()
+        self.parametrisation = parametrisation
+        self.hidden = nn.Linear(embedding_dim, hidden_dim)
+        self.corners = nn.Linear(hidden_dim, 2 * embedding_dim)
+
+    def forward(self, embedding: Tensor) -> Regions:
+        """Regions of embeddings (B, D)."""
+        first, second = self.corners(F.relu(self.hidden(embedding))).chunk(2, dim=-1)
+        if self.parametrisation == "residual":
+            centre, half_width = embedding + first, F.softplus(second + RESIDUAL_START)
+            return Regions(centre - half_width, centre + half_width)
+        return Regions(torch.minimum(first, second), torch.maximum(first, second))
+
+
+def volume_loss(lower: Tensor, upper: Tensor) -> Tensor:
+    """Equation 1, box volume: the mean of X⁺ · X⁻ over the batch; lower values keep the corners further apart.
+
+    Args:
+        lower: (B, D).
+        upper: (B, D).
+    """
+    return (lower * upper).sum(dim=-1).mean()
+
+
+def consistency_loss(point: Tensor, label: Tensor, class_text: Tensor, logit_scale: float) -> Tensor:
+    """Equations 2, 3 and 4, class consistency of one point of each region: CE(softmax(s · point · Tᵀ), y), batch mean.
+
+    Args:
+        point: upper corner (equation 2), lower corner (3) or centre (4), (B, D).
+        label: y, int64 (B,).
+        class_text: T, (C, D).
+        logit_scale: s, the inverse temperature.
+    """
+    return F.cross_entropy(logit_scale * point @ class_text.T, label)
+
+
+def lare_loss(volume: Tensor, upper: Tensor, lower: Tensor, centre: Tensor, alpha: float) -> Tensor:
+    """Equation 5: (1 − α) L_BV + (α / 3)(L_CC⁺ + L_CC⁻ + L_CC).
+
+    Args:
+        volume: L_BV of equation 1.
+        upper: L_CC⁺ of equation 2.
+        lower: L_CC⁻ of equation 3.
+        centre: L_CC of equation 4.
+        alpha: α in [0, 1].
+    """
+    return (1 - alpha) * volume + alpha / 3 * (upper + lower + centre)
+
+
+def sample_regions(regions: Regions, generator: torch.Generator | None = None) -> Tensor:
+    """One regional sample of each region: uniform between the corners, scaled to unit length.
+
+    Args:
+        regions: corners (B, D).
+        generator: source of the draw, on the corners' device.
+
+    Returns:
+        (B, D).
+    """
+    share = torch.rand(regions.lower.shape, generator=generator, dtype=regions.lower.dtype, device=regions.lower.device)
+    return F.normalize(torch.lerp(regions.lower, regions.upper, share), dim=-1)
+
+
+@dataclass(frozen=True)
+class StageOneLoss:
+    """Means over one epoch of stage 1: equation 5, equation 1, and the mean of equations 2 to 4."""
+
+    total: float
+    volume: float
+    consistency: float
+
+
+def region_losses(
+    regions: Regions, label: Tensor, class_text: Tensor, logit_scale: float, settings: RegionSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Equation 5 with its parts for one batch: (L_LARE, L_BV, mean of the three L_CC), each a scalar tensor."""
+    points = regions.normalised() if settings.normalise_corners else regions
+    volume = volume_loss(points.lower, points.upper)
+    upper, lower, centre = (
+        consistency_loss(point, label, class_text, logit_scale) for point in (points.upper, points.lower, points.centre)
+    )
+    return lare_loss(volume, upper, lower, centre, settings.alpha), volume, (upper + lower + centre) / 3
+
+
+def fit_regions(
+    embeddings: Tensor,
+    labels: Tensor,
+    class_text: Tensor,
+    *,
+    logit_scale: float = 100.0,
+    settings: RegionSettings | None = None,
+    seed: int = 0,
+    on_epoch: Callable[[int, StageOneLoss], None] | None = None,
+) -> RegionNetwork:
+    """Stage 1 of LARE: train a region network by equation 5 with AdamW.
+
+    The result depends on the arguments alone; the global random state is neither read nor changed.
+
+    Args:
+        embeddings: unit-length image embeddings of the training images, float32 (N, D).
+        labels: their classes, int64 (N,), each in [0, C).
+        class_text: unit-length class text embeddings, float32 (C, D).
+        logit_scale: inverse temperature of the softmax; the VLM's own is the usual choice (100 for CLIP).
+        settings: see RegionSettings.
+        seed: of the initial weights and the order of the embeddings.
+        on_epoch: called after each epoch with its number from 1 and its mean losses.
+
+    Returns:
+        The trained network, in eval mode, on the embeddings' device.
+
+    Raises:
+        InputError: shapes do not fit together, a label lies outside [0, C), or the loss is no longer finite.
+    """
+    settings = settings or RegionSettings()
+    _check_inputs(embeddings, labels, class_text)
+    network = _seeded_network(embeddings, settings, seed)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    generator = torch.Generator().manual_seed(seed)
+    for epoch in range(1, settings.epochs + 1):
+        order = torch.randperm(len(embeddings), generator=generator).to(embeddings.device)
+        sums = torch.zeros(3, device=embeddings.device)
+        for rows in order.split(settings.batch_size):
+            losses = region_losses(network(embeddings[rows]), labels[rows], class_text, logit_scale, settings)
+            optimizer.zero_grad()
+            losses[0].backward()
+            optimizer.step()
+            sums += torch.stack(losses).detach() * len(rows)
+        means = StageOneLoss(*(sums / len(embeddings)).tolist())
+        _check_finite(means, epoch)
+        if on_epoch is not None:
+            on_epoch(epoch, means)
+    return network.eval()
+
+
+def _seeded_network(embeddings: Tensor, settings: RegionSettings, seed: int) -> RegionNetwork:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = RegionNetwork(embeddings.shape[1], settings.hidden_dim, settings.parametrisation)
+    return network.to(embeddings.device)
+
+
+def _check_inputs(embeddings: Tensor, labels: Tensor, class_text: Tensor) -> None:
+    if embeddings.ndim != 2 or class_text.ndim != 2 or embeddings.shape[1] != class_text.shape[1]:
+        raise InputError(
+            f"embeddings (N, D) and class_text (C, D) must share D, got {tuple(embeddings.shape)} "
+            f"and {tuple(class_text.shape)}"
+        )
+    if labels.shape != embeddings.shape[:1] or len(labels) == 0:
+        raise InputError(f"labels must be (N,) with N = {len(embeddings)} > 0, got {tuple(labels.shape)}")
+    if int(labels.min()) < 0 or int(labels.max()) >= len(class_text):
+        raise InputError(f"labels must lie in [0, {len(class_text)}), got {int(labels.min())} to {int(labels.max())}")
+
+
+def _check_finite(means: StageOneLoss, epoch: int) -> None:
+    if not torch.isfinite(torch.tensor(means.total)):
+        raise InputError(
+            f"stage 1 diverged in epoch {epoch} (loss {means.total}): lower TRAINER.LARE.LR, or check the embeddings"
+        )

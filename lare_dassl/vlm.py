@@ -1,0 +1,327 @@
+"""The frozen vision-language model: the only file that names open_clip.
+
+`resolve` says which model and weights are meant, without loading them; `load` gives a FrozenVLM.
+B: batch, D: embedding width.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import hf_hub_url, snapshot_download, try_to_load_from_cache
+from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from torch import Tensor, nn
+
+from .errors import InputError, unknown_name
+from .torchvision_mend import mend
+
+mend()
+import open_clip  # noqa: E402
+from open_clip.constants import HF_WEIGHTS_NAME  # noqa: E402
+from open_clip.factory import LOCAL_DIR_PREFIX, parse_model_name  # noqa: E402
+from open_clip.pretrained import _get_safe_alternatives  # noqa: E402
+from open_clip.transform import PreprocessCfg, image_transform_v2  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+DEMO_MODEL = "demo"
+DEMO_FOLDER = Path(__file__).parent / "assets" / "demo_coca"
+NETWORK_TIMEOUT_SECONDS = 6.0
+TEXT_BATCH = 256
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Mean cosine between low-precision and fp32 embeddings below which low precision is not used.
+PRECISION_GUARD_COSINE = 0.999
+
+
+@dataclass(frozen=True)
+class VLMSource:
+    """A model and its weights, found but not loaded.
+
+    Attributes:
+        model: the name that the user gave.
+        open_clip_name: the name that open_clip takes.
+        pretrained: tag or path of the weights as the user gave it; "" for a model folder.
+        weights: the weights file on this machine; None for random weights.
+        architecture: open_clip's model configuration.
+        preprocess: image size, mean, std and interpolation that belong to the weights.
+    """
+
+    model: str
+    open_clip_name: str
+    pretrained: str
+    weights: Path | None
+    architecture: dict[str, Any] = field(repr=False)
+    preprocess: dict[str, Any] = field(repr=False)
+
+    def fingerprint(self, weights_sha256: str, precision: str) -> str:
+        """A hash of all that an embedding depends on beside the image."""
+        parts = [weights_sha256, self.architecture, self.preprocess, precision]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class FrozenVLM:
+    """A loaded model, in eval mode and without gradients.
+
+    Attributes:
+        model: open_clip's module.
+        preprocess: PIL image → float32 tensor (3, height, width), the model's own transform.
+        tokenizer: list of texts → int64 (B, context length).
+        device: where the model is.
+        precision: "fp32", "bf16" or "fp16".
+        logit_scale: inverse temperature that the model was trained with.
+    """
+
+    model: Any
+    preprocess: Callable[[Any], Tensor]
+    tokenizer: Callable[[Sequence[str]], Tensor]
+    device: torch.device
+    precision: str
+    logit_scale: float
+
+    @torch.inference_mode()
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Unit-length embeddings of preprocessed images (B, 3, height, width): float32 (B, D) on the CPU."""
+        pixels = pixels.to(self.device, DTYPES[self.precision])
+        return F.normalize(self.model.encode_image(pixels, normalize=False).float(), dim=-1).cpu()
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit-length embeddings of texts: float32 (B, D) on the CPU."""
+        tokens = self.tokenizer(list(texts)).to(self.device)
+        batches = [self.model.encode_text(batch, normalize=False).float() for batch in tokens.split(TEXT_BATCH)]
+        return F.normalize(torch.cat(batches), dim=-1).cpu()
+
+
+def resolve(model: str, pretrained: str, allow_random: bool = False) -> VLMSource:
+    """Find a model's architecture and weights; those of a tag are downloaded where this machine lacks them.
+
+    Args:
+        model: an open_clip model name, "demo", `local-dir:FOLDER` or `hf-hub:NAME` (MODEL.BACKBONE.NAME).
+        pretrained: an open_clip tag or a weights file (VLM.PRETRAINED); "" for a folder that holds its weights.
+        allow_random: take random weights where `pretrained` is "" (VLM.ALLOW_RANDOM).
+
+    Raises:
+        InputError: unknown model or tag, missing file, no weights asked for, or no network to get them by.
+    """
+    if not model:
+        raise InputError("no model named: give --backbone (MODEL.BACKBONE.NAME), such as coca_ViT-L-14")
+    name = f"{LOCAL_DIR_PREFIX}{DEMO_FOLDER}" if model == DEMO_MODEL else model
+    schema, identifier = parse_model_name(name)
+    if schema is None:
+        return _resolve_named(model, pretrained, allow_random)
+    if pretrained:
+        raise InputError(f"model {model} brings its own weights: leave VLM.PRETRAINED empty, not '{pretrained}'")
+    folder = Path(identifier) if schema == "local-dir" else _download_hub_folder(identifier)
+    return _resolve_folder(model, folder, allow_random)
+
+
+def _resolve_named(model: str, pretrained: str, allow_random: bool) -> VLMSource:
+    name = model.replace("/", "-")
+    architecture = open_clip.get_model_config(name)
+    if architecture is None:
+        raise unknown_name("model (MODEL.BACKBONE.NAME)", model, [*open_clip.list_models(), DEMO_MODEL])
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if not pretrained and not allow_random:
+        raise InputError(
+            f"model {model} has no weights: set VLM.PRETRAINED to a weights file or a tag "
+            f"({', '.join(tags) or 'there are none'}), or VLM.ALLOW_RANDOM True to test with random weights"
+        )
+    if not pretrained:
+        return VLMSource(model, name, "", None, architecture, {})
+    tag = open_clip.get_pretrained_cfg(name, pretrained)
+    if not tag and not Path(pretrained).is_file():
+        if Path(pretrained).suffix or "/" in pretrained:
+            raise InputError(f"VLM.PRETRAINED: no weights file {pretrained}")
+        raise unknown_name(f"VLM.PRETRAINED tag of {model} (or a file)", pretrained, tags)
+    weights = _locate_tag(model, pretrained, tag) if tag else Path(pretrained)
+    preprocess = {key: value for key, value in tag.items() if key not in ("url", "hf_hub")}
+    return VLMSource(model, name, pretrained, weights, architecture, preprocess)
+
+
+def _resolve_folder(model: str, folder: Path, allow_random: bool) -> VLMSource:
+    config_file = folder / "open_clip_config.json"
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        architecture, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise InputError(f"model {model}: {config_file} is missing or holds no 'model_cfg'") from error
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights and not allow_random:
+        raise InputError(f"model {model}: no .safetensors weights in {folder}")
+    name = f"{LOCAL_DIR_PREFIX}{folder}"
+    return VLMSource(model, name, "", weights[0] if weights else None, architecture, preprocess)
+
+
+def _locate_tag(model: str, pretrained: str, tag: dict[str, Any]) -> Path:
+    """The weights file of a tag: from the local cache, else downloaded, once a short probe has found the network."""
+    cached = _cached_weights(tag)
+    if cached is not None:
+        return cached
+    if not _reachable(_tag_url(tag)):
+        raise InputError(
+            f"no weights for {model} ({pretrained}) in {_cache_folder(tag)} and no network to download them: "
+            "copy them there, or set VLM.PRETRAINED to the path of a weights file"
+        )
+    logger.info("downloading weights of %s (%s)", model, pretrained)
+    try:
+        return Path(open_clip.download_pretrained(tag))
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"download of {model} ({pretrained}) failed: {' '.join(str(error).split())}") from error
+
+
+def _hub_file(tag: dict[str, Any]) -> tuple[str, list[str]]:
+    """Repository and the file names to look for, best first."""
+    repository, _, filename = tag["hf_hub"].rpartition("/")
+    filename = filename or HF_WEIGHTS_NAME
+    return repository, [*_get_safe_alternatives(filename), filename]
+
+
+def _cached_weights(tag: dict[str, Any]) -> Path | None:
+    if tag.get("hf_hub"):
+        repository, filenames = _hub_file(tag)
+        found = (try_to_load_from_cache(repository, filename) for filename in filenames)
+        return next((Path(path) for path in found if isinstance(path, str)), None)
+    path = _cache_folder(tag) / Path(tag["url"]).name
+    return path if path.is_file() else None
+
+
+def _cache_folder(tag: dict[str, Any]) -> Path:
+    return Path(HF_HUB_CACHE) if tag.get("hf_hub") else Path("~/.cache/clip").expanduser()
+
+
+def _tag_url(tag: dict[str, Any]) -> str:
+    if not tag.get("hf_hub"):
+        return str(tag["url"])
+    repository, filenames = _hub_file(tag)
+    return hf_hub_url(repository, filenames[-1])
+
+
+def _reachable(url: str) -> bool:
+    """Whether a server answers within a few seconds; name look-ups that hang are left behind in their thread."""
+    answered = threading.Event()
+
+    def probe() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=NETWORK_TIMEOUT_SECONDS).close()
+        except urllib.error.HTTPError:
+            pass
+        except OSError:
+            return
+        answered.set()
+
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(NETWORK_TIMEOUT_SECONDS)
+    return answered.is_set()
+
+
+def _download_hub_folder(identifier: str) -> Path:
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    try:
+        reachable = _reachable(hf_hub_url(identifier, "open_clip_config.json"))
+        return Path(snapshot_download(identifier, allow_patterns=patterns, local_files_only=not reachable))
+    except LocalEntryNotFoundError as error:
+        raise InputError(
+            f"model hf-hub:{identifier} is not in the local hub cache and there is no network: "
+            "give local-dir:FOLDER with its files"
+        ) from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise InputError(f"model hf-hub:{identifier}: {' '.join(str(error).split())}") from error
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """What "auto" means on a device: bf16 where it is native, else fp32; any other value stands."""
+    return precision if precision != "auto" else "bf16" if _native_bf16(device) else "fp32"
+
+
+def _native_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def load(source: VLMSource, precision: str, device: torch.device) -> FrozenVLM:
+    """Load a model to encode with.
+
+    Args:
+        source: from `resolve`.
+        precision: "fp32", "bf16" or "fp16".
+        device: where to encode.
+
+    Raises:
+        InputError: the weights file is damaged or belongs to another architecture.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # Random weights, where asked for, are the same each time, so that what they encode can be cached.
+        torch.manual_seed(0)
+        model = _create(source)
+    model = model.to(device, DTYPES[precision]).eval().requires_grad_(False)
+    scale = float(model.logit_scale.detach().float().exp()) if hasattr(model, "logit_scale") else 100.0
+    return FrozenVLM(model, _transform(model), tokenizer_of(source), device, precision, scale)
+
+
+def _create(source: VLMSource) -> Any:
+    try:
+        if source.open_clip_name.startswith(LOCAL_DIR_PREFIX):
+            return open_clip.create_model(source.open_clip_name, load_weights=source.weights is not None)
+        pretrained = str(source.weights) if source.weights else None
+        return open_clip.create_model(
+            source.open_clip_name, pretrained=pretrained, force_preprocess_cfg=source.preprocess
+        )
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise InputError(f"weights {source.weights} do not load into model {source.model}: {cause}") from error
+
+
+def _transform(model: nn.Module) -> Callable[[Any], Tensor]:
+    return image_transform_v2(PreprocessCfg(**open_clip.get_model_preprocess_cfg(model)), is_train=False)
+
+
+def tokenizer_of(source: VLMSource) -> Callable[[Sequence[str]], Tensor]:
+    """The tokenizer of a model; a merges file that a model folder names is read from that folder."""
+    merges = source.architecture.get("text_cfg", {}).get("tokenizer_kwargs", {}).get("bpe_path")
+    if source.open_clip_name.startswith(LOCAL_DIR_PREFIX) and merges:
+        folder = Path(source.open_clip_name.removeprefix(LOCAL_DIR_PREFIX))
+        return open_clip.get_tokenizer(source.open_clip_name, bpe_path=str(folder / merges))
+    return open_clip.get_tokenizer(source.open_clip_name)
+
+
+def build_untrained(folder: Path) -> tuple[nn.Module, Callable[[Sequence[str]], Tensor], Callable[[Any], Tensor]]:
+    """A model folder's architecture with random weights, its tokenizer and its preprocessing, to pretrain.
+
+    Raises:
+        InputError: the folder holds no open_clip configuration.
+    """
+    source = _resolve_folder(str(folder), folder, allow_random=True)
+    model = open_clip.create_model(source.open_clip_name, load_weights=False)
+    return model, tokenizer_of(source), _transform(model)
+
+
+def low_precision_agrees(low: FrozenVLM, source: VLMSource, pixels: Tensor) -> bool:
+    """Whether a low-precision model gives fp32's embeddings: mean cosine of at least 0.999 on a batch (B, 3, H, W)."""
+    reference = load(source, "fp32", low.device).encode_images(pixels)
+    cosine = (reference * low.encode_images(pixels)).sum(dim=-1).mean()
+    logger.info("cosine between %s and fp32 embeddings: %.5f", low.precision, cosine)
+    return bool(cosine >= PRECISION_GUARD_COSINE)
+
+
+@functools.cache
+def available_device(use_cuda: bool = True) -> torch.device:
+    """CUDA where there is one and it may be used, else Apple's MPS, else the CPU."""
+    if use_cuda and torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if use_cuda and torch.backends.mps.is_available() else "cpu")
