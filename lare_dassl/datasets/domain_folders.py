@@ -1,0 +1,191 @@
+"""Any tree of images <root>/<domain>/<class>/**/*.jpg: PACS, OfficeHome, VLCS, or a user's own pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.datasets.domains import chosen_domains
+from lare_dassl.datasets.image_tree import dataset_root, folders_in, images_in, natural_key
+from lare_dassl.datasets.splits import Split, check_fractions, few_shot, split_by_hash
+from lare_dassl.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+LAYOUT = "<domain>/<class>/ folders of images"
+SPLIT_PARTS = ("train", "val", "test")
+ImageTree = dict[str, dict[str, list[str]]]
+
+
+@DATASET_REGISTRY.register()
+class DomainFolders(DatasetBase):
+    """A dataset of the images below DATASET.ROOT, in folders <domain>/<class>/ (deeper folders belong to the class).
+
+    Source domains are split into train, val and test; of target domains every image is test. The split comes from a
+    hash of each image's path below the root, drawn within each domain and class by `splits.split_by_hash` with
+    DATASET.VAL_FRACTION and DATASET.TEST_FRACTION: it is the same on every machine, and every class of every source
+    domain keeps at least one training image.
+
+    DATASET.SPLIT_FILE replaces the hash by given lists: a JSON file {"train": [...], "val": [...], "test": [...]} of
+    paths relative to the root, such as "photo/dog/056_0001.jpg"; "val" and "test" may be left out. Only the entries of
+    the source domains count, so one file serves every choice of domains; source images that it does not list are left
+    out.
+
+    Labels follow the natural order of the class names of the chosen domains. Hidden files and folders are left out.
+
+    Raises:
+        InputError: anything wrong with the tree, the domains, the split file or DATASET.NUM_SHOTS.
+    """
+
+    def __init__(self, cfg: Any) -> None:
+        self.root = dataset_root(cfg, LAYOUT)
+        self.domain_names = _domains_in(self.root)
+        source, target = chosen_domains(cfg, self.domain_names)
+        self.source_domains, self.target_domains = source, target
+        tree = {domain: _classes_in(self.root, domain) for domain in [*source, *target]}
+        _check_classes(tree, source)
+        split = self._split_sources(cfg, tree, source)
+        split.test.extend(path for domain in target for paths in tree[domain].values() for path in paths)
+        _check_split(split, tree)
+
+        names = _class_names(tree)
+        self.prompt_classnames = [name.replace("_", " ").replace("-", " ") for name in names]
+        super().__init__(
+            train_x=few_shot(self._items(split.train, names), cfg.DATASET.NUM_SHOTS, cfg.SEED),
+            val=self._items(split.val, names),
+            test=self._items(split.test, names),
+        )
+
+    def _split_sources(self, cfg: Any, tree: ImageTree, source: Sequence[str]) -> Split:
+        if cfg.DATASET.SPLIT_FILE:
+            return read_split(Path(cfg.DATASET.SPLIT_FILE).expanduser(), self.root, tree, source)
+        check_fractions(cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION)
+        split = Split()
+        for domain in source:
+            for paths in tree[domain].values():
+                split.extend(split_by_hash(paths, cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION))
+        return split
+
+    def _items(self, paths: Iterable[str], names: Sequence[str]) -> list[Datum]:
+        root, labels = str(self.root), {name: label for label, name in enumerate(names)}
+        domains = {name: number for number, name in enumerate(self.domain_names)}
+        items = []
+        for path in paths:
+            domain, name = path.split("/", 2)[:2]
+            items.append(
+                Datum(impath=f"{root}/{path}", label=labels[name], domain=domains[domain], classname=name),
+            )
+        return items
+
+
+def _domains_in(root: Path) -> list[str]:
+    """Folders with folders in them: a folder of files beside the domains, such as split lists, is none."""
+    folders = folders_in(root)
+    domains = [folder for folder in folders if folders_in(root / folder)]
+    if domains:
+        return domains
+    if any(images_in(root / folder) for folder in folders):
+        hint = "its folders hold images directly; put these class folders into a folder per domain"
+    else:
+        hint = "give the folder right above the domains with --root"
+    raise InputError(f"DATASET.ROOT '{root}' has no {LAYOUT}: {hint}")
+
+
+def _classes_in(root: Path, domain: str) -> dict[str, list[str]]:
+    """The images of each class of a domain, as paths relative to the root."""
+    classes = {}
+    for name in folders_in(root / domain):
+        images = images_in(root / domain / name)
+        if not images:
+            raise InputError(f"class folder '{root / domain / name}' has no images: fill it or remove it")
+        classes[name] = [f"{domain}/{name}/{image}" for image in images]
+    return classes
+
+
+def _class_names(tree: ImageTree) -> list[str]:
+    return sorted({name for classes in tree.values() for name in classes}, key=natural_key)
+
+
+def _check_classes(tree: ImageTree, source: Sequence[str]) -> None:
+    """Refuse a class that is in one of several domains only, or in no source domain; tell of one that misses some."""
+    for name in _class_names(tree):
+        having = [domain for domain in tree if name in tree[domain]]
+        missing = [domain for domain in tree if name not in tree[domain]]
+        if missing and (len(having) == 1 or not set(having) & set(source)):
+            raise InputError(
+                f"class '{name}' is in domain {_quoted(having)} only, and missing in {_quoted(missing)}: "
+                "give the class folders of all domains the same names, or remove it"
+            )
+        if missing:
+            logger.warning("class '%s' is missing in domain %s", name, _quoted(missing))
+
+
+def read_split(file: Path, root: Path, tree: ImageTree, source: Sequence[str]) -> Split:
+    """The split of the source domains that a JSON file lists (see `DomainFolders`).
+
+    Args:
+        file: the JSON file.
+        root: the folder that the listed paths are relative to.
+        tree: paths of the images of the chosen domains, by domain and class, relative to the root.
+        source: names of the source domains.
+
+    Raises:
+        InputError: the file is missing or malformed, lists an image that is not there, or lists one twice.
+    """
+    listed = _read_lists(file)
+    present = {path for classes in tree.values() for paths in classes.values() for path in paths}
+    part_of: dict[str, str] = {}
+    for part, paths in listed.items():
+        for path in paths:
+            _check_listed(file, part, path, part_of)
+            part_of[path] = part
+            there = path in present if _domain_of(path) in tree else (root / path).is_file()
+            if not there:
+                raise InputError(f"split file '{file}': there is no image '{path}' (listed in '{part}') below '{root}'")
+    unlisted = sum(path not in part_of for path in present if _domain_of(path) in source)
+    if unlisted:
+        logger.info("%d images of the source domains are not listed in '%s' and are left out", unlisted, file)
+    return Split(**{part: [path for path in paths if _domain_of(path) in source] for part, paths in listed.items()})
+
+
+def _domain_of(path: str) -> str:
+    return path.split("/", 1)[0]
+
+
+def _read_lists(file: Path) -> Mapping[str, list[str]]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read DATASET.SPLIT_FILE '{file}': {error}") from error
+    if not isinstance(content, dict) or not set(content) <= set(SPLIT_PARTS) or "train" not in content:
+        raise InputError(f"split file '{file}' is not a JSON object with the keys 'train', 'val' and 'test'")
+    for part, paths in content.items():
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise InputError(f"split file '{file}': '{part}' is not a list of paths")
+    return {part: [posixpath.normpath(path) for path in paths] for part, paths in content.items()}
+
+
+def _check_listed(file: Path, part: str, path: str, part_of: Mapping[str, str]) -> None:
+    if path in part_of:
+        raise InputError(f"split file '{file}': image '{path}' is in '{part_of[path]}' and again in '{part}'")
+    if path.count("/") < 2 or path.startswith(("/", "../")):
+        raise InputError(f"split file '{file}': '{path}' is not a path <domain>/<class>/<image> below DATASET.ROOT")
+
+
+def _check_split(split: Split, tree: ImageTree) -> None:
+    """Every class needs a training image, and the run a test image."""
+    trained = {path.split("/", 2)[1] for path in split.train}
+    for name in _class_names(tree):
+        if name not in trained:
+            raise InputError(f"class '{name}' has no training image: list one in DATASET.SPLIT_FILE")
+    if not split.test:
+        raise InputError("no test image: name --target-domains or raise DATASET.TEST_FRACTION above 0")
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

@@ -1,0 +1,83 @@
+"""Finding images in folders: one walk that every folder-shaped dataset shares."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from lare_dassl.errors import InputError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def dataset_root(cfg: Any, holds: str) -> Path:
+    """The absolute path of DATASET.ROOT, a folder; `~` is the home folder.
+
+    Args:
+        cfg: the config.
+        holds: what the folder should hold, for the messages.
+
+    Raises:
+        InputError: DATASET.ROOT is empty, missing or not a folder.
+    """
+    given = str(cfg.DATASET.ROOT)
+    if not given:
+        raise InputError(f"DATASET.ROOT is empty: give the folder that holds {holds} with --root")
+    root = Path(given).expanduser().absolute()
+    if not root.is_dir():
+        state = "is not a folder" if root.exists() else "does not exist"
+        raise InputError(f"DATASET.ROOT '{root}' {state}: give the folder that holds {holds} with --root")
+    return root
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sort key that puts 'class2' before 'class10' and upper beside lower case."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if place % 2 else part.casefold() for place, part in enumerate(parts)], name
+
+
+def folders_in(folder: Path) -> list[str]:
+    """Names of the folders right in a folder, in natural order; hidden ones are left out, links are followed.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    return sorted((entry.name for entry in _entries(folder) if entry.is_dir()), key=natural_key)
+
+
+def images_in(folder: Path) -> list[str]:
+    """Paths of all images below a folder, relative to it, with forward slashes, in natural order.
+
+    Hidden files and folders are left out. Links are followed; a folder that is reached twice is read once, so that a
+    circle of links ends.
+
+    Raises:
+        InputError: a folder cannot be read, or an image is a link to nothing.
+    """
+    found: list[str] = []
+    _collect(folder, "", found, set())
+    return found
+
+
+def _collect(folder: Path, prefix: str, found: list[str], visited: set[tuple[int, int]]) -> None:
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in visited:
+        return
+    visited.add((status.st_dev, status.st_ino))
+    for entry in sorted(_entries(folder), key=lambda entry: natural_key(entry.name)):
+        if entry.is_dir():
+            _collect(folder / entry.name, f"{prefix}{entry.name}/", found, visited)
+        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+            if not entry.is_file():
+                raise InputError(f"image '{entry.path}' is a link to nothing: mend the link or remove it")
+            found.append(prefix + entry.name)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"cannot read folder '{folder}': {error.strerror}; check its permissions") from error

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lare_dassl.dassl_api import build_dataset
+from lare_dassl.datasets import cub_painting
+from lare_dassl.errors import InputError
+from tests.helpers import make_cfg
+
+NAMES = ["Black_footed_Albatross", "Laysan_Albatross", "Red_winged_Blackbird"]
+SMALL = cub_painting.Counts(classes=3, photos=24, train=15, test=9, paintings=6)
+
+
+def write_photos(root: Path, names: list[str], per_class: list[int], train: list[int]) -> None:
+    """The official text files and empty image files: of class c, per_class[c] photos, train[c] of them for training."""
+    folder = root / "CUB_200_2011"
+    rows = [
+        (f"{label + 1:03}.{name}", label, number, number < train[label])
+        for label, name in enumerate(names)
+        for number in range(per_class[label])
+    ]
+    for name, label, number, _ in rows:
+        if number == 0:
+            (folder / "images" / name).mkdir(parents=True)
+        (folder / "images" / name / f"{label}_{number}.jpg").touch()
+    lists = {
+        "images.txt": [f"{name}/{label}_{number}.jpg" for name, label, number, _ in rows],
+        "image_class_labels.txt": [str(label + 1) for _, label, _, _ in rows],
+        "train_test_split.txt": [str(int(in_train)) for *_, in_train in rows],
+        "classes.txt": [f"{label + 1:03}.{name}" for label, name in enumerate(names)],
+    }
+    for file, values in lists.items():
+        (folder / file).write_text("".join(f"{place} {value}\n" for place, value in enumerate(values, start=1)))
+
+
+def write_paintings(root: Path, folders: list[str], per_class: list[int]) -> None:
+    for name, count in zip(folders, per_class, strict=True):
+        folder = root / "CUB-200-Painting" / name
+        folder.mkdir(parents=True)
+        for number in range(count):
+            (folder / f"{number}.jpg").touch()
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(cub_painting, "COUNTS", SMALL)
+    write_photos(tmp_path, NAMES, per_class=[8, 8, 8], train=[5, 5, 5])
+    # Numbers and capitals that differ from the photos': only the names count.
+    write_paintings(
+        tmp_path, ["001.Red_Winged_blackbird", "002.Black_footed_Albatross", "003.laysan_albatross"], [3, 1, 2]
+    )
+    return tmp_path
+
+
+def build(root, **keys):
+    return build_dataset(make_cfg(DATASET__NAME="CUBPainting", DATASET__ROOT=root, SEED=1, **keys))
+
+
+def test_photos_train_and_photos_and_paintings_test(root):
+    dataset = build(root, DATASET__VAL_FRACTION=0.2)
+    assert dataset.domain_names == ["photo", "painting"]
+    assert Counter(item.label for item in dataset.train_x) == {0: 4, 1: 4, 2: 4}
+    assert Counter(item.label for item in dataset.val) == {0: 1, 1: 1, 2: 1}
+    assert Counter((item.domain, item.label) for item in dataset.test) == {
+        (0, 0): 3,
+        (0, 1): 3,
+        (0, 2): 3,
+        (1, 0): 1,
+        (1, 1): 2,
+        (1, 2): 3,
+    }
+    assert {item.domain for item in [*dataset.train_x, *dataset.val]} == {0}
+
+
+def test_the_official_split_is_kept(root):
+    dataset = build(root)
+    assert all(int(Path(item.impath).stem.split("_")[1]) < 5 for item in [*dataset.train_x, *dataset.val])
+    photos = [item for item in dataset.test if item.domain == 0]
+    assert all(int(Path(item.impath).stem.split("_")[1]) >= 5 for item in photos)
+
+
+def test_names_lose_number_and_underscores_in_prompts(root):
+    dataset = build(root)
+    assert dataset.classnames == NAMES
+    assert dataset.prompt_classnames == ["Black footed Albatross", "Laysan Albatross", "Red winged Blackbird"]
+
+
+def test_a_val_share_of_zero_trains_on_all_official_training_photos(root):
+    dataset = build(root, DATASET__VAL_FRACTION=0.0)
+    assert (len(dataset.train_x), dataset.val) == (15, [])
+
+
+def test_few_shot(root):
+    assert len(build(root, DATASET__NUM_SHOTS=2).train_x) == 6
+
+
+def test_the_root_may_be_the_photo_folder(root):
+    assert len(build(root / "CUB_200_2011").test) == 15
+    shutil.move(root / "CUB-200-Painting", root / "CUB_200_2011")
+    assert len(build(root / "CUB_200_2011").test) == 15
+
+
+def test_without_painting_as_a_target_no_painting_is_needed(root):
+    shutil.rmtree(root / "CUB-200-Painting")
+    assert len(build(root, DATASET__SOURCE_DOMAINS=["photo"]).test) == 9
+    with pytest.raises(InputError, match=r"no 'CUB-200-Painting/' below .* unpack .*1G327KsD93eyGTjMmByuVy9sk4tlEOyK3"):
+        build(root)
+
+
+def test_training_on_paintings_is_refused(root):
+    with pytest.raises(InputError, match="paintings of CUBPainting are for testing only"):
+        build(root, DATASET__SOURCE_DOMAINS=["painting"], DATASET__TARGET_DOMAINS=["photo"])
+
+
+def test_a_missing_photo_tree_says_where_to_get_it(tmp_path):
+    with pytest.raises(InputError, match=r"no 'CUB_200_2011/images.txt' below .* data.caltech.edu, record 65de6-vp158"):
+        build(tmp_path)
+
+
+def test_a_missing_list_or_photo_is_named(root):
+    (root / "CUB_200_2011" / "images" / "001.Black_footed_Albatross" / "0_3.jpg").unlink()
+    with pytest.raises(InputError, match=r"1 of 24 photos are missing, first '.*0_3\.jpg'"):
+        build(root)
+    (root / "CUB_200_2011" / "classes.txt").unlink()
+    with pytest.raises(InputError, match=r"cannot read '.*classes\.txt'"):
+        build(root)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("images.txt", "24 ", "25 ", "lists other images than images.txt"),
+        ("images.txt", "2 001.", "001.", r"images\.txt' line 2 is not '<new number> <value>'"),
+        ("classes.txt", "2 002", "3 002", r"classes\.txt' line 3 is not '<new number> <value>'"),
+        ("image_class_labels.txt", "24 3", "24 7", "names class 7, which classes.txt lacks"),
+        ("train_test_split.txt", "1 1\n", "1 0\n", "has 14 training photos, expected 15: get CUB_200_2011.tgz"),
+    ],
+)
+def test_damaged_lists_are_refused(root, file, old, new, message):
+    path = root / "CUB_200_2011" / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=message):
+        build(root)
+
+
+def test_a_wrong_number_of_paintings_is_refused(root):
+    (root / "CUB-200-Painting" / "003.laysan_albatross" / "1.jpg").unlink()
+    with pytest.raises(InputError, match="CUB-200-Painting' has 5 paintings, expected 6: get the archive of the PAN"):
+        build(root)
+
+
+def test_painting_classes_that_are_not_the_photo_classes_are_named(root):
+    paintings = root / "CUB-200-Painting"
+    shutil.move(paintings / "003.laysan_albatross", paintings / "003.Sooty_Albatross")
+    with pytest.raises(InputError, match=r"double: 003\.Sooty_Albatross; missing: Laysan_Albatross; get the archive"):
+        build(root)
+
+
+def test_a_copy_of_the_published_size_passes(tmp_path):
+    names = [f"Bird_{number}" for number in range(200)]
+    write_photos(tmp_path, names, per_class=[59] * 188 + [58] * 12, train=[30] * 194 + [29] * 6)
+    write_paintings(tmp_path, [f"{place + 1:03}.{name}" for place, name in enumerate(names)], [16] * 47 + [15] * 153)
+    dataset = build(tmp_path, DATASET__VAL_FRACTION=0.0)
+    assert (len(dataset.train_x), len(dataset.test), dataset.num_classes) == (5_994, 5_794 + 3_047, 200)
