@@ -1,0 +1,33 @@
+"""LARE and its relatives for Dassl: methods on the embeddings of a frozen vision-language model.
+
+Importing this package registers its trainers, datasets and evaluator with Dassl (or with the built-in stand-in where no
+Dassl is installed) and adds its keys to Dassl's default configuration.
+"""
+
+from . import config
+
+config.register()
+
+from . import datasets, evaluation, trainers  # noqa: E402, F401
+from .embeddings.embedding_file import read_embedding_file, write_embedding_file  # noqa: E402
+from .embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings, VLMIdentity  # noqa: E402
+from .embeddings.loaders import MixedLoader  # noqa: E402
+from .errors import InputError  # noqa: E402
+from .methods.regions import RegionNetwork, Regions, RegionSettings, fit_regions, sample_regions  # noqa: E402
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EmbeddingSet",
+    "InputError",
+    "LabelledEmbeddings",
+    "MixedLoader",
+    "RegionNetwork",
+    "RegionSettings",
+    "Regions",
+    "VLMIdentity",
+    "fit_regions",
+    "read_embedding_file",
+    "sample_regions",
+    "write_embedding_file",
+]

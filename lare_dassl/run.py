@@ -1,0 +1,171 @@
+"""What the command-line tools do: put a configuration together, run a trainer, show the outcome."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from yacs.config import CfgNode
+
+from . import config, dassl_api
+from .dassl_api import DATASET_REGISTRY, TRAINER_REGISTRY
+from .errors import InputError, unknown_name
+from .files import make_folder
+from .trainers.embedding_trainer import EmbeddingTrainer
+
+logger = logging.getLogger(__name__)
+
+FLAG_KEYS = {
+    "root": "DATASET.ROOT",
+    "resume": "RESUME",
+    "seed": "SEED",
+    "source_domains": "DATASET.SOURCE_DOMAINS",
+    "target_domains": "DATASET.TARGET_DOMAINS",
+    "transforms": "INPUT.TRANSFORMS",
+    "trainer": "TRAINER.NAME",
+    "backbone": "MODEL.BACKBONE.NAME",
+    "head": "MODEL.HEAD.NAME",
+    "output_dir": "OUTPUT_DIR",
+}
+METRIC_TITLES = {
+    "accuracy": "accuracy",
+    "in_domain_accuracy": "in-domain accuracy",
+    "out_of_domain_accuracy": "out-of-domain accuracy",
+    "macro_f1": "macro-F1",
+    "ece": "calibration error (ECE)",
+}
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Run tools/train.py.
+
+    Args:
+        arguments: see tools/train.py.
+
+    Raises:
+        InputError: anything in files, keys or values that the user has to mend.
+    """
+    cfg = make_config(arguments)
+    if cfg.SEED >= 0:
+        dassl_api.set_random_seed(cfg.SEED)
+    if not arguments.eval_only or arguments.output_dir:
+        make_folder(Path(cfg.OUTPUT_DIR), "--output-dir")
+        dassl_api.setup_logger(cfg.OUTPUT_DIR)
+    start_logging()
+    trainer = build_trainer(cfg)
+    if arguments.eval_only:
+        trainer.load_model(arguments.model_dir, epoch=arguments.load_epoch)
+        trainer.test()
+        if arguments.output_dir and isinstance(trainer, EmbeddingTrainer):
+            trainer.write_record(Path(cfg.OUTPUT_DIR))
+    elif not arguments.no_train:
+        trainer.train()
+    show_results(getattr(trainer, "results", {}))
+
+
+def start_logging() -> None:
+    """Send the library's log to standard output, which the host copies to the run's log.txt."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s", force=True)
+    logging.getLogger(__package__).setLevel(logging.INFO)
+
+
+def build_trainer(cfg: CfgNode) -> Any:
+    """The trainer that a configuration names, after the host has been told.
+
+    Raises:
+        InputError: what the configuration or the data names cannot be used.
+    """
+    logger.info(
+        "%s on %s, host: %s (Dassl %s)", cfg.TRAINER.NAME, cfg.DATASET.NAME, dassl_api.HOST, dassl_api.HOST_VERSION
+    )
+    return dassl_api.build_trainer(cfg)
+
+
+def make_config(arguments: argparse.Namespace) -> CfgNode:
+    """The configuration of a command line; each later source overrides the earlier ones.
+
+    Method defaults, the dataset's file, the method's file, flags, KEY VALUE overrides: Dassl's order.
+
+    Raises:
+        InputError: an unknown trainer, dataset, domain, key or plugin, or a value of another type.
+    """
+    cfg = config.new_config()
+    load_plugins(arguments.plugin, cfg)
+    if is_embedding_trainer(arguments.trainer):
+        config.use_linear_probe_defaults(cfg)
+    for path in filter(None, (arguments.dataset_config_file, arguments.config_file)):
+        config.merge_file(cfg, path)
+    for flag, key in FLAG_KEYS.items():
+        value = getattr(arguments, flag, None)
+        if value is not None and value != "":
+            config.merge_key(cfg, key, value, where=f"--{flag.replace('_', '-')}")
+    config.merge_overrides(cfg, arguments.opts)
+    check_names(cfg)
+    if cfg.OUTPUT_DIR == "./output":
+        cfg.OUTPUT_DIR = f"output/{cfg.DATASET.NAME}/{cfg.TRAINER.NAME}/seed{cfg.SEED}"
+    return config.finish(cfg)
+
+
+def is_embedding_trainer(name: str) -> bool:
+    """Whether a trainer is one of those on embeddings."""
+    if name not in TRAINER_REGISTRY.registered_names():
+        return False
+    trainer = TRAINER_REGISTRY.get(name)
+    return isinstance(trainer, type) and issubclass(trainer, EmbeddingTrainer)
+
+
+def load_plugins(modules: list[str], cfg: CfgNode) -> None:
+    """Import modules so that they register; one that has `extend_cfg`, as Dassl's train.py does, adds its keys.
+
+    Raises:
+        InputError: a module cannot be imported.
+    """
+    sys.path.insert(0, str(Path.cwd()))
+    for name in modules:
+        try:
+            module = importlib.import_module(name)
+        except Exception as error:
+            cause = str(error).partition("\n")[0] or type(error).__name__
+            raise InputError(f"--plugin {name} cannot be imported: {cause} (is its folder on PYTHONPATH?)") from error
+        if hasattr(module, "extend_cfg"):
+            module.extend_cfg(cfg)
+
+
+def check_names(cfg: CfgNode) -> None:
+    """Refuse trainers, datasets and domains that do not exist, before anything is read.
+
+    Raises:
+        InputError: names the nearest ones.
+    """
+    for kind, flag, name, registry in (
+        ("trainer", "--trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY),
+        ("dataset", "--dataset-config-file", cfg.DATASET.NAME, DATASET_REGISTRY),
+    ):
+        if not name:
+            raise InputError(f"no {kind} named: give {flag}; known: {', '.join(sorted(registry.registered_names()))}")
+        if name not in registry.registered_names():
+            raise unknown_name(kind, name, registry.registered_names())
+    known = list(getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "domains", None) or [])
+    for domain in [*cfg.DATASET.SOURCE_DOMAINS, *cfg.DATASET.TARGET_DOMAINS]:
+        if known and domain not in known:
+            raise unknown_name(f"domain of {cfg.DATASET.NAME}", domain, known)
+
+
+def show_results(results: dict[str, float]) -> None:
+    """Print the figures of a test as a table."""
+    if not results:
+        return
+    table = Table("measured on the test images", "%")
+    for name, title in METRIC_TITLES.items():
+        if name in results:
+            table.add_row(title, f"{results[name]:.2f}")
+    for name, value in results.items():
+        if name.startswith("domain_accuracy/"):
+            table.add_row(f"accuracy on {name.partition('/')[2]}", f"{value:.2f}")
+    Console(file=sys.stdout, highlight=False).print(table)

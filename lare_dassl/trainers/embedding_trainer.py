@@ -1,0 +1,312 @@
+"""The trainer that all methods on embeddings share: data, linear classifier, loop, checkpoints, test, record.
+
+It keeps Dassl's interface (TrainerX) and file layout, and behaves alike on both hosts: what Dassl 0.6.3 does
+differently on current PyTorch, or loses on resuming, is overridden here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import vlm
+from ..dassl_api import TrainerX, build_dataset, build_evaluator, build_optimizer
+from ..embeddings.build import build_embeddings
+from ..embeddings.embedding_set import LabelledEmbeddings
+from ..embeddings.loaders import EmbeddingBatch, MixedLoader, RowLoader
+from ..errors import InputError
+from ..files import make_folder
+from ..host import checkpoint
+from ..host.optim import build_lr_scheduler
+from ..methods.linear import random_classifier, text_classifier
+from ..record import make_record, write_record
+from .run_identity import check_same_model, check_same_run, model_identity, run_identity
+
+logger = logging.getLogger(__name__)
+
+LOG_LINES = 10
+
+
+class EmbeddingTrainer(TrainerX):
+    """Trains a linear classifier on the embeddings of a frozen VLM.
+
+    A method overrides `prepare_training` (a first stage, and the loader of the second), or `build_model`.
+
+    Args:
+        cfg: the whole configuration.
+
+    Raises:
+        InputError: what the configuration or the data names cannot be used.
+    """
+
+    def __init__(self, cfg: Any) -> None:
+        self.created = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+        self.results: dict[str, float] = {}
+        self.seed = cfg.SEED if cfg.SEED >= 0 else int(torch.seed() % 2**31)
+        super().__init__(cfg)
+        self.evaluator = build_evaluator(
+            cfg,
+            lab2cname=self.lab2cname,
+            domain_names=self.embeddings.domain_names,
+            source_domains=self.embeddings.source_domains,
+            target_domains=self.embeddings.target_domains,
+        )
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Say which of Dassl's settings have no meaning here."""
+        if cfg.INPUT.TRANSFORMS:
+            logger.warning("INPUT.TRANSFORMS is not used: images get the frozen model's own preprocessing")
+        if cfg.MODEL.HEAD.NAME:
+            logger.warning("MODEL.HEAD.NAME is not used: the classifier is one linear layer")
+
+    def build_data_loader(self) -> None:
+        """Encode the dataset, or read it from the cache, and set the loaders that Dassl expects."""
+        self.device = vlm.available_device(self.cfg.USE_CUDA)
+        with self.timed("encode"):
+            embeddings, report = build_embeddings(self.cfg, build_dataset(self.cfg))
+        logger.info("embeddings: %d images, %d decoded now", report.images, report.decoded)
+        self.embeddings = embeddings.to(self.device)
+        if self.cfg.TEST.FINAL_MODEL == "best_val" and self.embeddings.val is None:
+            raise InputError(
+                "TEST.FINAL_MODEL best_val needs a validation split, which this dataset lacks: use last_step"
+            )
+        self.train_loader_x: Any = self.make_loader()
+        self.train_loader_u = None
+        self.val_loader = RowLoader(self.embeddings.val) if self.embeddings.val is not None else None
+        self.test_loader = RowLoader(self.embeddings.test)
+        self.num_classes = len(self.embeddings.classnames)
+        self.num_source_domains = len(self.embeddings.source_domains)
+        self.lab2cname = dict(enumerate(self.embeddings.classnames))
+
+    def make_loader(self, **mixing: Any) -> MixedLoader:
+        """The training loader; `mixing` are the regions and the number of samples, see MixedLoader."""
+        batch_size = self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+        return MixedLoader(self.train_rows, batch_size, self.seed, **mixing)
+
+    @property
+    def train_rows(self) -> LabelledEmbeddings:
+        """The rows trained on."""
+        return self.embeddings.train
+
+    def build_model(self) -> None:
+        """Make the linear classifier, with its optimiser and schedule from OPTIM."""
+        self.model: nn.Module = self.make_classifier().to(self.device)
+        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
+        self.register_model("model", self.model, self.optim, self.sched)
+
+    def make_classifier(self) -> nn.Linear:
+        """The classifier at its start, as CLASSIFIER.INIT says."""
+        if self.cfg.CLASSIFIER.INIT == "text":
+            return text_classifier(self.embeddings.class_text, self.embeddings.vlm.logit_scale)
+        return random_classifier(self.embeddings.vlm.embedding_dim, self.num_classes, self.seed)
+
+    def prepare_training(self, directory: Path) -> None:
+        """Called once before the first epoch: the place of a method's first stage.
+
+        Args:
+            directory: the run's folder, or the one it resumes from.
+        """
+
+    def before_train(self) -> None:
+        """Resume where there is a checkpoint, run the first stage, and open tensorboard's event file."""
+        make_folder(Path(self.output_dir), "--output-dir")
+        directory = self.cfg.RESUME or self.output_dir
+        self.start_epoch = self.resume_model_if_exist(directory)
+        self.prepare_training(Path(directory))
+        if self.start_epoch < self.max_epoch:
+            self.init_writer(str(Path(self.output_dir) / "tensorboard"))
+        self.time_start = time.time()
+        logger.info("training: epochs %d to %d", self.start_epoch + 1, self.max_epoch)
+
+    def run_epoch(self) -> None:
+        """One pass over the training batches; figures are gathered on the device and read once."""
+        with self.timed("stage2"):
+            self.set_model_mode("train")
+            self.num_batches = len(self.train_loader_x)
+            self.train_loader_x.set_epoch(self.epoch)
+            sums: dict[str, Any] = {"loss": 0.0, "accuracy": 0.0}
+            for index, batch in enumerate(self.train_loader_x):
+                self.batch_idx = index
+                for name, value in self.forward_backward(batch).items():
+                    sums[name] = sums[name] + value
+            self.report_epoch({name: float(value) / self.num_batches for name, value in sums.items()})
+            self.update_lr()
+
+    def forward_backward(self, batch: EmbeddingBatch) -> dict[str, Tensor]:
+        """One step on a batch; gives its mean loss and its accuracy in percent as scalar tensors."""
+        logits = self.model(batch.embedding)
+        loss = F.cross_entropy(logits, batch.label)
+        self.optim.zero_grad()
+        loss.backward()
+        self.optim.step()
+        return {"loss": loss.detach(), "accuracy": 100.0 * (logits.argmax(dim=1) == batch.label).float().mean()}
+
+    def report_epoch(self, means: dict[str, float]) -> None:
+        """Write an epoch's figures to tensorboard, and every so often to the log.
+
+        Raises:
+            InputError: the loss is no longer finite.
+        """
+        if not torch.isfinite(torch.tensor(means["loss"])):
+            raise InputError(
+                f"the loss is {means['loss']} in epoch {self.epoch + 1}: lower OPTIM.LR ({self.cfg.OPTIM.LR})"
+            )
+        for name, value in means.items():
+            self.write_scalar(f"train/{name}", value, self.epoch + 1)
+        self.write_scalar("train/lr", self.optim.param_groups[0]["lr"], self.epoch + 1)
+        if worth_a_line(self.epoch + 1, self.max_epoch):
+            logger.info(
+                "epoch %d/%d: loss %.4f, training accuracy %.1f %%",
+                self.epoch + 1,
+                self.max_epoch,
+                means["loss"],
+                means["accuracy"],
+            )
+
+    def after_epoch(self) -> None:
+        """Under best_val, keep the model that does best on the source domains' validation rows; write checkpoints."""
+        if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
+            result = self.test(split="val")
+            if result > self.best_result:
+                self.best_result = result
+                self.save_model(self.epoch, self.output_dir, val_result=result, model_name=checkpoint.BEST)
+        done, every = self.epoch + 1, self.cfg.TRAIN.CHECKPOINT_FREQ
+        if done == self.max_epoch or (every > 0 and done % every == 0):
+            self.save_model(self.epoch, self.output_dir)
+
+    def after_train(self) -> None:
+        """Test the chosen model and write the record."""
+        if not self.cfg.TEST.NO_TEST:
+            if self.cfg.TEST.FINAL_MODEL == "best_val" and self.max_epoch > 0:
+                self.load_model(self.output_dir)
+            self.test()
+        self.close_writer()
+        path = self.write_record(Path(self.output_dir))
+        logger.info("record: %s", path)
+
+    def write_record(self, folder: Path) -> Path:
+        """Write record.json of the results so far into a folder."""
+        self.seconds["total"] = time.perf_counter() - self.created
+        record = make_record(self.cfg, self.seed, self.embeddings, self.results, self.seconds)
+        return write_record(folder, record)
+
+    @torch.no_grad()
+    def test(self, split: str | None = None) -> float:
+        """Evaluate on "val" or "test" (left out: TEST.SPLIT); gives the accuracy in percent.
+
+        Raises:
+            InputError: "val" is asked for, and there is no validation split.
+        """
+        split = split or self.cfg.TEST.SPLIT
+        loader = self.val_loader if split == "val" else self.test_loader
+        if loader is None:
+            raise InputError("TEST.SPLIT val: this dataset has no validation split")
+        with self.timed("test"):
+            self.set_model_mode("eval")
+            self.evaluator.reset()
+            for batch in loader:
+                self.evaluator.process(self.model_inference(batch.embedding), batch.label, batch.domain)
+            self.results = dict(self.evaluator.evaluate())
+        for name, value in self.results.items():
+            self.write_scalar(f"{split}/{name}", value, self.epoch + 1)
+        return float(next(iter(self.results.values())))
+
+    def save_model(
+        self,
+        epoch: int,
+        directory: str,
+        is_best: bool = False,
+        val_result: float | None = None,
+        model_name: str = "",
+    ) -> None:
+        """Write the classifier's checkpoint, whole or not at all, to `<directory>/model/`.
+
+        Args:
+            epoch: the epoch just finished, counted from 0.
+            directory: the run's folder.
+            is_best: whether to write `model-best.pth.tar` too.
+            val_result: validation accuracy in percent.
+            model_name: file name; left out, it is `model.pth.tar-<epochs done>`.
+        """
+        state = {
+            "state_dict": self.model.state_dict(),
+            "epoch": epoch + 1,
+            "optimizer": self.optim.state_dict() if self.optim else None,
+            "scheduler": self.sched.state_dict() if self.sched else None,
+            "val_result": val_result,
+            "best_result": float(self.best_result),
+            "seed": self.seed,
+            "run": run_identity(self.cfg, self.embeddings),
+            "model": model_identity(self.embeddings),
+        }
+        names = [model_name or checkpoint.epoch_file(epoch + 1)] + ([checkpoint.BEST] if is_best else [])
+        for name in reversed(names):
+            checkpoint.write(state, Path(directory) / "model", name)
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        """Go on from the latest checkpoint in a run's folder; gives the number of epochs done, 0 where there is none.
+
+        Raises:
+            InputError: the checkpoint is damaged, or of a run with other settings or data.
+        """
+        path = checkpoint.latest(Path(directory) / "model")
+        if path is None and self.cfg.RESUME:
+            raise InputError(f"--resume {directory}: there is no checkpoint in {directory}/model")
+        if path is None:
+            return 0
+        state = checkpoint.read(path)
+        check_same_run(path, state, run_identity(self.cfg, self.embeddings))
+        checkpoint.load_weights(self.model, state, path)
+        if self.optim and self.sched:
+            self.optim.load_state_dict(state["optimizer"])
+            self.sched.load_state_dict(state["scheduler"])
+        self.best_result = state["best_result"]
+        self.use_seed(state["seed"])
+        logger.info("resuming after epoch %d from %s", state["epoch"], path)
+        return int(state["epoch"])
+
+    def use_seed(self, seed: int) -> None:
+        """Take the seed of the run that is resumed; it differs from ours only where none was given."""
+        self.seed = seed
+        self.train_loader_x.seed = seed
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load the classifier after `epoch` epochs; without a number the best one, or the last where none was selected.
+
+        Raises:
+            InputError: the checkpoint is missing, damaged, or of another model.
+        """
+        if not directory:
+            raise InputError("--eval-only needs --model-dir, the folder of a finished run")
+        folder = Path(directory) / "model"
+        best = folder / checkpoint.BEST
+        path = folder / checkpoint.epoch_file(epoch) if epoch is not None else best
+        if epoch is None and not best.is_file():
+            path = checkpoint.latest(folder) or best
+        state = checkpoint.read(path)
+        check_same_model(path, state, model_identity(self.embeddings))
+        checkpoint.load_weights(self.model, state, path)
+        self.epoch = state["epoch"] - 1
+        logger.info("loaded %s (epoch %d)", path, state["epoch"])
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of a block to a stage of the record."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def worth_a_line(epoch: int, epochs: int) -> bool:
+    """Whether epoch (from 1) of epochs is one of about ten, spread evenly, that the log tells of."""
+    return epoch in (1, epochs) or epoch % max(1, epochs // LOG_LINES) == 0

@@ -1,0 +1,11 @@
+"""FineTune: a linear probe on the real embeddings, the "fine-tune" rows of the LARE paper."""
+
+from __future__ import annotations
+
+from ..dassl_api import TRAINER_REGISTRY
+from .embedding_trainer import EmbeddingTrainer
+
+
+@TRAINER_REGISTRY.register()
+class FineTune(EmbeddingTrainer):
+    """One linear layer on frozen image embeddings, trained with cross-entropy."""

@@ -1,0 +1,74 @@
+"""What a checkpoint belongs to: a run may only go on from its own, and a model only be tested on data of its kind."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from ..config import leaf_keys
+from ..embeddings.embedding_set import EmbeddingSet
+from ..errors import InputError
+
+# Settings that do not change what is learned, or that a resumed run may change.
+FREE_KEYS = {"OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"}
+FREE_KEYS |= {"EMBEDDINGS.BATCH_SIZE", "EMBEDDINGS.CACHE_DIR", "OPTIM.MAX_EPOCH"}
+FREE_SECTIONS = ("TRAIN.", "TEST.", "INPUT.", "DATALOADER.TEST.")
+
+
+def run_identity(cfg: CfgNode, embeddings: EmbeddingSet) -> dict[str, str]:
+    """All that determines the course of a training: settings by their key, model and training data."""
+    settings = {
+        key: str(value) for key, value in leaf_keys(cfg) if key not in FREE_KEYS and not key.startswith(FREE_SECTIONS)
+    }
+    rows = embeddings.train
+    content = hashlib.sha256(rows.embedding.cpu().numpy().tobytes() + rows.label.cpu().numpy().tobytes())
+    return settings | model_identity(embeddings) | {"training data (sha256)": content.hexdigest()}
+
+
+def model_identity(embeddings: EmbeddingSet) -> dict[str, str]:
+    """What a classifier can be used with: the frozen model that gave the embeddings, and the classes."""
+    return {
+        "frozen model": embeddings.vlm.model,
+        "weights (sha256)": embeddings.vlm.weights_sha256,
+        "embedding width": str(embeddings.vlm.embedding_dim),
+        "classes": ", ".join(embeddings.classnames),
+    }
+
+
+def check_same_run(path: Path, state: dict[str, Any], identity: dict[str, str]) -> None:
+    """Refuse to resume from a checkpoint of a run with other settings or data.
+
+    Raises:
+        InputError: names the first difference.
+    """
+    difference = _difference(state.get("run"), identity)
+    if difference:
+        raise InputError(f"checkpoint {path} is of another run ({difference}): give another --output-dir, or delete it")
+
+
+def check_same_model(path: Path, state: dict[str, Any], identity: dict[str, str]) -> None:
+    """Refuse to load a checkpoint of another frozen model or other classes.
+
+    Raises:
+        InputError: names the first difference.
+    """
+    difference = _difference(state.get("model"), identity)
+    if difference:
+        raise InputError(
+            f"checkpoint {path} is of another model ({difference}): check --model-dir and the dataset config"
+        )
+
+
+def _difference(there: Any, here: dict[str, str]) -> str:
+    if not isinstance(there, dict):
+        return "it does not say of which; it was not written by this trainer"
+    keys = [key for key in here | there if there.get(key) != here.get(key)]
+    return f"{keys[0]} is {_short(there.get(keys[0]))} there and {_short(here.get(keys[0]))} here" if keys else ""
+
+
+def _short(value: str | None) -> str:
+    text = "not set" if value is None else value or "''"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,27 @@
+"""ZeroShot: classify by the class text embeddings alone, nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..dassl_api import TRAINER_REGISTRY
+from ..methods.linear import text_classifier
+from .embedding_trainer import EmbeddingTrainer
+
+
+@TRAINER_REGISTRY.register()
+class ZeroShot(EmbeddingTrainer):
+    """Logits are the VLM's logit scale times the cosine of image and class text embedding (Radford et al., 2021)."""
+
+    def build_model(self) -> None:
+        """Make the zero-shot classifier; there is no optimiser."""
+        self.model = text_classifier(self.embeddings.class_text, self.embeddings.vlm.logit_scale)
+        self.optim: Any = None
+        self.sched: Any = None
+        self.max_epoch = 0
+        self.register_model("model", self.model)
+
+    def prepare_training(self, directory: Path) -> None:
+        """Keep the classifier, so that --eval-only finds it."""
+        self.save_model(-1, self.output_dir)
