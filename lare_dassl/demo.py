@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from . import dassl_api, run
@@ -75,6 +73,5 @@ def _show(records: list[dict[str, Any]], output_dir: Path) -> None:
             for name in ("in_domain_accuracy", "out_of_domain_accuracy")
         ]
         table.add_row(row["trainer"], *cells, str(row["n"]))
-    console = Console(file=sys.stdout, highlight=False)
-    console.print(table)
-    console.print(f"records: {output_dir}/<method>/seed<k>/{FILE_NAME}", soft_wrap=True)
+    run.show(table)
+    run.show(f"records: {output_dir}/<method>/seed<k>/{FILE_NAME}")

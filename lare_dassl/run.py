@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from yacs.config import CfgNode
 
 from . import config, dassl_api
 from .dassl_api import DATASET_REGISTRY, TRAINER_REGISTRY
+from .embeddings.build import build_embeddings
+from .embeddings.embedding_file import write_embedding_file
 from .errors import InputError, unknown_name
 from .files import make_folder
 from .trainers.embedding_trainer import EmbeddingTrainer
@@ -69,6 +72,30 @@ def train(arguments: argparse.Namespace) -> None:
     show_results(getattr(trainer, "results", {}))
 
 
+def extract(arguments: argparse.Namespace) -> None:
+    """Run tools/extract.py.
+
+    Args:
+        arguments: see tools/extract.py.
+
+    Raises:
+        InputError: anything in files, keys or values that the user has to mend.
+    """
+    cfg = merge_sources(arguments)
+    check_name("dataset", "--dataset-config-file", cfg.DATASET.NAME, DATASET_REGISTRY)
+    check_domains(cfg)
+    start_logging()
+    make_folder(Path(arguments.output).absolute().parent, "--output")
+    embeddings, report = build_embeddings(cfg, dassl_api.build_dataset(cfg))
+    write_embedding_file(Path(arguments.output), embeddings, getattr(torch, arguments.dtype))
+    logger.info("%d images, %d decoded now", report.images, report.decoded)
+    table = Table("split", "images")
+    for name, rows in embeddings.splits().items():
+        table.add_row(name, f"{len(rows):,}")
+    show(table)
+    show(f"embedding file: {arguments.output}")
+
+
 def start_logging() -> None:
     """Send the library's log to standard output, which the host copies to the run's log.txt."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s", force=True)
@@ -88,16 +115,29 @@ def build_trainer(cfg: CfgNode) -> Any:
 
 
 def make_config(arguments: argparse.Namespace) -> CfgNode:
-    """The configuration of a command line; each later source overrides the earlier ones.
-
-    Method defaults, the dataset's file, the method's file, flags, KEY VALUE overrides: Dassl's order.
+    """The checked configuration of a run.
 
     Raises:
         InputError: an unknown trainer, dataset, domain, key or plugin, or a value of another type.
     """
+    cfg = merge_sources(arguments)
+    check_name("trainer", "--trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY)
+    check_name("dataset", "--dataset-config-file", cfg.DATASET.NAME, DATASET_REGISTRY)
+    check_domains(cfg)
+    if cfg.OUTPUT_DIR == "./output":
+        cfg.OUTPUT_DIR = f"output/{cfg.DATASET.NAME}/{cfg.TRAINER.NAME}/seed{cfg.SEED}"
+    return config.finish(cfg)
+
+
+def merge_sources(arguments: argparse.Namespace) -> CfgNode:
+    """Method defaults, the dataset's file, the method's file, flags, KEY VALUE overrides: each overrides those before.
+
+    Raises:
+        InputError: an unknown key or plugin, or a value of another type.
+    """
     cfg = config.new_config()
     load_plugins(arguments.plugin, cfg)
-    if is_embedding_trainer(arguments.trainer):
+    if is_embedding_trainer(getattr(arguments, "trainer", "")):
         config.use_linear_probe_defaults(cfg)
     for path in filter(None, (arguments.dataset_config_file, arguments.config_file)):
         config.merge_file(cfg, path)
@@ -106,10 +146,7 @@ def make_config(arguments: argparse.Namespace) -> CfgNode:
         if value is not None and value != "":
             config.merge_key(cfg, key, value, where=f"--{flag.replace('_', '-')}")
     config.merge_overrides(cfg, arguments.opts)
-    check_names(cfg)
-    if cfg.OUTPUT_DIR == "./output":
-        cfg.OUTPUT_DIR = f"output/{cfg.DATASET.NAME}/{cfg.TRAINER.NAME}/seed{cfg.SEED}"
-    return config.finish(cfg)
+    return cfg
 
 
 def is_embedding_trainer(name: str) -> bool:
@@ -137,20 +174,24 @@ def load_plugins(modules: list[str], cfg: CfgNode) -> None:
             module.extend_cfg(cfg)
 
 
-def check_names(cfg: CfgNode) -> None:
-    """Refuse trainers, datasets and domains that do not exist, before anything is read.
+def check_name(kind: str, flag: str, name: str, registry: Any) -> None:
+    """Refuse a trainer or dataset that is not registered, before anything is read.
 
     Raises:
-        InputError: names the nearest ones.
+        InputError: names the nearest one.
     """
-    for kind, flag, name, registry in (
-        ("trainer", "--trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY),
-        ("dataset", "--dataset-config-file", cfg.DATASET.NAME, DATASET_REGISTRY),
-    ):
-        if not name:
-            raise InputError(f"no {kind} named: give {flag}; known: {', '.join(sorted(registry.registered_names()))}")
-        if name not in registry.registered_names():
-            raise unknown_name(kind, name, registry.registered_names())
+    if not name:
+        raise InputError(f"no {kind} named: give {flag}; known: {', '.join(sorted(registry.registered_names()))}")
+    if name not in registry.registered_names():
+        raise unknown_name(kind, name, registry.registered_names())
+
+
+def check_domains(cfg: CfgNode) -> None:
+    """Refuse domains that the dataset does not have, where it says which it has.
+
+    Raises:
+        InputError: names the nearest one.
+    """
     known = list(getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "domains", None) or [])
     for domain in [*cfg.DATASET.SOURCE_DOMAINS, *cfg.DATASET.TARGET_DOMAINS]:
         if known and domain not in known:
@@ -168,4 +209,9 @@ def show_results(results: dict[str, float]) -> None:
     for name, value in results.items():
         if name.startswith("domain_accuracy/"):
             table.add_row(f"accuracy on {name.partition('/')[2]}", f"{value:.2f}")
-    Console(file=sys.stdout, highlight=False).print(table)
+    show(table)
+
+
+def show(content: Table | str) -> None:
+    """Print a table or a line on standard output."""
+    Console(file=sys.stdout, highlight=False).print(content, soft_wrap=True)

@@ -1,23 +1,19 @@
-"""The flags that the tools share: Dassl's own, and --plugin. No heavy import, so that --help answers at once."""
+"""The flags that the tools share; they mean what they mean in Dassl. Nothing heavy is imported for --help."""
 
 from __future__ import annotations
 
 import argparse
 
 
-def add_config_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that say which trainer, data and settings; they mean what they mean in Dassl."""
+def add_data_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that say which data, which frozen model and which further settings."""
     parser.add_argument("--root", default="", metavar="PATH", help="where the datasets are (DATASET.ROOT)")
-    parser.add_argument("--output-dir", default="", metavar="PATH", help="where the run's files go (OUTPUT_DIR)")
-    parser.add_argument("--seed", type=int, help="seed of the run, 0 included; none or a negative one draws a seed")
+    parser.add_argument("--seed", type=int, help="seed, 0 included; none or a negative one draws a seed")
     parser.add_argument("--source-domains", nargs="+", metavar="NAME", help="domains to train on")
     parser.add_argument("--target-domains", nargs="+", metavar="NAME", help="domains never trained on")
-    parser.add_argument("--transforms", nargs="+", metavar="NAME", help="data augmentation, for trainers on images")
     parser.add_argument("--config-file", default="", metavar="YAML", help="settings of the method")
     parser.add_argument("--dataset-config-file", default="", metavar="YAML", help="settings of the dataset")
-    parser.add_argument("--trainer", default="", metavar="NAME", help="ZeroShot, FineTune, LARE, or a plugin's")
     parser.add_argument("--backbone", default="", metavar="NAME", help="frozen model (MODEL.BACKBONE.NAME)")
-    parser.add_argument("--head", default="", metavar="NAME", help="head, for trainers on images (MODEL.HEAD.NAME)")
     parser.add_argument(
         "--plugin",
         action="append",
@@ -26,3 +22,18 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         help="import this module first, so that its trainers and datasets register; may be repeated",
     )
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further settings")
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of one run: the method, where its files go, and what to do."""
+    parser.add_argument("--trainer", default="", metavar="NAME", help="ZeroShot, FineTune, LARE, or a plugin's")
+    parser.add_argument("--output-dir", default="", metavar="PATH", help="where the run's files go (OUTPUT_DIR)")
+    parser.add_argument("--transforms", nargs="+", metavar="NAME", help="data augmentation, for trainers on images")
+    parser.add_argument("--head", default="", metavar="NAME", help="head, for trainers on images (MODEL.HEAD.NAME)")
+    parser.add_argument("--resume", default="", metavar="PATH", help="run folder to go on from")
+    parser.add_argument("--eval-only", action="store_true", help="test a trained model, do not train")
+    parser.add_argument(
+        "--model-dir", default="", metavar="PATH", help="run folder of the model that --eval-only tests"
+    )
+    parser.add_argument("--load-epoch", type=int, metavar="N", help="test the checkpoint of this epoch, not the best")
+    parser.add_argument("--no-train", action="store_true", help="build everything, but do not train")

@@ -10,26 +10,20 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.arguments import add_config_flags
+from tools.arguments import add_data_flags, add_run_flags
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Train and test one method on one dataset with one seed.")
-    parser.add_argument("--resume", default="", metavar="PATH", help="run folder whose latest checkpoint to go on from")
-    parser.add_argument("--eval-only", action="store_true", help="test a trained model, do not train")
-    parser.add_argument(
-        "--model-dir", default="", metavar="PATH", help="run folder of the model that --eval-only tests"
-    )
-    parser.add_argument("--load-epoch", type=int, metavar="N", help="test the checkpoint of this epoch, not the best")
-    parser.add_argument("--no-train", action="store_true", help="build everything, but do not train")
-    add_config_flags(parser)
-    return parser.parse_args()
+    add_run_flags(parser)
+    add_data_flags(parser)
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    arguments = parse_arguments()
+    parsed = parse_arguments()
     from lare_dassl.errors import exit_code
     from lare_dassl.run import train
 
-    sys.exit(exit_code(lambda: train(arguments)))
+    sys.exit(exit_code(lambda: train(parsed)))
