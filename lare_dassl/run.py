@@ -98,6 +98,8 @@ def extract(arguments: argparse.Namespace) -> None:
 
 def start_logging() -> None:
     """Send the library's log to standard output, which the host copies to the run's log.txt."""
+    # Some package that Dassl imports silences all logging of the process.
+    logging.disable(logging.NOTSET)
     logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s", force=True)
     logging.getLogger(__package__).setLevel(logging.INFO)
 
