@@ -1,18 +1,24 @@
 """The one door to Dassl: the installed Dassl where there is one, else the stand-in in `host/`.
 
 The environment variable LARE_DASSL_HOST chooses: `auto` (default), `dassl` or `builtin`. HOST says which one it is, and
-HOST_VERSION its version (for the stand-in: the version of Dassl whose interface it has).
+HOST_VERSION its version (for the stand-in: the version of Dassl whose interface it has). `setup_logger` is ours on
+both: Dassl's starts another file when a run resumes, and closes standard output at its end.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
+import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from torch.optim.lr_scheduler import LRScheduler
 
 from .errors import InputError, unknown_name
+from .host.optim import build_lr_scheduler
 from .host.tools import setup_logger
 from .torchvision_mend import mend
 
@@ -60,6 +66,7 @@ def _open_dassl() -> SimpleNamespace:
         for source, wanted in _SOURCES.items():
             module = importlib.import_module(source)
             names.update({name: getattr(module, name) for name in wanted})
+        _mend_warmup()
     except Exception as error:
         cause = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(
@@ -67,6 +74,23 @@ def _open_dassl() -> SimpleNamespace:
             f"tabulate tensorboard`, or set {VARIABLE}=builtin to run without it"
         ) from error
     return SimpleNamespace(**names)
+
+
+def _mend_warmup() -> None:
+    """Let trainers written for Dassl warm up too: its own way passes an argument that PyTorch dropped in 2.7.
+
+    CoOp's settings all warm up. Where Dassl's way still works, or there is no warm-up, it stays Dassl's.
+    """
+    if "verbose" in inspect.signature(LRScheduler.__init__).parameters:
+        return
+    dassls_own = importlib.import_module("dassl.optim").build_lr_scheduler
+
+    def build(optimizer: Any, optim_cfg: Any) -> Any:
+        return (build_lr_scheduler if optim_cfg.WARMUP_EPOCH > 0 else dassls_own)(optimizer, optim_cfg)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("dassl.") and vars(module).get("build_lr_scheduler") is dassls_own:
+            module.build_lr_scheduler = build  # type: ignore[attr-defined]
 
 
 HOST = _chosen_host()

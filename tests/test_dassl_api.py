@@ -33,6 +33,7 @@ def dassl(tmp_path, monkeypatch):
         for part, names in PARTS.items():
             (folder / part).mkdir(parents=True)
             body = "".join(f"{name} = 'dassl {name}'\n" for name in names)
+            body += "build_lr_scheduler = 'dassl build_lr_scheduler'\n" if part == "optim" else ""
             (folder / part / "__init__.py").write_text((lines or {}).get(part, "") + body)
         if package:
             (folder / "__init__.py").write_text("__version__ = '0.6.3'\n")

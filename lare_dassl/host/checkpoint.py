@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ..files import replaced
 
 BEST = "model-best.pth.tar"
 POINTER = "checkpoint"
+# What torch.load raises on damaged files, as found by damaging some at random places.
+DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, pickle.UnpicklingError)
 
 
 def epoch_file(epoch: int) -> str:
@@ -53,11 +56,24 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"no checkpoint at '{path}': check --model-dir and --load-epoch")
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        _check_content(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (*DAMAGE, zipfile.BadZipFile) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"the checkpoint '{path}' cannot be read ({reason}): delete it and train again") from error
+    if not isinstance(state, dict):
+        raise InputError(f"the checkpoint '{path}' holds a {type(state).__name__}, not a model: delete it")
     return state
+
+
+def _check_content(path: Path) -> None:
+    """Compare a file's checksums with its content, which torch.load does not."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as file:
+        damaged = file.testzip()
+    if damaged:
+        raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
 
 
 def load_weights(model: nn.Module, state: dict[str, Any], path: Path) -> None:

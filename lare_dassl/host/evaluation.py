@@ -61,7 +61,12 @@ class Classification(EvaluatorBase):
         cfg: the whole configuration; `TEST.PER_CLASS_RESULT`, `TEST.COMPUTE_CMAT` and `OUTPUT_DIR` are read.
         lab2cname: class name of each label.
         kwargs: taken and left unread, so that other evaluators may ask for more.
+
+    Attributes:
+        announce: whether `evaluate` logs its figures.
     """
+
+    announce = True
 
     def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **kwargs: Any) -> None:
         super().__init__(cfg)
@@ -93,19 +98,17 @@ class Classification(EvaluatorBase):
             results["perclass_accuracy"] = self._perclass_accuracy(labels, counts)
         if self.cfg.TEST.COMPUTE_CMAT:
             self._save_confusion_matrix(counts)
-        logger.info(", ".join(f"{name} {value:.1f}%" for name, value in results.items()))
+        if self.announce:
+            logger.info(", ".join(f"{name} {value:.1f}%" for name, value in results.items()))
         return results
 
     def _perclass_accuracy(self, labels: Tensor, counts: Tensor) -> float:
-        accuracies = []
-        for label, row, correct in zip(
-            labels.tolist(), counts.sum(dim=1).tolist(), counts.diag().tolist(), strict=True
-        ):
-            if row:
-                accuracies.append(100.0 * correct / row)
-                name = self._lab2cname.get(label, str(label))
-                logger.info("class %d (%s): %d of %d correct", label, name, correct, row)
-        return sum(accuracies) / len(accuracies)
+        occurs = counts.sum(dim=1) > 0
+        totals, correct = counts.sum(dim=1)[occurs], counts.diag()[occurs]
+        for label, right, total in zip(labels[occurs].tolist(), correct.tolist(), totals.tolist(), strict=True):
+            name = self._lab2cname.get(label, str(label))
+            logger.info("class %d (%s): %d of %d correct", label, name, right, total)
+        return 100.0 * (correct / totals).mean().item()
 
     def _save_confusion_matrix(self, counts: Tensor) -> None:
         path = Path(self.cfg.OUTPUT_DIR) / "cmat.pt"

@@ -46,6 +46,10 @@ class Tee:
         """Close the file; the console stays open."""
         self._file.close()
 
+    def isatty(self) -> bool:
+        """No terminal: colours and cursor moves would end up in the file."""
+        return False
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.console, name)
 

@@ -53,7 +53,7 @@ def make_cfg(folder, **optim):
 
 class TestRegistry:
     @pytest.mark.parametrize("kind", REGISTRIES)
-    def test_our_registries_are_of_the_hosts_class(self, kind):
+    def test_registries_are_of_the_hosts_class(self, kind):
         assert isinstance(REGISTRIES[kind], api.Registry)
 
     def test_a_name_is_taken_once(self):
@@ -86,6 +86,27 @@ class TestRegistry:
         with pytest.raises(ValueError, match="Nothing"):
             build(cfg)
 
+    @pytest.mark.parametrize(
+        ("kind", "names"),
+        [
+            ("trainer", {"ZeroShot", "FineTune", "LARE"}),
+            ("dataset", {"DemoWorld", "CUBPainting", "DomainFolders", "EmbeddingFile"}),
+            ("evaluator", {"DomainClassification", "Classification"}),
+        ],
+    )
+    def test_importing_the_package_registers_what_it_has(self, kind, names):
+        assert names <= set(REGISTRIES[kind].registered_names())
+
+    def test_our_trainers_leave_the_names_of_the_coop_family_free(self):
+        family = {"CoOp", "CoCoOp", "ZeroshotCLIP", "MaPLe", "PromptSRC", "CLAP"}
+        ours = [name for name in api.TRAINER_REGISTRY.registered_names() if is_ours(api.TRAINER_REGISTRY.get(name))]
+        assert len(ours) >= 3
+        assert not family & set(ours)
+
+
+def is_ours(kind):
+    return kind.__module__.startswith("lare_dassl.")
+
 
 class TestConfig:
     @pytest.mark.parametrize("key", DEFAULTS)
@@ -105,7 +126,7 @@ class TestConfig:
 
     @pytest.mark.skipif(api.HOST == "builtin", reason="compares the stand-in with Dassl: no Dassl is installed")
     def test_the_stand_in_has_dassls_keys_defaults_and_types(self):
-        from dassl.config import defaults  # noqa: PLC0415
+        from dassl.config import defaults
 
         assert defaults._C is api.cfg_default
         standing_in, real = (flat(cfg) for cfg in (builtin_config.cfg_default, api.cfg_default))
@@ -390,3 +411,19 @@ class TestTools:
     def test_an_unknown_optimiser_is_a_value_error(self, tmp_path):
         with pytest.raises(ValueError, match="adamx"):
             api.build_optimizer(torch.nn.Linear(2, 2), make_cfg(tmp_path, NAME="adamx").OPTIM)
+
+    @pytest.mark.skipif(api.HOST == "builtin", reason="mends the installed Dassl: no Dassl is installed")
+    def test_trainers_written_for_dassl_can_warm_up(self, tmp_path):
+        from dassl.engine import trainer
+        from dassl.optim import build_lr_scheduler as dassls_own
+
+        assert trainer.build_lr_scheduler is dassls_own
+        cfg = make_cfg(tmp_path, NAME="sgd", LR=0.5, WARMUP_EPOCH=1, WARMUP_TYPE="constant", LR_SCHEDULER="cosine")
+        optimizer = api.build_optimizer(torch.nn.Linear(1, 1), cfg.OPTIM)
+        scheduler = dassls_own(optimizer, cfg.OPTIM)
+        rates = []
+        for _ in range(3):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        assert rates == pytest.approx([1e-5, 0.5, 0.25])

@@ -42,6 +42,8 @@ def test_the_next_run_in_the_process_leaves_the_file_of_the_last(tmp_path):
 
 def test_closing_leaves_the_console_open(tmp_path):
     setup_logger(str(tmp_path))
+    assert not sys.stdout.isatty()
+    assert sys.stdout.writable()
     sys.stdout.close()
     assert not sys.stdout.console.closed
 
