@@ -30,32 +30,23 @@ def parse_arguments() -> argparse.Namespace:
 
 def validation_accuracy(arguments: argparse.Namespace, file: str, shots: int, value: str, seed: int) -> float:
     """Accuracy in percent on the validation rows after one run."""
-    from lare_dassl import run
+    from lare_dassl import comparison
 
     settings = [*arguments.opts, arguments.key, value, "DATASET.NAME", "EmbeddingFile", "DATASET.NUM_SHOTS", str(shots)]
     with tempfile.TemporaryDirectory() as folder:
-        flags = argparse.Namespace(
-            trainer=arguments.trainer,
-            seed=seed,
-            root=file,
-            output_dir=folder,
-            dataset_config_file="",
-            config_file="",
-            plugin=[],
-            opts=[*settings, "TEST.SPLIT", "val"],
-        )
-        trainer = run.build_trainer(run.make_config(flags))
-        trainer.train()
-    return float(trainer.results["accuracy"])
+        settings += ["TEST.SPLIT", "val"]
+        record = comparison.run_once(arguments.trainer, seed, file, Path(folder) / "run", settings=settings)
+    return float(record["metrics"]["accuracy"])
 
 
 def main() -> None:
     """Run the product of files, shots, values and seeds, and print mean ± std by value."""
     import pandas as pd
 
+    from lare_dassl.logs import start_logging
     from lare_dassl.report.summary import show_value
 
-    logging.disable(logging.INFO)
+    start_logging(logging.WARNING)
     arguments = parse_arguments()
     rows = []
     cells = list(product(arguments.embedding_file, arguments.shots, arguments.values, range(arguments.seeds)))

@@ -27,8 +27,6 @@ CHOICES = {
 
 def extend(cfg: CfgNode) -> None:
     """Add our keys to a Dassl configuration, in place."""
-    # Dassl's evaluator knows neither domains nor calibration; ours gives its results and these.
-    cfg.TEST.EVALUATOR = "DomainClassification"
     _extend_dataset(cfg)
     _extend_vlm(cfg)
     _extend_lare(cfg)
@@ -142,7 +140,7 @@ def merge_file(cfg: CfgNode, path: str | Path) -> None:
         raise InputError(f"no config file {path}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold keys and values, not a {type(values).__name__}")
@@ -178,6 +176,8 @@ def merge_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     if key not in known:
         raise InputError(f"{where}: {unknown_name('config key', key, _near(key, known))}")
     try:
+        if value is None:
+            raise TypeError("yacs takes None for a value of any type")
         cfg.merge_from_list([key, float(value) if type(known[key]) is float else value])
     except (ValueError, TypeError, SyntaxError) as error:
         expected = type(known[key]).__name__

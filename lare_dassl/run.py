@@ -20,6 +20,7 @@ from .embeddings.build import build_embeddings
 from .embeddings.embedding_file import write_embedding_file
 from .errors import InputError, unknown_name
 from .files import make_folder
+from .logs import start_logging
 from .trainers.embedding_trainer import EmbeddingTrainer
 
 logger = logging.getLogger(__name__)
@@ -96,14 +97,6 @@ def extract(arguments: argparse.Namespace) -> None:
     show(f"embedding file: {arguments.output}")
 
 
-def start_logging() -> None:
-    """Send the library's log to standard output, which the host copies to the run's log.txt."""
-    # Some package that Dassl imports silences all logging of the process.
-    logging.disable(logging.NOTSET)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s", force=True)
-    logging.getLogger(__package__).setLevel(logging.INFO)
-
-
 def build_trainer(cfg: CfgNode) -> Any:
     """The trainer that a configuration names, after the host has been told.
 
@@ -139,15 +132,24 @@ def merge_sources(arguments: argparse.Namespace) -> CfgNode:
     """
     cfg = config.new_config()
     load_plugins(arguments.plugin, cfg)
-    if is_embedding_trainer(getattr(arguments, "trainer", "")):
+    # The method's defaults come first, but any of the sources may name the method.
+    if is_embedding_trainer(_merge(cfg.clone(), arguments).TRAINER.NAME):
         config.use_linear_probe_defaults(cfg)
+    return _merge(cfg, arguments)
+
+
+def _merge(cfg: CfgNode, arguments: argparse.Namespace) -> CfgNode:
     for path in filter(None, (arguments.dataset_config_file, arguments.config_file)):
         config.merge_file(cfg, path)
     for flag, key in FLAG_KEYS.items():
         value = getattr(arguments, flag, None)
         if value is not None and value != "":
-            config.merge_key(cfg, key, value, where=f"--{flag.replace('_', '-')}")
+            # A folder called 2024 is no number: quoted, it stays as it was written.
+            literal = repr(value) if isinstance(value, str) else value
+            config.merge_key(cfg, key, literal, where=f"--{flag.replace('_', '-')}")
     config.merge_overrides(cfg, arguments.opts)
+    for key in ("SOURCE_DOMAINS", "TARGET_DOMAINS"):
+        cfg.DATASET[key] = [str(name) for name in cfg.DATASET[key]]
     return cfg
 
 
@@ -165,11 +167,12 @@ def load_plugins(modules: list[str], cfg: CfgNode) -> None:
     Raises:
         InputError: a module cannot be imported.
     """
-    sys.path.insert(0, str(Path.cwd()))
+    if modules:
+        sys.path.insert(0, str(Path.cwd()))
     for name in modules:
         try:
             module = importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             cause = str(error).partition("\n")[0] or type(error).__name__
             raise InputError(f"--plugin {name} cannot be imported: {cause} (is its folder on PYTHONPATH?)") from error
         if hasattr(module, "extend_cfg"):

@@ -147,6 +147,8 @@ def _resolve_named(model: str, pretrained: str, allow_random: bool) -> VLMSource
         if Path(pretrained).suffix or "/" in pretrained:
             raise InputError(f"VLM.PRETRAINED: no weights file {pretrained}")
         raise unknown_name(f"VLM.PRETRAINED tag of {model} (or a file)", pretrained, tags)
+    if tag.get("quick_gelu") and not architecture.get("quick_gelu"):
+        logger.warning("%s was trained with another activation: name the model %s-quickgelu", pretrained, name)
     weights = _locate_tag(model, pretrained, tag) if tag else Path(pretrained)
     preprocess = {key: value for key, value in tag.items() if key not in ("url", "hf_hub")}
     return VLMSource(model, name, pretrained, weights, architecture, preprocess)
@@ -157,7 +159,7 @@ def _resolve_folder(model: str, folder: Path, allow_random: bool) -> VLMSource:
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
         architecture, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
-    except (OSError, json.JSONDecodeError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"model {model}: {config_file} is missing or holds no 'model_cfg'") from error
     weights = sorted(folder.glob("*.safetensors"))
     if not weights and not allow_random:
@@ -269,8 +271,9 @@ def load(source: VLMSource, precision: str, device: torch.device) -> FrozenVLM:
         # Random weights, where asked for, are the same each time, so that what they encode can be cached.
         torch.manual_seed(0)
         model = _create(source)
+    # Before the cast: bf16 would round 100 to 98.9.
+    scale = float(model.logit_scale.detach().exp()) if hasattr(model, "logit_scale") else 100.0
     model = model.to(device, DTYPES[precision]).eval().requires_grad_(False)
-    scale = float(model.logit_scale.detach().float().exp()) if hasattr(model, "logit_scale") else 100.0
     return FrozenVLM(model, _transform(model), tokenizer_of(source), device, precision, scale)
 
 
@@ -282,7 +285,8 @@ def _create(source: VLMSource) -> Any:
         return open_clip.create_model(
             source.open_clip_name, pretrained=pretrained, force_preprocess_cfg=source.preprocess
         )
-    except (RuntimeError, OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:
+        # open_clip passes on whatever the readers of weights raise, and safetensors' errors share no base.
         cause = " ".join(str(error).split())[:200]
         raise InputError(f"weights {source.weights} do not load into model {source.model}: {cause}") from error
 

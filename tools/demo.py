@@ -24,8 +24,9 @@ def parse_arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     arguments = parse_arguments()
-    from lare_dassl.demo import compare
+    from lare_dassl.comparison import compare_on_demo
     from lare_dassl.errors import exit_code
 
+    output_dir = Path(arguments.output_dir)
     config_file = ROOT / "configs" / "demo.yaml"
-    sys.exit(exit_code(lambda: compare(config_file, arguments.seeds, arguments.root, Path(arguments.output_dir))))
+    sys.exit(exit_code(lambda: compare_on_demo(config_file, arguments.seeds, arguments.root, output_dir)))

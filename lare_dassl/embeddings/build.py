@@ -96,10 +96,14 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
         dataset: of Dassl or of ours; one that brings embeddings has them in `embedding_set`.
 
     Raises:
-        InputError: see build_encoder, prompts_of and Encoder.encode_images.
+        InputError: a class has no training image; see also build_encoder, prompts_of and Encoder.encode_images.
     """
     if hasattr(dataset, "embedding_set"):
         return dataset.embedding_set, EncodingReport(images=0, decoded=0)
+    if len(dataset.classnames) != dataset.num_classes:
+        raise InputError(
+            f"{cfg.DATASET.NAME}: {dataset.num_classes - len(dataset.classnames)} classes have no train image"
+        )
     domains = domains_of(dataset, cfg)
     prompts = prompts_of(_prompt_names(dataset), cfg.VLM.TEMPLATES)
     encoder = build_encoder(cfg)

@@ -90,7 +90,7 @@ class FileHashes:
             with ThreadPoolExecutor() as pool:
                 digests = zip(unknown, pool.map(_try_hash, unknown), strict=True)
                 fresh = {path: digest for path, digest in digests if digest}
-            rows = [(str(path), *stats[path], digest) for path, digest in fresh.items()]
+            rows = [(str(path.absolute()), *stats[path], digest) for path, digest in fresh.items()]
             connection.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", rows)
         return hashes | fresh
 
@@ -107,7 +107,7 @@ def _known_hashes(connection: sqlite3.Connection, stats: dict[Path, tuple[int, i
     known = {}
     for path, (size, mtime) in stats.items():
         query = "SELECT sha256 FROM file WHERE path = ? AND size = ? AND mtime_ns = ?"
-        row = connection.execute(query, (str(path), size, mtime)).fetchone()
+        row = connection.execute(query, (str(path.absolute()), size, mtime)).fetchone()
         if row is not None:
             known[path] = row[0]
     return known
@@ -182,7 +182,7 @@ class EmbeddingStore:
         """What `remember` has noted of the model; empty before."""
         try:
             facts = json.loads((self.folder / "model.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
+        except (OSError, ValueError):
             return {}
         return facts if isinstance(facts, dict) else {}
 

@@ -9,6 +9,7 @@ Metadata, all strings: `format`, `classnames`, `domains`, `source_domains`, `tar
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -57,7 +58,10 @@ def write_embedding_file(path: Path, embeddings: EmbeddingSet, dtype: torch.dtyp
         tensors[f"{split}/label"] = rows.label.cpu()
         tensors[f"{split}/domain"] = rows.domain.cpu()
     with replaced(path) as temporary:
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary, _metadata(embeddings))
+        try:
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary, _metadata(embeddings))
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def _metadata(embeddings: EmbeddingSet) -> dict[str, str]:
@@ -109,8 +113,10 @@ def _build(tensors: dict[str, Tensor], metadata: dict[str, str]) -> EmbeddingSet
 def _identity(metadata: dict[str, str], embedding_dim: int) -> VLMIdentity:
     try:
         logit_scale = float(metadata["logit_scale"])
-    except (KeyError, ValueError) as error:
-        raise InputError("metadata 'logit_scale' must be a number, such as '100.0'") from error
+    except (KeyError, ValueError):
+        logit_scale = math.nan
+    if not (math.isfinite(logit_scale) and logit_scale > 0):
+        raise InputError("metadata 'logit_scale' must be a positive number, such as '100.0'")
     return VLMIdentity(
         model=metadata.get("model", ""),
         pretrained=metadata.get("pretrained", ""),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +136,9 @@ class Encoder:
             self._check_precision(missing)
             # The guard may have changed the precision, and with it the store.
             missing = [path_of[key] for key in self.store.missing(hashes.values())]
-            unreadable += self._encode_missing(missing, {path: hashes[path] for path in missing})
+            causes = {hashes[path]: cause for path, cause in self._encode_missing(missing, hashes)}
+            # Files of the same content are decoded once, but each of them is to be mended.
+            unreadable += [(path, causes[key]) for path, key in hashes.items() if key in causes]
         if unreadable:
             raise _unreadable_error(unreadable, len(paths))
         return self.store.gather([hashes[path] for path in paths]), EncodingReport(len(paths), len(missing))
@@ -176,8 +180,10 @@ class Encoder:
         loader = DataLoader(
             _ImageFiles(paths, self.model.preprocess),
             batch_size=self.batch_size,
-            num_workers=min(self.num_workers, -(-len(paths) // self.batch_size)),
+            num_workers=min(self.num_workers, _cores(), math.ceil(len(paths) / self.batch_size)),
             collate_fn=_collate,
+            # A loader without its own draws a seed from the global random state.
+            generator=torch.Generator(),
         )
         return iter(loader)
 
@@ -218,6 +224,11 @@ def decode_image(path: Path, preprocess: object) -> Tensor:
             return preprocess(image.convert("RGB"))  # type: ignore[operator]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(" ".join(str(error).split()).replace(f" '{path}'", "")) from error
+
+
+def _cores() -> int:
+    """Processor cores that this process may use; not every system says."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _collate(items: list[tuple[Path, Tensor | str]]) -> DecodedBatch:

@@ -65,7 +65,8 @@ class MixedLoader:
             raise InputError(f"the batch size must be at least 1, not {batch_size}")
         if samples_per_image < 0:
             raise InputError(f"samples per image must not be negative, not {samples_per_image}")
-        if samples_per_image and (regions is None or regions.lower.shape != rows.embedding.shape):
+        shape = rows.embedding.shape
+        if samples_per_image and (regions is None or not regions.lower.shape == regions.upper.shape == shape):
             raise InputError("regional samples need one region for each row")
         self.rows = rows
         self.batch_size = batch_size

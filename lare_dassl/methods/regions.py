@@ -52,9 +52,9 @@ class RegionSettings:
                 f"parametrisation must be one of {', '.join(PARAMETRISATIONS)}, not '{self.parametrisation}'"
             )
         for name in ("hidden_dim", "epochs", "lr", "batch_size"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.weight_decay < 0:
+        if not self.weight_decay >= 0:
             raise InputError(f"weight_decay must not be negative, not {self.weight_decay}")
 
 
@@ -210,7 +210,7 @@ def fit_regions(
         The trained network, in eval mode, on the embeddings' device.
 
     Raises:
-        InputError: shapes do not fit together, a label lies outside [0, C), or the loss is no longer finite.
+        InputError: shapes or types do not fit together, a label lies outside [0, C), or the loss is no longer finite.
     """
     settings = settings or RegionSettings()
     _check_inputs(embeddings, labels, class_text)
@@ -245,6 +245,11 @@ def _check_inputs(embeddings: Tensor, labels: Tensor, class_text: Tensor) -> Non
         raise InputError(
             f"embeddings (N, D) and class_text (C, D) must share D, got {tuple(embeddings.shape)} "
             f"and {tuple(class_text.shape)}"
+        )
+    if embeddings.dtype != torch.float32 or class_text.dtype != torch.float32 or labels.dtype != torch.int64:
+        raise InputError(
+            f"embeddings and class_text must be float32 and labels int64, got {embeddings.dtype}, {class_text.dtype} "
+            f"and {labels.dtype}"
         )
     if labels.shape != embeddings.shape[:1] or len(labels) == 0:
         raise InputError(f"labels must be (N,) with N = {len(embeddings)} > 0, got {tuple(labels.shape)}")

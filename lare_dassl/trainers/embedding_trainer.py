@@ -18,17 +18,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import vlm
-from ..dassl_api import TrainerX, build_dataset, build_evaluator, build_optimizer
+from ..dassl_api import TrainerX, build_dataset, build_optimizer
 from ..embeddings.build import build_embeddings
 from ..embeddings.embedding_set import LabelledEmbeddings
 from ..embeddings.loaders import EmbeddingBatch, MixedLoader, RowLoader
 from ..errors import InputError
+from ..evaluation import DomainClassification
 from ..files import make_folder
 from ..host import checkpoint
 from ..host.optim import build_lr_scheduler
+from ..logs import start_logging
 from ..methods.linear import random_classifier, text_classifier
 from ..record import make_record, write_record
-from .run_identity import check_same_model, check_same_run, model_identity, run_identity
+from .run_identity import check_same_model, check_same_run, model_identity, run_identity, with_seed
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +53,14 @@ class EmbeddingTrainer(TrainerX):
         self.created = time.perf_counter()
         self.seconds: dict[str, float] = {}
         self.results: dict[str, float] = {}
-        self.seed = cfg.SEED if cfg.SEED >= 0 else int(torch.seed() % 2**31)
+        cfg = with_seed(cfg)
+        self.seed: int = cfg.SEED
+        # In a train.py of Dassl's own nobody listens to the log yet.
+        if not logger.hasHandlers():
+            start_logging()
         super().__init__(cfg)
-        self.evaluator = build_evaluator(
+        # Dassl's evaluator knows neither domains nor calibration; ours gives its figures and these.
+        self.evaluator = DomainClassification(
             cfg,
             lab2cname=self.lab2cname,
             domain_names=self.embeddings.domain_names,
@@ -67,6 +74,8 @@ class EmbeddingTrainer(TrainerX):
             logger.warning("INPUT.TRANSFORMS is not used: images get the frozen model's own preprocessing")
         if cfg.MODEL.HEAD.NAME:
             logger.warning("MODEL.HEAD.NAME is not used: the classifier is one linear layer")
+        if cfg.TEST.EVALUATOR not in ("Classification", DomainClassification.__name__):
+            logger.warning("TEST.EVALUATOR is not used: the record is made by %s", DomainClassification.__name__)
 
     def build_data_loader(self) -> None:
         """Encode the dataset, or read it from the cache, and set the loaders that Dassl expects."""
@@ -98,7 +107,12 @@ class EmbeddingTrainer(TrainerX):
         return self.embeddings.train
 
     def build_model(self) -> None:
-        """Make the linear classifier, with its optimiser and schedule from OPTIM."""
+        """Make the linear classifier, with its optimiser and schedule from OPTIM.
+
+        Raises:
+            InputError: a value of OPTIM is out of its range.
+        """
+        check_optim(self.cfg.OPTIM)
         self.model: nn.Module = self.make_classifier().to(self.device)
         self.optim = build_optimizer(self.model, self.cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
@@ -125,8 +139,7 @@ class EmbeddingTrainer(TrainerX):
         self.prepare_training(Path(directory))
         if self.start_epoch < self.max_epoch:
             self.init_writer(str(Path(self.output_dir) / "tensorboard"))
-        self.time_start = time.time()
-        logger.info("training: epochs %d to %d", self.start_epoch + 1, self.max_epoch)
+            logger.info("training: epochs %d to %d", self.start_epoch + 1, self.max_epoch)
 
     def run_epoch(self) -> None:
         """One pass over the training batches; figures are gathered on the device and read once."""
@@ -213,6 +226,7 @@ class EmbeddingTrainer(TrainerX):
             raise InputError("TEST.SPLIT val: this dataset has no validation split")
         with self.timed("test"):
             self.set_model_mode("eval")
+            self.evaluator.announce = split != "val"
             self.evaluator.reset()
             for batch in loader:
                 self.evaluator.process(self.model_inference(batch.embedding), batch.label, batch.domain)
@@ -257,7 +271,7 @@ class EmbeddingTrainer(TrainerX):
         """Go on from the latest checkpoint in a run's folder; gives the number of epochs done, 0 where there is none.
 
         Raises:
-            InputError: the checkpoint is damaged, or of a run with other settings or data.
+            InputError: the checkpoint is damaged, beyond OPTIM.MAX_EPOCH, or of a run with other settings or data.
         """
         path = checkpoint.latest(Path(directory) / "model")
         if path is None and self.cfg.RESUME:
@@ -266,19 +280,25 @@ class EmbeddingTrainer(TrainerX):
             return 0
         state = checkpoint.read(path)
         check_same_run(path, state, run_identity(self.cfg, self.embeddings))
+        if state["epoch"] > self.max_epoch:
+            raise InputError(
+                f"checkpoint {path} is {state['epoch']} epochs old, beyond OPTIM.MAX_EPOCH {self.max_epoch}: "
+                "give another --output-dir"
+            )
         checkpoint.load_weights(self.model, state, path)
         if self.optim and self.sched:
             self.optim.load_state_dict(state["optimizer"])
             self.sched.load_state_dict(state["scheduler"])
         self.best_result = state["best_result"]
-        self.use_seed(state["seed"])
+        self._take_best(path.with_name(checkpoint.BEST))
         logger.info("resuming after epoch %d from %s", state["epoch"], path)
         return int(state["epoch"])
 
-    def use_seed(self, seed: int) -> None:
-        """Take the seed of the run that is resumed; it differs from ours only where none was given."""
-        self.seed = seed
-        self.train_loader_x.seed = seed
+    def _take_best(self, best: Path) -> None:
+        """Bring along the best model so far where the run goes on in another folder."""
+        folder = Path(self.output_dir) / "model"
+        if self.cfg.TEST.FINAL_MODEL == "best_val" and best.is_file() and best.parent.resolve() != folder.resolve():
+            checkpoint.write(checkpoint.read(best), folder, checkpoint.BEST)
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the classifier after `epoch` epochs; without a number the best one, or the last where none was selected.
@@ -297,6 +317,7 @@ class EmbeddingTrainer(TrainerX):
         check_same_model(path, state, model_identity(self.embeddings))
         checkpoint.load_weights(self.model, state, path)
         self.epoch = state["epoch"] - 1
+        self.seed = state["seed"]
         logger.info("loaded %s (epoch %d)", path, state["epoch"])
 
     @contextmanager
@@ -305,6 +326,19 @@ class EmbeddingTrainer(TrainerX):
         start = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def check_optim(optim_cfg: Any) -> None:
+    """Refuse numbers in OPTIM that cannot be trained with.
+
+    Raises:
+        InputError: names the key.
+    """
+    if optim_cfg.MAX_EPOCH < 1:
+        raise InputError(f"OPTIM.MAX_EPOCH must be at least 1, not {optim_cfg.MAX_EPOCH}")
+    for key in ("LR", "WEIGHT_DECAY"):
+        if not optim_cfg[key] >= 0:
+            raise InputError(f"OPTIM.{key} must not be negative, not {optim_cfg[key]}")
 
 
 def worth_a_line(epoch: int, epochs: int) -> bool:

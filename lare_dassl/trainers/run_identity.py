@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,37 @@ from yacs.config import CfgNode
 from ..config import leaf_keys
 from ..embeddings.embedding_set import EmbeddingSet
 from ..errors import InputError
+from ..host import checkpoint
 
 # Settings that do not change what is learned, or that a resumed run may change.
 FREE_KEYS = {"OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"}
 FREE_KEYS |= {"EMBEDDINGS.BATCH_SIZE", "EMBEDDINGS.CACHE_DIR", "OPTIM.MAX_EPOCH"}
 FREE_SECTIONS = ("TRAIN.", "TEST.", "INPUT.", "DATALOADER.TEST.")
+
+
+def with_seed(cfg: CfgNode) -> CfgNode:
+    """The configuration with a seed: its own, else that of the run it goes on from, else one that is drawn.
+
+    Raises:
+        InputError: the checkpoint of that run is damaged.
+    """
+    if cfg.SEED >= 0:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    kept = _kept_seed(Path(cfg.RESUME or cfg.OUTPUT_DIR))
+    cfg.SEED = secrets.randbelow(2**31) if kept is None else kept
+    cfg.freeze()
+    return cfg
+
+
+def _kept_seed(folder: Path) -> int | None:
+    for part in ("model", "regions"):
+        path = checkpoint.latest(folder / part)
+        run = checkpoint.read(path).get("run") if path is not None else None
+        if isinstance(run, dict) and "SEED" in run:
+            return int(run["SEED"])
+    return None
 
 
 def run_identity(cfg: CfgNode, embeddings: EmbeddingSet) -> dict[str, str]:

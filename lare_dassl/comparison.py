@@ -1,0 +1,92 @@
+"""Several methods and seeds on one dataset, one after another in this process, and the table of their accuracies."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from . import dassl_api, run
+from .errors import InputError
+from .logs import start_logging
+from .record import FILE_NAME, read_record
+from .report.summary import show_value, summarise
+
+DEMO_TRAINERS = ("ZeroShot", "FineTune", "LARE")
+
+
+def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) -> None:
+    """Run ZeroShot, FineTune and LARE on the demo world, seeds 0 to seeds - 1, and print mean ± std of their accuracy.
+
+    Args:
+        config_file: of the demo world.
+        seeds: number of seeds, at least 1.
+        root: folder of the rendered images.
+        output_dir: folder of the runs; runs from before are replaced.
+
+    Raises:
+        InputError: fewer than one seed, or a folder that cannot be written to.
+    """
+    if seeds < 1:
+        raise InputError(f"--seeds must be at least 1, not {seeds}")
+    start_logging(logging.WARNING)
+    records = []
+    for trainer, seed in product(DEMO_TRAINERS, range(seeds)):
+        folder = output_dir / trainer / f"seed{seed}"
+        record = run_once(trainer, seed, root, folder, dataset_config_file=str(config_file))
+        run.show(f"{trainer}, seed {seed}: {record['seconds']['total']:.1f} s")
+        records.append(record)
+    run.show(accuracy_table(records, title="Demo world: mean ± std"))
+    run.show(f"records: {output_dir}/<method>/seed<k>/{FILE_NAME}")
+
+
+def run_once(
+    trainer: str, seed: int, root: str, folder: Path, *, dataset_config_file: str = "", settings: Sequence[str] = ()
+) -> dict[str, Any]:
+    """One run from its start, in an emptied folder; gives its record.
+
+    Args:
+        trainer: name of the method.
+        seed: of the run.
+        root: where the dataset is.
+        folder: the run's folder; what is in it is removed.
+        dataset_config_file: settings of the dataset.
+        settings: KEY, VALUE, KEY, VALUE, ... on top.
+
+    Raises:
+        InputError: see run.train.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    arguments = argparse.Namespace(
+        trainer=trainer,
+        dataset_config_file=dataset_config_file,
+        config_file="",
+        seed=seed,
+        root=root,
+        output_dir=str(folder),
+        plugin=[],
+        opts=list(settings),
+    )
+    cfg = run.make_config(arguments)
+    dassl_api.set_random_seed(seed)
+    run.build_trainer(cfg).train()
+    return read_record(folder / FILE_NAME)
+
+
+def accuracy_table(records: Sequence[dict[str, Any]], title: str) -> Table:
+    """In-domain and out-of-domain accuracy of each method and number of shots as mean ± std over the seeds."""
+    sources, targets = (", ".join(records[0][role]) or "none" for role in ("source_domains", "target_domains"))
+    table = Table("method", "shots", f"in-domain, % ({sources})", f"out-of-domain, % ({targets})", "seeds", title=title)
+    for row in summarise(records).to_dict("records"):
+        cells = [
+            show_value(row[f"{name}_mean"], row[f"{name}_std"])
+            for name in ("in_domain_accuracy", "out_of_domain_accuracy")
+        ]
+        table.add_row(row["trainer"], "all" if row["shots"] < 1 else str(row["shots"]), *cells, str(row["n"]))
+    return table

@@ -1,0 +1,16 @@
+"""Where the library's log goes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+def start_logging(level: int = logging.INFO) -> None:
+    """Send the library's log, from a level on, to standard output, which the host copies to the run's log.txt."""
+    # Some package that Dassl imports silences all logging of the process.
+    logging.disable(logging.NOTSET)
+    # A reader that has gone (train.py | head) is no reason for a traceback with every line.
+    logging.raiseExceptions = False
+    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s", force=True)
+    logging.getLogger(__package__).setLevel(level)
