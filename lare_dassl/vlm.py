@@ -120,7 +120,10 @@ def resolve(model: str, pretrained: str, allow_random: bool = False) -> VLMSourc
     if not model:
         raise InputError("no model named: give --backbone (MODEL.BACKBONE.NAME), such as coca_ViT-L-14")
     name = f"{LOCAL_DIR_PREFIX}{DEMO_FOLDER}" if model == DEMO_MODEL else model
-    schema, identifier = parse_model_name(name)
+    try:
+        schema, identifier = parse_model_name(name)
+    except ValueError as error:
+        raise InputError(f"MODEL.BACKBONE.NAME '{model}': {error}") from error
     if schema is None:
         return _resolve_named(model, pretrained, allow_random)
     if pretrained:
@@ -165,6 +168,10 @@ def _resolve_folder(model: str, folder: Path, allow_random: bool) -> VLMSource:
     if not weights and not allow_random:
         raise InputError(f"model {model}: no .safetensors weights in {folder}")
     name = f"{LOCAL_DIR_PREFIX}{folder}"
+    merges = _merges_file(architecture, folder)
+    if merges is not None and merges.is_file():
+        # Texts depend on the tokenizer too.
+        architecture = architecture | {"merges_sha256": hashlib.sha256(merges.read_bytes()).hexdigest()}
     return VLMSource(model, name, "", weights[0] if weights else None, architecture, preprocess)
 
 
@@ -297,11 +304,16 @@ def _transform(model: nn.Module) -> Callable[[Any], Tensor]:
 
 def tokenizer_of(source: VLMSource) -> Callable[[Sequence[str]], Tensor]:
     """The tokenizer of a model; a merges file that a model folder names is read from that folder."""
-    merges = source.architecture.get("text_cfg", {}).get("tokenizer_kwargs", {}).get("bpe_path")
-    if source.open_clip_name.startswith(LOCAL_DIR_PREFIX) and merges:
-        folder = Path(source.open_clip_name.removeprefix(LOCAL_DIR_PREFIX))
-        return open_clip.get_tokenizer(source.open_clip_name, bpe_path=str(folder / merges))
+    if source.open_clip_name.startswith(LOCAL_DIR_PREFIX):
+        merges = _merges_file(source.architecture, Path(source.open_clip_name.removeprefix(LOCAL_DIR_PREFIX)))
+        if merges is not None:
+            return open_clip.get_tokenizer(source.open_clip_name, bpe_path=str(merges))
     return open_clip.get_tokenizer(source.open_clip_name)
+
+
+def _merges_file(architecture: dict[str, Any], folder: Path) -> Path | None:
+    name = architecture.get("text_cfg", {}).get("tokenizer_kwargs", {}).get("bpe_path")
+    return folder / name if name else None
 
 
 def build_untrained(folder: Path) -> tuple[nn.Module, Callable[[Sequence[str]], Tensor], Callable[[Any], Tensor]]:

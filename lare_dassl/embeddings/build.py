@@ -60,7 +60,7 @@ def prompts_of(classnames: Sequence[str], templates: Sequence[str]) -> list[list
     if not templates:
         raise InputError("VLM.TEMPLATES is empty: give at least one prompt, such as 'a photo of a {}.'")
     for template in templates:
-        if "{}" not in template:
+        if "{}" not in str(template):
             raise InputError(f"VLM.TEMPLATES: '{template}' has no {{}} for the class name")
     return [[template.replace("{}", name) for template in templates] for name in classnames]
 
@@ -102,7 +102,7 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
         return dataset.embedding_set, EncodingReport(images=0, decoded=0)
     if len(dataset.classnames) != dataset.num_classes:
         raise InputError(
-            f"{cfg.DATASET.NAME}: {dataset.num_classes - len(dataset.classnames)} classes have no train image"
+            f"{cfg.DATASET.NAME} has {dataset.num_classes} classes, but training images of {len(dataset.classnames)} only"
         )
     domains = domains_of(dataset, cfg)
     prompts = prompts_of(_prompt_names(dataset), cfg.VLM.TEMPLATES)

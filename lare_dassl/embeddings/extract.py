@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ from .embedding_set import VLMIdentity
 
 logger = logging.getLogger(__name__)
 
+# A shard is written after so many images, or after so long: what a kill can cost.
 SHARD_ROWS = 1024
+SHARD_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -158,23 +161,24 @@ class Encoder:
     def _encode_missing(self, paths: Sequence[Path], keys: dict[Path, str]) -> list[tuple[Path, str]]:
         unreadable: list[tuple[Path, str]] = []
         pending: list[tuple[str, Tensor]] = []
+        kept = time.monotonic()
         with tqdm(total=len(paths), desc="encoding images", unit="img", mininterval=0.5) as progress:
             for batch in self._decode(paths):
                 unreadable += batch.unreadable
                 if batch.paths:
                     embedding = self.model.encode_images(batch.pixels)
                     pending += zip((keys[path] for path in batch.paths), embedding, strict=True)
-                if len(pending) >= SHARD_ROWS:
+                if len(pending) >= SHARD_ROWS or time.monotonic() - kept > SHARD_SECONDS:
                     self._keep(pending)
-                    pending = []
+                    pending, kept = [], time.monotonic()
                 progress.update(len(batch.paths) + len(batch.unreadable))
-        if pending:
-            self._keep(pending)
+        self._keep(pending)
         return unreadable
 
     def _keep(self, rows: list[tuple[str, Tensor]]) -> None:
-        keys, embeddings = zip(*rows, strict=True)
-        self.store.add(keys, torch.stack(embeddings))
+        if rows:
+            keys, embeddings = zip(*rows, strict=True)
+            self.store.add(keys, torch.stack(embeddings))
 
     def _decode(self, paths: Sequence[Path]) -> Iterator[DecodedBatch]:
         loader = DataLoader(

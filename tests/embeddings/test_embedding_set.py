@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lare_dassl.embeddings.embedding_set import LabelledEmbeddings
+from lare_dassl.errors import InputError
+from tests.helpers import shifted_embeddings
+
+
+@pytest.fixture
+def stored():
+    return shifted_embeddings()
+
+
+def test_splits_are_named_and_val_is_left_out_where_there_is_none(stored):
+    assert {name: len(rows) for name, rows in stored.splits().items()} == {"train": 40, "val": 20, "test": 60}
+    assert list(replace(stored, val=None).splits()) == ["train", "test"]
+
+
+def test_rows_are_selected_by_index_and_by_mask(stored):
+    chosen = stored.train.select(torch.tensor([7, 2]))
+    assert torch.equal(chosen.embedding, stored.train.embedding[[7, 2]])
+    assert chosen.label.tolist() == [7 % 5, 2]
+    assert len(stored.test.select(stored.test.domain == 2)) == 20
+
+
+def test_a_set_moves_with_all_its_tensors(stored, monkeypatch):
+    # The meta device stands for any other; it holds no values to check.
+    monkeypatch.setattr("lare_dassl.embeddings.embedding_set._check_rows", lambda *_: None)
+    moved = replace(stored, val=None).to(torch.device("meta"))
+    tensors = [moved.class_text] + [
+        tensor for rows in moved.splits().values() for tensor in (rows.embedding, rows.label, rows.domain)
+    ]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert moved.val is None
+    assert moved.classnames == stored.classnames
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((4,), (4,), (4,)), "must share N, got (4,), (4,), (4,)"),
+        (((4, 3), (5,), (4,)), "must share N, got (4, 3), (5,), (4,)"),
+        (((4, 3), (4,), (4, 1)), "must share N, got (4, 3), (4,), (4, 1)"),
+    ],
+)
+def test_rows_of_other_shapes_are_refused(shapes, message):
+    embedding, label, domain = shapes
+    with pytest.raises(InputError) as error:
+        LabelledEmbeddings(torch.ones(embedding), torch.ones(label).long(), torch.ones(domain).long())
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("broken", ["label", "domain"])
+def test_labels_and_domains_are_int64(broken):
+    columns = {"label": torch.zeros(2).long(), "domain": torch.zeros(2).long()}
+    columns[broken] = columns[broken].int()
+    with pytest.raises(InputError, match=r"must be int64, got .*torch\.int32"):
+        LabelledEmbeddings(torch.ones(2, 3), **columns)
+
+
+def with_value(rows, column, value):
+    values = getattr(rows, column).clone()
+    values[3] = value
+    return replace(rows, **{column: values})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: {"class_text": s.class_text[:4]}, "must be (5 classes, 16), got (4, 16)"),
+        (lambda s: {"class_text": s.class_text[:, :8]}, "must be (5 classes, 16), got (5, 8)"),
+        (lambda s: {"classnames": s.classnames[:4]}, "must be (4 classes, 16), got (5, 16)"),
+        (lambda s: {"vlm": replace(s.vlm, embedding_dim=8)}, "must be (5 classes, 8), got (5, 16)"),
+        (
+            lambda s: {"val": replace(s.val, embedding=s.val.embedding[:, :8])},
+            "val embeddings are 8 wide, class texts 16",
+        ),
+        (lambda s: {"test": s.test.select(torch.tensor([]).long())}, "the test split has no rows"),
+        (lambda s: {"train": with_value(s.train, "label", 5)}, "train/label must lie in [0, 5), got 0 to 5"),
+        (lambda s: {"train": with_value(s.train, "label", -1)}, "train/label must lie in [0, 5), got -1 to 4"),
+        (lambda s: {"test": with_value(s.test, "domain", 3)}, "test/domain must lie in [0, 3), got 0 to 3"),
+    ],
+)
+def test_sets_that_do_not_fit_together_are_refused(stored, change, message):
+    with pytest.raises(InputError) as error:
+        replace(stored, **change(stored))
+    assert message in str(error.value)

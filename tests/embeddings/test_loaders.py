@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lare_dassl.embeddings.embedding_set import LabelledEmbeddings
+from lare_dassl.embeddings.loaders import MixedLoader, RowLoader
+from lare_dassl.errors import InputError
+from lare_dassl.methods.regions import Regions
+
+ROWS, WIDTH = 10, 6
+
+
+@pytest.fixture
+def rows():
+    generator = torch.Generator().manual_seed(0)
+    embedding = F.normalize(torch.randn(ROWS, WIDTH, generator=generator), dim=-1)
+    # Labels tell the rows apart, so that a batch shows which ones it holds.
+    return LabelledEmbeddings(embedding, torch.arange(ROWS), 100 + torch.arange(ROWS) % 3)
+
+
+@pytest.fixture
+def regions(rows):
+    return Regions(rows.embedding - 0.05, rows.embedding + 0.05)
+
+
+def assert_same_batches(first, second):
+    for one, other in zip(first, second, strict=True):
+        for name in ("embedding", "label", "domain", "sampled"):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("samples", [0, 1, 3])
+def test_a_batch_is_the_real_rows_and_then_blocks_of_their_samples(rows, regions, samples):
+    for batch in MixedLoader(rows, 4, seed=1, regions=regions, samples_per_image=samples):
+        real = len(batch) // (1 + samples)
+        assert batch.sampled.tolist() == [False] * real + [True] * real * samples
+        assert batch.label.tolist() == batch.label[:real].tolist() * (1 + samples)
+        assert torch.equal(batch.domain, 100 + batch.label % 3)
+        assert torch.equal(batch.embedding[:real], rows.embedding[batch.label[:real]])
+        assert not any(
+            torch.equal(batch.embedding[row], rows.embedding[batch.label[row]]) for row in range(real, len(batch))
+        )
+
+
+def test_samples_come_from_the_region_of_their_own_row(rows):
+    # A region of one point leaves its sample no choice.
+    points = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(4))
+    for batch in MixedLoader(rows, 4, seed=1, regions=Regions(points, points), samples_per_image=2):
+        expected = F.normalize(points[batch.label], dim=-1)
+        torch.testing.assert_close(batch.embedding[batch.sampled], expected[batch.sampled])
+
+
+def test_samples_lie_within_their_regions_before_scaling(rows):
+    # In a box whose first coordinate is fixed at 2, scaling a sample back to it gives the point that was drawn.
+    lower, upper = torch.full((ROWS, WIDTH), -1.0), torch.arange(ROWS)[:, None].repeat(1, WIDTH) / 10.0
+    lower[:, 0] = upper[:, 0] = 2.0
+    for batch in MixedLoader(rows, 4, seed=1, regions=Regions(lower, upper), samples_per_image=5):
+        samples, label = batch.embedding[batch.sampled], batch.label[batch.sampled]
+        torch.testing.assert_close(samples.norm(dim=-1), torch.ones(len(samples)))
+        points = samples * (2.0 / samples[:, :1])
+        assert (points >= lower[label] - 1e-5).all()
+        assert (points <= upper[label] + 1e-5).all()
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(4, [4, 4, 2]), (5, [5, 5]), (10, [10]), (64, [10]), (1, [1] * 10)])
+def test_every_row_comes_once_an_epoch(rows, batch_size, sizes):
+    loader = MixedLoader(rows, batch_size, seed=1)
+    batches = list(loader)
+    assert len(loader) == len(sizes)
+    assert [len(batch) for batch in batches] == sizes
+    assert sorted(torch.cat([batch.label for batch in batches]).tolist()) == list(range(ROWS))
+
+
+def test_order_and_samples_are_fresh_every_epoch(rows, regions):
+    loader = MixedLoader(rows, ROWS, seed=1, regions=regions, samples_per_image=1)
+    orders, samples = set(), []
+    for epoch in range(4):
+        loader.set_epoch(epoch)
+        (batch,) = loader
+        orders.add(tuple(batch.label[:ROWS].tolist()))
+        samples.append(batch.embedding[ROWS:][batch.label[ROWS:].argsort()])
+    assert len(orders) == 4
+    for first in range(4):
+        for second in range(first):
+            assert (samples[first] - samples[second]).abs().max() > 0.01
+
+
+def test_an_epoch_is_the_same_whatever_came_before(rows, regions):
+    loader = MixedLoader(rows, 4, seed=1, regions=regions, samples_per_image=2)
+    loader.set_epoch(0)
+    list(loader)
+    loader.set_epoch(3)
+    next(iter(loader))
+    torch.manual_seed(99)
+    fresh = MixedLoader(rows, 4, seed=1, regions=regions, samples_per_image=2)
+    fresh.set_epoch(3)
+    assert_same_batches(list(loader), list(fresh))
+
+
+def test_neighbouring_seeds_and_epochs_share_nothing(rows):
+    orders = set()
+    for seed in (0, 1, 2):
+        for epoch in (0, 1, 2):
+            loader = MixedLoader(rows, ROWS, seed=seed)
+            loader.set_epoch(epoch)
+            orders.add(tuple(next(iter(loader)).label.tolist()))
+    assert len(orders) == 9
+
+
+def test_iterating_leaves_the_global_random_state(rows, regions):
+    before = torch.get_rng_state()
+    list(MixedLoader(rows, 4, seed=1, regions=regions, samples_per_image=2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "the batch size must be at least 1, not 0"),
+        ({"samples_per_image": -1}, "samples per image must not be negative, not -1"),
+        ({"samples_per_image": 1}, "regional samples need one region for each row"),
+        ({"samples_per_image": 1, "regions": Regions(torch.zeros(9, 6), torch.ones(9, 6))}, "one region for each row"),
+        ({"samples_per_image": 1, "regions": Regions(torch.zeros(10, 6), torch.ones(9, 6))}, "one region for each row"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_told(rows, settings, message):
+    with pytest.raises(InputError) as error:
+        MixedLoader(rows, **{"batch_size": 4, "seed": 1} | settings)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("batch_size", "batches"), [(3, 4), (5, 2), (10, 1), (4096, 1)])
+def test_a_row_loader_gives_all_rows_in_their_order(rows, batch_size, batches):
+    loader = RowLoader(rows, batch_size)
+    parts = list(loader)
+    assert len(loader) == len(parts) == batches
+    assert torch.equal(torch.cat([part.embedding for part in parts]), rows.embedding)
+    assert torch.equal(torch.cat([part.label for part in parts]), rows.label)
+    assert torch.equal(torch.cat([part.domain for part in parts]), rows.domain)
+    assert not torch.cat([part.sampled for part in parts]).any()

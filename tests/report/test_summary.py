@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from lare_dassl.report.summary import METRICS, show_value, summarise, tidy
+
+
+def record(trainer, seed, accuracy, dataset="DemoWorld", shots=-1, **metrics):
+    values = dict.fromkeys(METRICS, 10.0) | {"accuracy": accuracy} | metrics
+    return {"dataset": dataset, "shots": shots, "trainer": trainer, "seed": seed, "metrics": values, "config": {}}
+
+
+def test_a_record_is_a_row():
+    frame = tidy([record("LARE", 3, 61.25, ece=2.5)])
+    assert list(frame.columns) == ["dataset", "shots", "trainer", "seed", *METRICS]
+    assert frame.iloc[0].tolist() == ["DemoWorld", -1, "LARE", 3, 61.25, 10.0, 10.0, 10.0, 2.5]
+
+
+def test_std_is_that_of_a_sample_and_n_counts_the_seeds():
+    values = [60.0, 61.0, 64.0]
+    row = summarise([record("LARE", seed, value) for seed, value in enumerate(values)]).iloc[0]
+    assert row["n"] == 3
+    assert row["accuracy_mean"] == pytest.approx(185 / 3, rel=1e-12)
+    squares = sum((value - 185 / 3) ** 2 for value in values)
+    assert row["accuracy_std"] == pytest.approx(math.sqrt(squares / 2), rel=1e-12)
+    assert row["macro_f1_mean"] == 10.0
+    assert row["macro_f1_std"] == 0.0
+
+
+def test_one_seed_has_no_std():
+    row = summarise([record("LARE", 1, 60.0)]).iloc[0]
+    assert row["n"] == 1
+    assert row["accuracy_mean"] == 60.0
+    assert math.isnan(row["accuracy_std"])
+
+
+def test_figures_that_do_not_apply_are_left_out_of_the_mean():
+    records = [record("LARE", seed, 60.0, out_of_domain_accuracy=value) for seed, value in ((1, 50.0), (2, None))]
+    assert summarise(records).iloc[0]["out_of_domain_accuracy_mean"] == 50.0
+    nowhere = [record("LARE", seed, 60.0, out_of_domain_accuracy=None) for seed in (1, 2)]
+    assert math.isnan(summarise(nowhere).iloc[0]["out_of_domain_accuracy_mean"])
+
+
+def test_datasets_shots_and_trainers_are_groups_in_the_order_they_come():
+    records = [
+        record("ZeroShot", 1, 50.0),
+        record("LARE", 1, 60.0),
+        record("FineTune", 1, 55.0),
+        record("LARE", 2, 62.0),
+        record("LARE", 1, 40.0, shots=4),
+        record("LARE", 1, 70.0, dataset="CUBPainting"),
+    ]
+    frame = summarise(records)
+    groups = list(
+        zip(frame["dataset"], frame["shots"], frame["trainer"], frame["n"], frame["accuracy_mean"], strict=True)
+    )
+    assert groups == [
+        ("DemoWorld", -1, "ZeroShot", 1, 50.0),
+        ("DemoWorld", -1, "LARE", 2, 61.0),
+        ("DemoWorld", -1, "FineTune", 1, 55.0),
+        ("DemoWorld", 4, "LARE", 1, 40.0),
+        ("CUBPainting", -1, "LARE", 1, 70.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "text"),
+    [(65.449, 0.55, "65.4 ± 0.6"), (65.449, math.nan, "65.4"), (math.nan, math.nan, "–"), (0.0, 0.0, "0.0 ± 0.0")],
+)
+def test_values_are_shown_to_a_tenth(mean, std, text):
+    assert show_value(mean, std) == text

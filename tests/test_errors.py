@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from lare_dassl.errors import InputError, exit_code, unknown_name
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("lare", "LARE"), ("Finetune", "FineTune"), ("zero-shot", "ZeroShot"), ("LAREE", "LARE")]
+)
+def test_an_unknown_name_is_told_with_the_nearest(name, nearest):
+    message = str(unknown_name("trainer", name, ["ZeroShot", "LARE", "FineTune"]))
+    assert message == f"unknown trainer '{name}': did you mean '{nearest}'? known: FineTune, LARE, ZeroShot"
+
+
+def test_a_name_like_no_other_gets_no_guess():
+    assert str(unknown_name("trainer", "xyz", ["LARE", "FineTune"])) == "unknown trainer 'xyz': known: FineTune, LARE"
+
+
+def test_long_lists_are_cut():
+    names = [f"model{number:03d}" for number in range(60)]
+    message = str(unknown_name("model", "model059x", iter(names)))
+    assert "did you mean 'model059'?" in message
+    assert message.endswith("model039, ...")
+
+
+def test_a_command_that_succeeds_gives_0(capsys):
+    assert exit_code(lambda: None) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_mistake_of_the_user_gives_2_and_one_line(capsys):
+    def command():
+        raise InputError("no config file x.yaml")
+
+    assert exit_code(command) == 2
+    assert capsys.readouterr().err == "error: no config file x.yaml\n"
+
+
+def test_any_other_error_is_passed_on():
+    def command():
+        raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"):
+        exit_code(command)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from lare_dassl.errors import InputError
+from lare_dassl.files import make_folder, replaced
+
+
+def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path):
+    folder = make_folder(tmp_path / "a" / "b", "--output-dir")
+    assert folder == tmp_path / "a" / "b"
+    assert list(folder.iterdir()) == []
+    assert make_folder(folder, "--output-dir") == folder
+
+
+@pytest.mark.parametrize("below", ["", "sub", "sub/sub"])
+def test_a_folder_that_cannot_be_made_is_named_with_its_key(tmp_path, below):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / below
+    with pytest.raises(InputError) as error:
+        make_folder(path, "OUTPUT_DIR")
+    assert str(error.value).startswith(f"cannot write to {path} (OUTPUT_DIR): ")
+    assert not str(error.value).endswith("None")
+
+
+def test_a_folder_without_write_permission_is_named(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.touch", refuse)
+    with pytest.raises(InputError, match=r"\(OUTPUT_DIR\): Permission denied"):
+        make_folder(tmp_path, "OUTPUT_DIR")
+
+
+def test_a_file_takes_its_place_only_once_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "record.json"
+    with replaced(path) as temporary:
+        temporary.write_text("first")
+        assert temporary.parent == path.parent
+        assert not path.exists()
+    with replaced(path) as temporary:
+        temporary.write_text("second")
+        assert path.read_text() == "first"
+    assert path.read_text() == "second"
+    # Moved into place, not copied: who has the old file open still reads the whole of it.
+    with path.open() as reader:
+        with replaced(path) as temporary:
+            temporary.write_text("third")
+        assert reader.read() == "second"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("bad"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
+    path = tmp_path / "record.json"
+    path.write_text("old")
+    with pytest.raises(type(failure)), replaced(path) as temporary:
+        temporary.write_text("half")
+        raise failure
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):
+    path = tmp_path / "record.json"
+    with pytest.raises(InputError) as error, replaced(path) as temporary:
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert str(error.value) == f"cannot write {path}: No space left on device"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["record.json", "sub/record.json"])
+def test_a_file_below_a_file_is_told(tmp_path, below):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError) as error, replaced(tmp_path / "file" / below) as temporary:
+        temporary.write_text("")
+    assert str(error.value).startswith(f"cannot write {tmp_path / 'file' / below}: ")

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lare_dassl import dassl_api
+from lare_dassl.errors import InputError
+from lare_dassl.record import make_record, nest_metrics, read_record, write_record
+from tests.helpers import make_cfg, shifted_embeddings
+
+RESULTS = {
+    "accuracy": 61.23456789,
+    "error_rate": 38.76543211,
+    "macro_f1": 60.0,
+    "ece": 3.25,
+    "in_domain_accuracy": 80.0,
+    "out_of_domain_accuracy": 52.5,
+    "domain_accuracy/photo": 80.0,
+    "domain_accuracy/pop/art": 52.5,
+}
+
+
+@pytest.fixture
+def record():
+    cfg = make_cfg(TRAINER__NAME="LARE", DATASET__NAME="EmbeddingFile", DATASET__NUM_SHOTS=4)
+    return make_record(cfg, 7, shifted_embeddings(), RESULTS, {"stage1": 1.5, "total": 2.0})
+
+
+def test_figures_by_domain_get_a_dictionary_of_their_own():
+    assert nest_metrics(RESULTS) == {
+        "accuracy": 61.23456789,
+        "in_domain_accuracy": 80.0,
+        "out_of_domain_accuracy": 52.5,
+        "domain_accuracy": {"photo": 80.0, "pop/art": 52.5},
+        "macro_f1": 60.0,
+        "ece": 3.25,
+    }
+
+
+def test_figures_that_do_not_apply_are_none():
+    metrics = nest_metrics({"accuracy": 50.0, "macro_f1": 49.0, "ece": 1.0})
+    assert metrics["in_domain_accuracy"] is metrics["out_of_domain_accuracy"] is None
+    assert metrics["domain_accuracy"] == {}
+
+
+def test_a_record_says_what_ran_and_on_what(record):
+    assert list(record) == [
+        "format", "trainer", "dataset", "seed", "shots", "imbalance", "host", "vlm", "source_domains",
+        "target_domains", "samples", "metrics", "seconds", "versions", "config",
+    ]  # fmt: skip
+    assert (record["format"], record["trainer"], record["dataset"]) == ("record/1", "LARE", "EmbeddingFile")
+    assert (record["seed"], record["shots"], record["imbalance"]) == (7, 4, 1.0)
+    assert record["host"] == dassl_api.HOST
+    expected = {"model": "ViT-B-32", "pretrained": "openai", "weights_sha256": "0123abcd", "embedding_dim": 16}
+    assert record["vlm"] == expected
+    assert (record["source_domains"], record["target_domains"]) == (["photo"], ["painting", "sketch"])
+    assert record["samples"] == {"train": 40, "val": 20, "test": 60}
+    assert record["metrics"] == nest_metrics(RESULTS)
+    assert record["seconds"] == {"encode": 0.0, "stage1": 1.5, "stage2": 0.0, "test": 0.0, "total": 2.0}
+    assert record["versions"]["torch"].startswith("2.")
+    assert record["versions"]["dassl"] == dassl_api.HOST_VERSION
+    assert record["config"]["DATASET"]["NUM_SHOTS"] == 4
+
+
+def test_a_record_comes_back_in_full_precision(tmp_path, record):
+    path = write_record(tmp_path / "run", record)
+    assert path == tmp_path / "run" / "record.json"
+    assert read_record(path) == record
+    assert read_record(path)["metrics"]["accuracy"] == 61.23456789
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_record_of_numbers_json_does_not_know_leaves_no_file(tmp_path, record):
+    record["metrics"]["accuracy"] = object()
+    with pytest.raises(TypeError):
+        write_record(tmp_path, record)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot read the record"),
+        (b"", "cannot read the record"),
+        (b'{"format": "record/1"', "cannot read the record"),
+        (b'{"format": "\xff"}', "cannot read the record"),
+        (b"[]", "is no record of the format record/1"),
+        (b"{}", "is no record of the format record/1"),
+        (b'{"format": "record/2"}', "is no record of the format record/1"),
+    ],
+)
+def test_a_file_that_is_no_record_is_named(tmp_path, content, message):
+    path = tmp_path / "record.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_record(path)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, record):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*file/record\.json"):
+        write_record(tmp_path / "file", record)
+
+
+def test_a_record_is_plain_json(record):
+    assert json.loads(json.dumps(record)) == record
