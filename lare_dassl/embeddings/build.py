@@ -101,9 +101,8 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
     if hasattr(dataset, "embedding_set"):
         return dataset.embedding_set, EncodingReport(images=0, decoded=0)
     if len(dataset.classnames) != dataset.num_classes:
-        raise InputError(
-            f"{cfg.DATASET.NAME} has {dataset.num_classes} classes, but training images of {len(dataset.classnames)} only"
-        )
+        count = f"{len(dataset.classnames)} of {dataset.num_classes}"
+        raise InputError(f"{cfg.DATASET.NAME}: only {count} classes have training images")
     domains = domains_of(dataset, cfg)
     prompts = prompts_of(_prompt_names(dataset), cfg.VLM.TEMPLATES)
     encoder = build_encoder(cfg)

@@ -144,7 +144,7 @@ def test_no_val_images_are_no_val_split(cfg, dataset):
 
 def test_a_class_without_a_train_image_is_told(cfg, item):
     gap = Birds(train_x=[item(0, 0), item(2, 0)], test=[item(0, 0)])
-    with pytest.raises(InputError, match="Birds: 1 classes have no train image"):
+    with pytest.raises(InputError, match="Birds: only 2 of 3 classes have training images"):
         build_embeddings(cfg, gap)
 
 
