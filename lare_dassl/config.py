@@ -22,6 +22,7 @@ CHOICES = {
     "CLASSIFIER.INIT": CLASSIFIER_INITS,
     "TRAINER.LARE.REGION": PARAMETRISATIONS,
     "TEST.FINAL_MODEL": ("last_step", "best_val"),
+    "TEST.SPLIT": ("val", "test"),
 }
 
 

@@ -119,6 +119,8 @@ def make_config(arguments: argparse.Namespace) -> CfgNode:
     check_name("trainer", "--trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY)
     check_name("dataset", "--dataset-config-file", cfg.DATASET.NAME, DATASET_REGISTRY)
     check_domains(cfg)
+    if cfg.SEED >= 2**32:
+        raise InputError(f"SEED must be below 2**32, not {cfg.SEED}")
     if cfg.OUTPUT_DIR == "./output":
         cfg.OUTPUT_DIR = f"output/{cfg.DATASET.NAME}/{cfg.TRAINER.NAME}/seed{cfg.SEED}"
     return config.finish(cfg)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from lare_dassl import config
+from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, config, run, write_embedding_file
+from lare_dassl.errors import exit_code
+from tools import train as train_tool
+
+CLASSNAMES = ("cat", "dog", "heron", "owl", "wren")
 
 
 def write_image(path: Path, seed: int) -> Path:
@@ -35,3 +47,80 @@ def make_cfg(**keys: Any) -> Any:
     for key, value in keys.items():
         config.merge_key(cfg, key.replace("__", "."), str(value) if isinstance(value, Path) else value, where="test")
     return cfg
+
+
+def write_tiny_model(folder: Path, coca: bool = False) -> str:
+    """Write a model folder of a CLIP, or a CoCa, of width 32 for 32 x 32 images, without weights.
+
+    Returns:
+        Its MODEL.BACKBONE.NAME; with VLM.ALLOW_RANDOM True its weights are random, the same each time.
+    """
+    text = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    vision = {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 16, "layers": 1}
+    model: dict[str, Any] = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}
+    if coca:
+        text |= {"embed_cls": True, "output_tokens": True}
+        vision |= {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
+        decoder = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+        model |= {"multimodal_cfg": decoder | {"attn_pooler_heads": 2}, "custom_text": True}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": {}}))
+    return f"local-dir:{folder}"
+
+
+def shifted_embeddings(with_val: bool = True) -> EmbeddingSet:
+    """Five classes of width 16 in domains that each shift them: photo is the source, painting and sketch are targets.
+
+    40 train, 20 val and 60 test rows (20 of each domain).
+    """
+    generator = torch.Generator().manual_seed(11)
+    centres = F.normalize(torch.randn(5, 16, generator=generator), dim=-1)
+    shifts = 0.8 * F.normalize(torch.randn(3, 16, generator=generator), dim=-1)
+
+    def rows(domains: list[int], per_class: int) -> LabelledEmbeddings:
+        domain = torch.tensor(domains).repeat_interleave(5 * per_class)
+        label = torch.arange(len(domain)) % 5
+        noise = 0.25 * torch.randn(len(domain), 16, generator=generator)
+        return LabelledEmbeddings(F.normalize(centres[label] + shifts[domain] + noise, dim=-1), label, domain)
+
+    return EmbeddingSet(
+        train=rows([0], 8),
+        val=rows([0], 4) if with_val else None,
+        test=rows([0, 1, 2], 4),
+        class_text=F.normalize(centres + 0.1 * torch.randn(5, 16, generator=generator), dim=-1),
+        classnames=CLASSNAMES,
+        domain_names=("photo", "painting", "sketch"),
+        source_domains=("photo",),
+        target_domains=("painting", "sketch"),
+        vlm=VLMIdentity("ViT-B-32", "openai", "0123abcd", 16, 50.0),
+    )
+
+
+def write_embeddings(path: Path, embeddings: EmbeddingSet | None = None) -> Path:
+    """Write an embedding file, of `shifted_embeddings` where none are given."""
+    write_embedding_file(path, embeddings or shifted_embeddings())
+    return path
+
+
+def train_arguments(*words: object) -> argparse.Namespace:
+    """The command line `tools/train.py WORDS...`, read."""
+    with mock.patch.object(sys, "argv", ["train.py", *map(str, words)]):
+        return train_tool.parse_arguments()
+
+
+def run_train(*words: object) -> int:
+    """`tools/train.py WORDS...` in this process; gives the exit code."""
+    with _kept_process():
+        return exit_code(lambda: run.train(train_arguments(*words)))
+
+
+@contextmanager
+def _kept_process() -> Iterator[None]:
+    """Undo what a tool changes for good: standard output, the import path, the handlers of the log."""
+    root = logging.getLogger()
+    streams, path, handlers, level = sys.stdout, list(sys.path), list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        sys.stdout, sys.path[:], root.handlers[:] = streams, path, handlers
+        root.setLevel(level)

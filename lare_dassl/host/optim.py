@@ -111,7 +111,7 @@ def _single_step(optim_cfg: CfgNode) -> Shape:
 
 def _multi_step(optim_cfg: CfgNode) -> Shape:
     gamma, stepsize = optim_cfg.GAMMA, optim_cfg.STEPSIZE
-    if not isinstance(stepsize, (list, tuple)):
+    if not isinstance(stepsize, (list, tuple)) or not all(isinstance(step, int) for step in stepsize):
         raise InputError(f"OPTIM.STEPSIZE is {stepsize!r}: multi_step takes a list of epochs")
     milestones = sorted(step for step in stepsize if step >= 0)
     return lambda epoch: gamma ** bisect_right(milestones, epoch)

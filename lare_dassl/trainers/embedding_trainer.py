@@ -112,9 +112,8 @@ class EmbeddingTrainer(TrainerX):
         Raises:
             InputError: a value of OPTIM is out of its range.
         """
-        check_optim(self.cfg.OPTIM)
         self.model: nn.Module = self.make_classifier().to(self.device)
-        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        self.optim = make_optimizer(self.model, self.cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model("model", self.model, self.optim, self.sched)
 
@@ -328,17 +327,20 @@ class EmbeddingTrainer(TrainerX):
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def check_optim(optim_cfg: Any) -> None:
-    """Refuse numbers in OPTIM that cannot be trained with.
+def make_optimizer(model: nn.Module, optim_cfg: Any) -> torch.optim.Optimizer:
+    """The host's optimiser for a model.
 
     Raises:
-        InputError: names the key.
+        InputError: a value of OPTIM is out of its range.
     """
     if optim_cfg.MAX_EPOCH < 1:
         raise InputError(f"OPTIM.MAX_EPOCH must be at least 1, not {optim_cfg.MAX_EPOCH}")
-    for key in ("LR", "WEIGHT_DECAY"):
-        if not optim_cfg[key] >= 0:
-            raise InputError(f"OPTIM.{key} must not be negative, not {optim_cfg[key]}")
+    try:
+        return build_optimizer(model, optim_cfg)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"OPTIM.NAME {optim_cfg.NAME} cannot be made from OPTIM: {error}") from error
 
 
 def worth_a_line(epoch: int, epochs: int) -> bool:

@@ -1,0 +1,93 @@
+"""tools/train.py as a user runs it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lare_dassl.dassl_api import HOST
+from tests.helpers import write_embeddings
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "numpy", "pandas", "open_clip", "yacs", "rich", "lare_dassl", "dassl"}
+FLAGS = (
+    *("--root", "--output-dir", "--resume", "--seed", "--source-domains", "--target-domains", "--transforms"),
+    *("--config-file", "--dataset-config-file", "--trainer", "--backbone", "--head", "--eval-only", "--model-dir"),
+    *("--load-epoch", "--no-train", "--plugin"),
+)
+
+
+def run_python(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Python with these words, in a folder that is not the repository's."""
+    environment = {**os.environ, "COLUMNS": "200"}
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120, check=False)
+
+
+def test_help_answers_without_importing_torch(tmp_path):
+    done = run_python("-X", "importtime", ROOT / "tools" / "train.py", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")][1:]
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert "argparse" in imported
+    assert not imported & HEAVY
+    microseconds = sum(int(re.split(r"[:|]", line)[1]) for line in lines)
+    assert microseconds < 1_000_000
+    assert all(re.search(rf"(^|\s){flag}\b", done.stdout) for flag in FLAGS)
+
+
+def test_one_run_end_to_end(tmp_path):
+    write_embeddings(tmp_path / "data.safetensors")
+    config = ROOT / "configs" / "embedding_file.yaml"
+    done = run_python(
+        *(ROOT / "tools" / "train.py", "--trainer", "LARE", "--dataset-config-file", config),
+        *("--root", "data.safetensors", "--output-dir", "out", "--seed", 0),
+        *("OPTIM.MAX_EPOCH", 3, "TRAINER.LARE.EPOCHS", 3),
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert (record["trainer"], record["seed"], record["host"]) == ("LARE", 0, HOST)
+    rows = dict(re.findall(r"│ +(.+?) +│ +([\d.]+) +│", done.stdout))
+    metrics = record["metrics"]
+    expected = {
+        "accuracy": metrics["accuracy"],
+        "in-domain accuracy": metrics["in_domain_accuracy"],
+        "out-of-domain accuracy": metrics["out_of_domain_accuracy"],
+        "macro-F1": metrics["macro_f1"],
+        "calibration error (ECE)": metrics["ece"],
+        **{f"accuracy on {name}": value for name, value in metrics["domain_accuracy"].items()},
+    }
+    assert {title: float(value) for title, value in rows.items()} == pytest.approx(expected, abs=0.0051)
+    assert (tmp_path / "out" / "log.txt").read_text() in done.stdout
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("log.txt", "model", "record.json", "regions", "tensorboard")
+    }
+
+
+REGISTERED = """
+import json
+import lare_dassl
+from lare_dassl import dassl_api
+cfg = dassl_api.get_cfg_default()
+print(json.dumps([
+    dassl_api.TRAINER_REGISTRY.registered_names(),
+    dassl_api.DATASET_REGISTRY.registered_names(),
+    cfg.TRAINER.LARE.SAMPLES_PER_IMAGE,
+]))
+"""
+
+
+def test_importing_the_package_registers_everything(tmp_path):
+    done = run_python("-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}){REGISTERED}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    trainers, datasets, samples = json.loads(done.stdout.splitlines()[-1])
+    assert {"ZeroShot", "FineTune", "LARE"} <= set(trainers)
+    assert {"CUBPainting", "DomainFolders", "EmbeddingFile"} <= set(datasets)
+    assert samples == 1
