@@ -118,16 +118,19 @@ def region_settings(cfg: CfgNode) -> RegionSettings:
         InputError: a value is out of its range.
     """
     lare = cfg.TRAINER.LARE
-    return RegionSettings(
-        alpha=lare.ALPHA,
-        parametrisation=lare.REGION,
-        normalise_corners=lare.NORMALISE_CORNERS,
-        hidden_dim=lare.HIDDEN_DIM,
-        epochs=lare.EPOCHS,
-        lr=lare.LR,
-        weight_decay=lare.WEIGHT_DECAY,
-        batch_size=lare.BATCH_SIZE,
-    )
+    try:
+        return RegionSettings(
+            alpha=lare.ALPHA,
+            parametrisation=lare.REGION,
+            normalise_corners=lare.NORMALISE_CORNERS,
+            hidden_dim=lare.HIDDEN_DIM,
+            epochs=lare.EPOCHS,
+            lr=lare.LR,
+            weight_decay=lare.WEIGHT_DECAY,
+            batch_size=lare.BATCH_SIZE,
+        )
+    except InputError as error:
+        raise InputError(f"TRAINER.LARE: {error}") from error
 
 
 def merge_file(cfg: CfgNode, path: str | Path) -> None:

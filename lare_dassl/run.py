@@ -146,6 +146,7 @@ def _merge(cfg: CfgNode, arguments: argparse.Namespace) -> CfgNode:
     for flag, key in FLAG_KEYS.items():
         value = getattr(arguments, flag, None)
         if value is not None and value != "":
+            _check_not_keys(cfg, flag, value)
             # A folder called 2024 is no number: quoted, it stays as it was written.
             literal = repr(value) if isinstance(value, str) else value
             config.merge_key(cfg, key, literal, where=f"--{flag.replace('_', '-')}")
@@ -153,6 +154,16 @@ def _merge(cfg: CfgNode, arguments: argparse.Namespace) -> CfgNode:
     for key in ("SOURCE_DOMAINS", "TARGET_DOMAINS"):
         cfg.DATASET[key] = [str(name) for name in cfg.DATASET[key]]
     return cfg
+
+
+def _check_not_keys(cfg: CfgNode, flag: str, value: Any) -> None:
+    """A flag that takes several names takes in KEY VALUE pairs behind it too; say so, not what follows of it."""
+    keys = set(value) & dict(config.leaf_keys(cfg)).keys() if isinstance(value, list) else set()
+    if keys:
+        name = f"--{flag.replace('_', '-')}"
+        raise InputError(
+            f"{name} takes in '{min(keys)}': put another flag, such as --seed 0, before the KEY VALUE pairs"
+        )
 
 
 def is_embedding_trainer(name: str) -> bool:

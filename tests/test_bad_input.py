@@ -181,7 +181,10 @@ CASES = {
     "a value that is no choice": Case(
         ("CLASSIFIER.INIT must be one of random, text, not 'txt'",), keys="CLASSIFIER.INIT txt"
     ),
-    "a value out of range": Case(("alpha must lie in [0, 1], not 7.0",), keys="TRAINER.LARE.ALPHA 7"),
+    "keys taken in by a list of domains": Case(
+        ("--target-domains takes in 'OPTIM.MAX_EPOCH'", "--seed 0"), "--target-domains night OPTIM.MAX_EPOCH 2"
+    ),
+    "a value out of range": Case(("TRAINER.LARE: alpha must lie in [0, 1], not 7.0",), keys="TRAINER.LARE.ALPHA 7"),
     "a momentum out of range": Case(
         ("OPTIM: Invalid momentum",), "--trainer FineTune", "OPTIM.NAME sgd OPTIM.MOMENTUM -1"
     ),
