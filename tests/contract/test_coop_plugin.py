@@ -94,7 +94,7 @@ def train(work, *flags):
 
 
 def accuracy(output):
-    (line,) = [line for line in output.splitlines() if line.startswith("accuracy ")]
+    (line,) = [line for line in output.splitlines() if line.startswith("* accuracy: ")]
     return line
 
 
