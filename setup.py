@@ -19,8 +19,8 @@ setup(
     packages=find_packages(include=["lare_dassl", "lare_dassl.*"]),
     package_data={"lare_dassl": ["assets/**/*"]},
     install_requires=[
-        "torch>=2.6",
-        "torchvision>=0.21",
+        "torch>=2.9",
+        "torchvision>=0.24",
         "timm>=1.0",
         "open_clip_torch>=3.0,<4",
         "huggingface_hub>=0.30",

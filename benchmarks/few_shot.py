@@ -43,4 +43,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from lare_dassl.errors import exit_code
+
+    sys.exit(exit_code(main))

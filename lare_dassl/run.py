@@ -122,7 +122,8 @@ def make_config(arguments: argparse.Namespace) -> CfgNode:
     if cfg.SEED >= 2**32:
         raise InputError(f"SEED must be below 2**32, not {cfg.SEED}")
     if cfg.OUTPUT_DIR == "./output":
-        cfg.OUTPUT_DIR = f"output/{cfg.DATASET.NAME}/{cfg.TRAINER.NAME}/seed{cfg.SEED}"
+        seed = f"seed{cfg.SEED}" if cfg.SEED >= 0 else "unseeded"
+        cfg.OUTPUT_DIR = f"output/{cfg.DATASET.NAME}/{cfg.TRAINER.NAME}/{seed}"
     return config.finish(cfg)
 
 
