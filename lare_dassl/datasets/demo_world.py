@@ -1,0 +1,167 @@
+"""The demo world: rendered shapes × colours in six styles, drawn where they are missing. No download."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.datasets.demo_rendering import COLOURS, SHAPES, STYLES, render
+from lare_dassl.datasets.domains import chosen_domains
+from lare_dassl.datasets.splits import few_shot
+from lare_dassl.errors import InputError
+from lare_dassl.files import make_folder
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "demo_world"
+MARKER = "rendering.txt"
+VERSION = 1
+RENDERING_SEED = 61_283
+"""First entry of every rendering seed of the dataset; pretraining of the demo VLM starts from another one."""
+
+IMAGES_PER_CLASS = {"train": 16, "val": 4, "test": 10}
+"""Images of each class, in each domain, by split."""
+
+SCENES: dict[str, tuple[str, str]] = {f"{colour} {shape}": (shape, colour) for shape in SHAPES for colour in COLOURS}
+"""Shape and colour of each class, in the order of the labels."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split of one domain: the unit that is rendered at once and appears on disk as a whole."""
+
+    domain: str
+    split: str
+
+    def folder(self, root: Path) -> Path:
+        """Where its images are, below the folder of the demo world."""
+        return root / self.domain / self.split
+
+    def images(self) -> Iterator[tuple[int, str, str]]:
+        """Label, class name and relative path of each image, class by class."""
+        for label, name in enumerate(SCENES):
+            for index in range(IMAGES_PER_CLASS[self.split]):
+                yield label, name, f"{name.replace(' ', '_')}/{index:03d}.png"
+
+    def marker(self) -> str:
+        """What the marker file of a complete rendering says."""
+        return f"demo world {VERSION}: {len(SCENES)} classes of {IMAGES_PER_CLASS[self.split]} images\n"
+
+
+@DATASET_REGISTRY.register()
+class DemoWorld(DatasetBase):
+    """Train on shapes in one style (photo, where the config names no other), test on that style and on the five others.
+
+    The images are rendered below `<DATASET.ROOT>/demo_world/<domain>/<split>/<class>/` the first time, a few seconds'
+    work. A split of a domain appears there only once it is complete, so a killed rendering leaves nothing that counts.
+
+    Raises:
+        InputError: the folder cannot be written to, or the domains or DATASET.NUM_SHOTS do not fit.
+    """
+
+    domains = tuple(STYLES)
+
+    def __init__(self, cfg: Any) -> None:
+        self.domain_names = list(self.domains)
+        others = [name for name in self.domains if name != "photo"]
+        source, target = chosen_domains(cfg, self.domain_names, ["photo"], others)
+        self.source_domains, self.target_domains = source, target
+        root = _root(cfg)
+        parts = {
+            "train": [Part(name, "train") for name in source],
+            "val": [Part(name, "val") for name in source],
+            "test": [Part(name, "test") for name in self.domains if name in {*source, *target}],
+        }
+        render_missing(root, [part for split in parts.values() for part in split])
+        lists = {
+            split: [item for part in members for item in self._items(root, part)] for split, members in parts.items()
+        }
+        train_x = few_shot(lists["train"], cfg.DATASET.NUM_SHOTS, cfg.SEED)
+        super().__init__(train_x=train_x, val=lists["val"], test=lists["test"])
+
+    def _items(self, root: Path, part: Part) -> list[Datum]:
+        domain, folder = self.domain_names.index(part.domain), part.folder(root)
+        return [
+            Datum(impath=str(folder / path), label=label, domain=domain, classname=name)
+            for label, name, path in part.images()
+        ]
+
+
+def _root(cfg: Any) -> Path:
+    if not str(cfg.DATASET.ROOT):
+        raise InputError("DATASET.ROOT is empty: give a folder for the rendered images with --root")
+    return make_folder(Path(str(cfg.DATASET.ROOT)).expanduser().absolute() / FOLDER, "--root, DATASET.ROOT")
+
+
+def render_missing(root: Path, parts: list[Part]) -> None:
+    """Render the parts that are not complete on disk.
+
+    Args:
+        root: the folder of the demo world.
+        parts: the splits of domains that are needed.
+
+    Raises:
+        InputError: an image cannot be written.
+    """
+    missing = [part for part in parts if not is_complete(root, part)]
+    if not missing:
+        return
+    logger.info("rendering the demo world in %s", root)
+    total = sum(len(SCENES) * IMAGES_PER_CLASS[part.split] for part in missing)
+    try:
+        with tqdm(total=total, desc="rendering", unit="image") as progress:
+            for part in missing:
+                _render_part(root, part, progress)
+    except OSError as error:
+        raise InputError(f"cannot write the demo world in {root}: {error.strerror or error}") from error
+
+
+def is_complete(root: Path, part: Part) -> bool:
+    """Whether a part was rendered, whole and by this version."""
+    marker = part.folder(root) / MARKER
+    return marker.is_file() and marker.read_text(encoding="utf-8") == part.marker()
+
+
+def _render_part(root: Path, part: Part, progress: tqdm) -> None:
+    target = part.folder(root)
+    temporary = target.with_name(f".{part.split}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        _render_images(temporary, part, progress)
+        _put_in_place(temporary, target, part)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _render_images(folder: Path, part: Part, progress: tqdm) -> None:
+    for name in SCENES:
+        (folder / name.replace(" ", "_")).mkdir(parents=True)
+    place = [list(STYLES).index(part.domain), list(IMAGES_PER_CLASS).index(part.split)]
+    for number, (_, name, path) in enumerate(part.images()):
+        rng = np.random.default_rng([RENDERING_SEED, *place, number])
+        Image.fromarray(render(*SCENES[name], part.domain, rng)).save(folder / path, compress_level=1)
+        progress.update()
+    (folder / MARKER).write_text(part.marker(), encoding="utf-8")
+
+
+def _put_in_place(temporary: Path, target: Path, part: Part) -> None:
+    """Move a finished rendering to its place; where another process was quicker, its equal images stay."""
+    if is_complete(target.parent.parent, part):
+        return
+    if target.exists():
+        shutil.rmtree(target)
+    try:
+        temporary.rename(target)
+    except OSError:
+        if not is_complete(target.parent.parent, part):
+            raise
