@@ -39,7 +39,7 @@ class RegionSettings:
     parametrisation: str = "minmax"
     normalise_corners: bool = True
     hidden_dim: int = 384
-    epochs: int = 50
+    epochs: int = 200
     lr: float = 1e-3
     weight_decay: float = 5e-3
     batch_size: int = 256
