@@ -1,7 +1,7 @@
-"""The trainer that all methods on embeddings share: data, linear classifier, loop, checkpoints, test, record.
+"""The trainer that all methods on embeddings share: data, linear classifier, loop, test, record.
 
-It keeps Dassl's interface (TrainerX) and file layout, and behaves alike on both hosts: what Dassl 0.6.3 does
-differently on current PyTorch, or loses on resuming, is overridden here.
+It keeps Dassl's interface (TrainerX) and behaves alike on both hosts: what Dassl 0.6.3 does differently on current
+PyTorch is overridden here, and in CheckpointedTrainer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import vlm
-from ..dassl_api import TrainerX, build_dataset, build_optimizer
+from ..dassl_api import build_dataset, build_optimizer
 from ..embeddings.build import build_embeddings
 from ..embeddings.embedding_set import LabelledEmbeddings
 from ..embeddings.loaders import EmbeddingBatch, MixedLoader, RowLoader
@@ -30,14 +30,15 @@ from ..host.optim import build_lr_scheduler
 from ..logs import start_logging
 from ..methods.linear import random_classifier, text_classifier
 from ..record import make_record, write_record
-from .run_identity import check_same_model, check_same_run, model_identity, run_identity, with_seed
+from .checkpointed_trainer import CheckpointedTrainer
+from .run_identity import with_seed
 
 logger = logging.getLogger(__name__)
 
 LOG_LINES = 10
 
 
-class EmbeddingTrainer(TrainerX):
+class EmbeddingTrainer(CheckpointedTrainer):
     """Trains a linear classifier on the embeddings of a frozen VLM.
 
     A method overrides `prepare_training` (a first stage, and the loader of the second), or `build_model`.
@@ -233,91 +234,6 @@ class EmbeddingTrainer(TrainerX):
         for name, value in self.results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch + 1)
         return float(next(iter(self.results.values())))
-
-    def save_model(
-        self,
-        epoch: int,
-        directory: str,
-        is_best: bool = False,
-        val_result: float | None = None,
-        model_name: str = "",
-    ) -> None:
-        """Write the classifier's checkpoint, whole or not at all, to `<directory>/model/`.
-
-        Args:
-            epoch: the epoch just finished, counted from 0.
-            directory: the run's folder.
-            is_best: whether to write `model-best.pth.tar` too.
-            val_result: validation accuracy in percent.
-            model_name: file name; left out, it is `model.pth.tar-<epochs done>`.
-        """
-        state = {
-            "state_dict": self.model.state_dict(),
-            "epoch": epoch + 1,
-            "optimizer": self.optim.state_dict() if self.optim else None,
-            "scheduler": self.sched.state_dict() if self.sched else None,
-            "val_result": val_result,
-            "best_result": float(self.best_result),
-            "seed": self.seed,
-            "run": run_identity(self.cfg, self.embeddings),
-            "model": model_identity(self.embeddings),
-        }
-        names = [model_name or checkpoint.epoch_file(epoch + 1)] + ([checkpoint.BEST] if is_best else [])
-        for name in reversed(names):
-            checkpoint.write(state, Path(directory) / "model", name)
-
-    def resume_model_if_exist(self, directory: str) -> int:
-        """Go on from the latest checkpoint in a run's folder; gives the number of epochs done, 0 where there is none.
-
-        Raises:
-            InputError: the checkpoint is damaged, beyond OPTIM.MAX_EPOCH, or of a run with other settings or data.
-        """
-        path = checkpoint.latest(Path(directory) / "model")
-        if path is None and self.cfg.RESUME:
-            raise InputError(f"--resume {directory}: there is no checkpoint in {directory}/model")
-        if path is None:
-            return 0
-        state = checkpoint.read(path)
-        check_same_run(path, state, run_identity(self.cfg, self.embeddings))
-        if state["epoch"] > self.max_epoch:
-            raise InputError(
-                f"checkpoint {path} is {state['epoch']} epochs old, beyond OPTIM.MAX_EPOCH {self.max_epoch}: "
-                "give another --output-dir"
-            )
-        checkpoint.load_weights(self.model, state, path)
-        if self.optim and self.sched:
-            self.optim.load_state_dict(state["optimizer"])
-            self.sched.load_state_dict(state["scheduler"])
-        self.best_result = state["best_result"]
-        self._take_best(path.with_name(checkpoint.BEST))
-        logger.info("resuming after epoch %d from %s", state["epoch"], path)
-        return int(state["epoch"])
-
-    def _take_best(self, best: Path) -> None:
-        """Bring along the best model so far where the run goes on in another folder."""
-        folder = Path(self.output_dir) / "model"
-        if self.cfg.TEST.FINAL_MODEL == "best_val" and best.is_file() and best.parent.resolve() != folder.resolve():
-            checkpoint.write(checkpoint.read(best), folder, checkpoint.BEST)
-
-    def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load the classifier after `epoch` epochs; without a number the best one, or the last where none was selected.
-
-        Raises:
-            InputError: the checkpoint is missing, damaged, or of another model.
-        """
-        if not directory:
-            raise InputError("--eval-only needs --model-dir, the folder of a finished run")
-        folder = Path(directory) / "model"
-        best = folder / checkpoint.BEST
-        path = folder / checkpoint.epoch_file(epoch) if epoch is not None else best
-        if epoch is None and not best.is_file():
-            path = checkpoint.latest(folder) or best
-        state = checkpoint.read(path)
-        check_same_model(path, state, model_identity(self.embeddings))
-        checkpoint.load_weights(self.model, state, path)
-        self.epoch = state["epoch"] - 1
-        self.seed = state["seed"]
-        logger.info("loaded %s (epoch %d)", path, state["epoch"])
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

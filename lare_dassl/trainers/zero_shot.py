@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ..dassl_api import TRAINER_REGISTRY
 from ..methods.linear import text_classifier
@@ -17,8 +16,8 @@ class ZeroShot(EmbeddingTrainer):
     def build_model(self) -> None:
         """Make the zero-shot classifier; there is no optimiser."""
         self.model = text_classifier(self.embeddings.class_text, self.embeddings.vlm.logit_scale)
-        self.optim: Any = None
-        self.sched: Any = None
+        self.optim = None
+        self.sched = None
         self.max_epoch = 0
         self.register_model("model", self.model)
 
