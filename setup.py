@@ -34,5 +34,5 @@ setup(
         "pandas>=2",
         "tensorboard>=2.15",
     ],
-    extras_require={"dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.11", "types-PyYAML"]},
+    extras_require={"dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.11", "scikit-learn>=1.4", "types-PyYAML"]},
 )
