@@ -67,8 +67,15 @@ class Case:
 def write(name: str, text: str) -> Callable[[Path], None]:
     """Write a text file."""
 
+    return write_bytes(name, text.encode())
+
+
+def write_bytes(name: str, content: bytes) -> Callable[[Path], None]:
+    """Write a file, with the folders above it."""
+
     def spoil(folder: Path) -> None:
-        (folder / name).write_text(text)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
     return spoil
 
@@ -296,6 +303,16 @@ CASES = {
     # Writing
     "an output folder that cannot be": Case(
         ("cannot write to {tmp}/plain/out (--output-dir)",), "--output-dir {tmp}/plain/out"
+    ),
+    "a log that is a folder": Case(
+        ("cannot write the log {tmp}/out/log.txt: Is a directory",),
+        spoil=lambda folder: (folder / "out" / "log.txt").mkdir(parents=True),
+    ),
+    "a tensorboard folder that is a file": Case(
+        ("cannot write to {tmp}/out/tensorboard (--output-dir)",), spoil=write("out/tensorboard", "")
+    ),
+    "a damaged list of checkpoints": Case(
+        ("{tmp}/out/model/checkpoint is damaged",), spoil=write_bytes("out/model/checkpoint", b"\xff\xfe\x00")
     ),
     "an output folder that is a file": Case(
         ("cannot write to {tmp}/plain (--output-dir)",), "--output-dir {tmp}/plain"

@@ -192,7 +192,11 @@ class EmbeddingStore:
             temporary.write_text(json.dumps(self.facts() | facts, indent=1), encoding="utf-8")
 
     def _index(self, path: Path) -> None:
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            # Another run has just found it damaged and removed it.
+            return
         if hashlib.sha256(content).hexdigest()[:32] != path.stem:
             self._drop(path, "its content does not match its name")
             return

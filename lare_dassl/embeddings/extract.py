@@ -99,7 +99,7 @@ class Encoder:
 
     def identity(self) -> VLMIdentity:
         """Who encodes: model, weights, width and logit scale."""
-        if "embedding_dim" not in self.store.facts():
+        if not {"embedding_dim", "logit_scale"} <= self.store.facts().keys():
             width = self.model.encode_texts(["a photo"]).shape[1]
             self.store.remember(
                 model=self.source.model,

@@ -42,9 +42,18 @@ def write(state: dict[str, Any], folder: Path, name: str) -> None:
 
 
 def latest(folder: Path) -> Path | None:
-    """The checkpoint that was written last in a model's folder, where there is one."""
+    """The checkpoint that was written last in a model's folder, where there is one.
+
+    Raises:
+        InputError: the file that names it is damaged.
+    """
     pointer = folder / POINTER
-    return folder / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+    if not pointer.is_file():
+        return None
+    try:
+        return folder / pointer.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{pointer} is damaged: write the name of a checkpoint into it, or delete {folder}") from error
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any, TextIO, cast
 import numpy as np
 import torch
 
+from ..errors import InputError
+
 
 def set_random_seed(seed: int) -> None:
     """Seed Python's, numpy's and torch's generators, on all devices."""
@@ -62,6 +64,9 @@ def setup_logger(output: str | None = None) -> None:
     Args:
         output: the run's folder, in which the file is `log.txt`, or a file ending in `.txt` or `.log`. Without it,
             nothing happens.
+
+    Raises:
+        InputError: the file cannot be written.
     """
     if not output:
         return
@@ -71,4 +76,7 @@ def setup_logger(output: str | None = None) -> None:
     if isinstance(current, Tee):
         current.close()
         console = current.console
-    sys.stdout = cast(TextIO, Tee(console, path))
+    try:
+        sys.stdout = cast(TextIO, Tee(console, path))
+    except OSError as error:
+        raise InputError(f"cannot write the log {path}: {error.strerror}") from error

@@ -138,7 +138,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
         self.start_epoch = self.resume_model_if_exist(directory)
         self.prepare_training(Path(directory))
         if self.start_epoch < self.max_epoch:
-            self.init_writer(str(Path(self.output_dir) / "tensorboard"))
+            self.init_writer(str(make_folder(Path(self.output_dir) / "tensorboard", "--output-dir")))
             logger.info("training: epochs %d to %d", self.start_epoch + 1, self.max_epoch)
 
     def run_epoch(self) -> None:

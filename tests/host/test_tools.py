@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from lare_dassl.errors import InputError
 from lare_dassl.host.tools import Tee, setup_logger
 
 
@@ -53,3 +54,9 @@ def test_nothing_happens_without_a_folder():
     setup_logger(None)
     setup_logger("")
     assert sys.stdout is before
+
+
+def test_a_log_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "log.txt").mkdir()
+    with pytest.raises(InputError, match=r"cannot write the log .*log.txt: Is a directory"):
+        setup_logger(str(tmp_path))
