@@ -341,3 +341,10 @@ def test_an_image_of_too_many_pixels_is_refused_with_its_cause(tmp_path, monkeyp
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 10)
     with pytest.raises(InputError, match="decompression bomb"):
         decode_image(write_image(tmp_path / "big.png", seed=0), lambda image: math.nan)
+
+
+def test_facts_that_a_model_file_lost_are_found_again(make):
+    identity = make().identity()
+    (path,) = make().store.folder.glob("model.json")
+    path.write_text('{"embedding_dim": 32}')
+    assert make().identity() == identity
