@@ -28,26 +28,35 @@ class Domains:
         sources: names of the domains trained on.
         targets: names of the domains never trained on.
         test_offset: to add to the domain index of a test item; some datasets count targets from 0 again.
+        numbered: whether the items' own numbers count; else all of train and val is one domain, and all of test.
     """
 
     names: tuple[str, ...]
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     test_offset: int = 0
+    numbered: bool = True
+
+    def indices(self, items: Sequence[Any], is_test: bool) -> Tensor:
+        """The domain of each item of a split, int64 (N,), as an index into `names`."""
+        offset = self.test_offset if is_test else 0
+        return torch.tensor([(item.domain if self.numbered else 0) + offset for item in items], dtype=torch.int64)
 
 
 def domains_of(dataset: Any, cfg: CfgNode) -> Domains:
     """How a dataset numbers its domains.
 
     Our datasets name them in `domain_names`, `source_domains` and `target_domains`. Dassl's own datasets for domain
-    generalisation number the source domains in train and val and the target domains in test, each from 0. All others
-    have one domain.
+    generalisation number the source domains in train and val and the target domains in test, each from 0. Dassl's WILDS
+    datasets number their splits apart and name nothing: theirs are called train and test. All others have one domain.
     """
     if hasattr(dataset, "domain_names"):
         return Domains(tuple(dataset.domain_names), tuple(dataset.source_domains), tuple(dataset.target_domains))
     sources, targets = tuple(cfg.DATASET.SOURCE_DOMAINS), tuple(cfg.DATASET.TARGET_DOMAINS)
     if dataset.domains and sources and targets:
         return Domains(sources + targets, sources, targets, test_offset=len(sources))
+    if any(item.domain for item in [*dataset.train_x, *dataset.test]):
+        return Domains(("train", "test"), ("train",), ("test",), test_offset=1, numbered=False)
     return Domains((cfg.DATASET.NAME,), (cfg.DATASET.NAME,), ())
 
 
@@ -96,7 +105,8 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
         dataset: of Dassl or of ours; one that brings embeddings has them in `embedding_set`.
 
     Raises:
-        InputError: a class has no training image; see also build_encoder, prompts_of and Encoder.encode_images.
+        InputError: a class has no training image or no name; see also build_encoder, prompts_of and
+            Encoder.encode_images.
     """
     if hasattr(dataset, "embedding_set"):
         return dataset.embedding_set, EncodingReport(images=0, decoded=0)
@@ -110,10 +120,7 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
     items = [item for split in splits.values() for item in split]
     embedding, report = encoder.encode_images([Path(item.impath) for item in items])
     parts = dict(zip(splits, embedding.split([len(split) for split in splits.values()]), strict=True))
-    rows = {
-        name: _label_rows(parts[name], split, domains.test_offset if name == "test" else 0)
-        for name, split in splits.items()
-    }
+    rows = {name: _label_rows(parts[name], split, domains, name == "test") for name, split in splits.items()}
     embeddings = EmbeddingSet(
         train=rows["train"],
         val=rows["val"] if len(rows["val"]) else None,
@@ -130,10 +137,12 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
 
 def _prompt_names(dataset: Any) -> list[str]:
     names = getattr(dataset, "prompt_classnames", None)
-    return list(names) if names else [name.replace("_", " ") for name in dataset.classnames]
+    names = list(names) if names else [name.replace("_", " ") for name in dataset.classnames]
+    if not all(names):
+        raise InputError(f"dataset {type(dataset).__name__} names no classes, so there is nothing to put into prompts")
+    return names
 
 
-def _label_rows(embedding: Tensor, items: Sequence[Any], domain_offset: int) -> LabelledEmbeddings:
+def _label_rows(embedding: Tensor, items: Sequence[Any], domains: Domains, is_test: bool) -> LabelledEmbeddings:
     label = torch.tensor([item.label for item in items], dtype=torch.int64)
-    domain = torch.tensor([item.domain + domain_offset for item in items], dtype=torch.int64)
-    return LabelledEmbeddings(embedding, label, domain)
+    return LabelledEmbeddings(embedding, label, domains.indices(items, is_test))

@@ -33,7 +33,17 @@ def test_dassls_datasets_count_targets_from_0_again():
 )
 def test_a_dataset_without_domains_is_one_domain(domains, keys):
     cfg = make_cfg(DATASET__NAME="Caltech101", **keys)
-    assert domains_of(SimpleNamespace(domains=domains), cfg) == Domains(("Caltech101",), ("Caltech101",), ())
+    items = [SimpleNamespace(domain=0)]
+    dataset = SimpleNamespace(domains=domains, train_x=items, test=items)
+    assert domains_of(dataset, cfg) == Domains(("Caltech101",), ("Caltech101",), ())
+
+
+def test_a_dataset_that_numbers_its_splits_apart_and_names_nothing_has_a_train_and_a_test_domain():
+    train, test = ([SimpleNamespace(domain=number) for number in numbers] for numbers in ((0, 5), (0, 1, 2)))
+    domains = domains_of(SimpleNamespace(domains=[], train_x=train, test=test), make_cfg(DATASET__NAME="IWildCam"))
+    assert (domains.names, domains.sources, domains.targets) == (("train", "test"), ("train",), ("test",))
+    assert domains.indices(train, is_test=False).tolist() == [0, 0]
+    assert domains.indices(test, is_test=True).tolist() == [1, 1, 1]
 
 
 def test_each_template_gives_each_class_a_prompt():
@@ -140,6 +150,12 @@ def test_underscores_of_class_names_are_spaces_in_prompts_and_other_names_can_be
 def test_no_val_images_are_no_val_split(cfg, dataset):
     without = Birds(train_x=dataset.train_x, test=dataset.test)
     assert build_embeddings(cfg, without)[0].val is None
+
+
+def test_classes_without_names_are_told(cfg, item):
+    unnamed = [Datum(impath=item(0, 0).impath, label=label, domain=0) for label in (0, 1)]
+    with pytest.raises(InputError, match="dataset Birds names no classes"):
+        build_embeddings(cfg, Birds(train_x=unnamed, test=unnamed))
 
 
 def test_a_class_without_a_train_image_is_told(cfg, item):
