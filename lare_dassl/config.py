@@ -24,6 +24,17 @@ CHOICES = {
     "TEST.FINAL_MODEL": ("last_step", "best_val"),
     "TEST.SPLIT": ("val", "test"),
 }
+# The least value of each number that could be set too low.
+MINIMA = {
+    "DATALOADER.NUM_WORKERS": 0,
+    "DATALOADER.TRAIN_X.BATCH_SIZE": 1,
+    "EMBEDDINGS.BATCH_SIZE": 1,
+    "OPTIM.LR": 0,
+    "OPTIM.MAX_EPOCH": 1,
+    "OPTIM.WEIGHT_DECAY": 0,
+    "TRAINER.LARE.LOGIT_SCALE": 0,
+    "TRAINER.LARE.SAMPLES_PER_IMAGE": 0,
+}
 
 
 def extend(cfg: CfgNode) -> None:
@@ -182,12 +193,21 @@ def merge_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     try:
         if value is None:
             raise TypeError("yacs takes None for a value of any type")
-        cfg.merge_from_list([key, float(value) if type(known[key]) is float else value])
+        cfg.merge_from_list([key, _literal(value, known[key])])
     except (ValueError, TypeError, SyntaxError) as error:
         expected = type(known[key]).__name__
         raise InputError(f"{where}: {key} takes a value of type {expected}, not {value!r}") from error
     if key in CHOICES and dict(leaf_keys(cfg))[key] not in CHOICES[key]:
         raise InputError(f"{where}: {key} must be one of {', '.join(CHOICES[key])}, not '{value}'")
+    if key in MINIMA and not dict(leaf_keys(cfg))[key] >= MINIMA[key]:
+        raise InputError(f"{where}: {key} must be at least {MINIMA[key]}, not {value}")
+
+
+def _literal(value: Any, known: Any) -> Any:
+    """A value as yacs is to read it: a whole number may stand for a float, and text for a text is no literal."""
+    if type(known) is float:
+        return float(value)
+    return repr(value) if isinstance(value, str) and isinstance(known, str) else value
 
 
 def leaf_keys(cfg: CfgNode, prefix: str = "") -> list[tuple[str, Any]]:

@@ -31,10 +31,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
 
 
 def exit_code(command: Callable[[], None]) -> int:
-    """Run a command: 0 when it succeeds, 2 with one line on standard error when the user's input is at fault."""
+    """Run a command and give its exit code.
+
+    0 when it succeeds; 2, with one line on standard error, when the user's input is at fault; 130 on Ctrl-C.
+    """
     try:
         command()
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the same command goes on from what is done\n")
+        return 130
     return 0

@@ -41,7 +41,7 @@ def make_record(
         cfg: the configuration that ran.
         seed: the seed that was used.
         embeddings: what was trained and tested on.
-        results: the evaluator's figures on the test split, in percent.
+        results: the evaluator's figures on the split that TEST.SPLIT names, in percent.
         seconds: time of each stage.
     """
     identity = embeddings.vlm
@@ -61,11 +61,12 @@ def make_record(
         },
         "source_domains": list(embeddings.source_domains),
         "target_domains": list(embeddings.target_domains),
+        "split": cfg.TEST.SPLIT,
         "samples": {name: len(rows) for name, rows in embeddings.splits().items()},
         "metrics": nest_metrics(results),
         "seconds": {stage: seconds.get(stage, 0.0) for stage in STAGES},
         "versions": _versions(),
-        "config": json.loads(json.dumps(cfg)),
+        "config": json.loads(json.dumps(cfg)) | {"SEED": seed},
     }
 
 

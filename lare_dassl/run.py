@@ -56,6 +56,8 @@ def train(arguments: argparse.Namespace) -> None:
         InputError: anything in files, keys or values that the user has to mend.
     """
     cfg = make_config(arguments)
+    if arguments.model_dir and not Path(arguments.model_dir).is_dir():
+        raise InputError(f"--model-dir {arguments.model_dir}: there is no such folder")
     if cfg.SEED >= 0:
         dassl_api.set_random_seed(cfg.SEED)
     if not arguments.eval_only or arguments.output_dir:
@@ -67,10 +69,11 @@ def train(arguments: argparse.Namespace) -> None:
         trainer.load_model(arguments.model_dir, epoch=arguments.load_epoch)
         trainer.test()
         if arguments.output_dir and isinstance(trainer, EmbeddingTrainer):
+            trainer.check_loaded_settings()
             trainer.write_record(Path(cfg.OUTPUT_DIR))
     elif not arguments.no_train:
         trainer.train()
-    show_results(getattr(trainer, "results", {}))
+    show_results(getattr(trainer, "results", {}), cfg.TEST.SPLIT)
 
 
 def extract(arguments: argparse.Namespace) -> None:
@@ -148,9 +151,7 @@ def _merge(cfg: CfgNode, arguments: argparse.Namespace) -> CfgNode:
         value = getattr(arguments, flag, None)
         if value is not None and value != "":
             _check_not_keys(cfg, flag, value)
-            # A folder called 2024 is no number: quoted, it stays as it was written.
-            literal = repr(value) if isinstance(value, str) else value
-            config.merge_key(cfg, key, literal, where=f"--{flag.replace('_', '-')}")
+            config.merge_key(cfg, key, value, where=f"--{flag.replace('_', '-')}")
     config.merge_overrides(cfg, arguments.opts)
     for key in ("SOURCE_DOMAINS", "TARGET_DOMAINS"):
         cfg.DATASET[key] = [str(name) for name in cfg.DATASET[key]]
@@ -217,11 +218,11 @@ def check_domains(cfg: CfgNode) -> None:
             raise unknown_name(f"domain of {cfg.DATASET.NAME}", domain, known)
 
 
-def show_results(results: dict[str, float]) -> None:
+def show_results(results: dict[str, float], split: str) -> None:
     """Print the figures of a test as a table."""
     if not results:
         return
-    table = Table("measured on the test images", "%")
+    table = Table(f"measured on the {split} split", "%")
     for name, title in METRIC_TITLES.items():
         if name in results:
             table.add_row(title, f"{results[name]:.2f}")

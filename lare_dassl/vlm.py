@@ -276,7 +276,7 @@ def load(source: VLMSource, precision: str, device: torch.device) -> FrozenVLM:
     """
     with torch.random.fork_rng(devices=[]):
         # Random weights, where asked for, are the same each time, so that what they encode can be cached.
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         model = _create(source)
     # Before the cast: bf16 would round 100 to 98.9.
     scale = float(model.logit_scale.detach().exp()) if hasattr(model, "logit_scale") else 100.0
@@ -304,6 +304,16 @@ def _transform(model: nn.Module) -> Callable[[Any], Tensor]:
 
 def tokenizer_of(source: VLMSource) -> Callable[[Sequence[str]], Tensor]:
     """The tokenizer of a model; a merges file that a model folder names is read from that folder."""
+    try:
+        return _open_tokenizer(source)
+    except (ImportError, OSError) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"the tokenizer of {source.model} cannot be had ({cause}): pip install transformers"
+        ) from error
+
+
+def _open_tokenizer(source: VLMSource) -> Callable[[Sequence[str]], Tensor]:
     if source.open_clip_name.startswith(LOCAL_DIR_PREFIX):
         merges = _merges_file(source.architecture, Path(source.open_clip_name.removeprefix(LOCAL_DIR_PREFIX)))
         if merges is not None:

@@ -194,7 +194,8 @@ def test_datasets_and_domains_are_checked():
 
 def test_results_are_shown_as_a_table(capsys):
     run.show_results(
-        {"accuracy": 81.239, "ece": 3.0, "out_of_domain_accuracy": 70.0, "domain_accuracy/neon": 69.999, "loss": 1.0}
+        {"accuracy": 81.239, "ece": 3.0, "out_of_domain_accuracy": 70.0, "domain_accuracy/neon": 69.999, "loss": 1.0},
+        "test",
     )
     lines = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
     rows = [[cell.strip() for cell in line.strip("│ ").split("│")] for line in lines]
@@ -204,7 +205,7 @@ def test_results_are_shown_as_a_table(capsys):
         ["calibration error (ECE)", "3.00"],
         ["accuracy on neon", "70.00"],
     ]
-    run.show_results({})
+    run.show_results({}, "test")
     assert capsys.readouterr().out == ""
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that say which data, which frozen model and which further settings."""
     parser.add_argument("--root", default="", metavar="PATH", help="where the datasets are (DATASET.ROOT)")
-    parser.add_argument("--seed", type=int, help="seed, 0 included; none or a negative one draws a seed")
+    parser.add_argument("--seed", type=int, help="seed, 0 included; without one a new run draws it")
     parser.add_argument("--source-domains", nargs="+", metavar="NAME", help="domains to train on")
     parser.add_argument("--target-domains", nargs="+", metavar="NAME", help="domains never trained on")
     parser.add_argument("--config-file", default="", metavar="YAML", help="settings of the method")
@@ -37,3 +39,23 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--load-epoch", type=int, metavar="N", help="test the checkpoint of this epoch, not the best")
     parser.add_argument("--no-train", action="store_true", help="build everything, but do not train")
+
+
+def run_tool(open_command: Callable[[], Callable[[], None]]) -> int:
+    """Run a tool and give its exit code, see lare_dassl.errors.exit_code.
+
+    Args:
+        open_command: imports the package and gives the command. The import is refused, by an InputError, where the
+            installed Dassl is broken or LARE_DASSL_HOST has an unknown value.
+    """
+    try:
+        command = open_command()
+        from lare_dassl.errors import exit_code
+    except ValueError as error:
+        if type(error).__name__ != "InputError":
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return exit_code(command)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+from tools.arguments import run_tool
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -18,15 +20,27 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare ZeroShot, FineTune and LARE on the demo world.")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1 of each method (default 3)")
     parser.add_argument("--root", default="data", metavar="PATH", help="where the images are rendered (default data)")
-    parser.add_argument("--output-dir", default="output/demo", metavar="PATH", help="where the runs go")
+    parser.add_argument(
+        "--output-dir",
+        default="output/demo",
+        metavar="PATH",
+        help="where the runs go; earlier ones there are replaced",
+    )
     return parser.parse_args()
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Compare, and print the table; gives the exit code."""
     arguments = parse_arguments()
-    from lare_dassl.comparison import compare_on_demo
-    from lare_dassl.errors import exit_code
 
-    output_dir = Path(arguments.output_dir)
-    config_file = ROOT / "configs" / "demo.yaml"
-    sys.exit(exit_code(lambda: compare_on_demo(config_file, arguments.seeds, arguments.root, output_dir)))
+    def open_command() -> Callable[[], None]:
+        from lare_dassl.comparison import compare_on_demo
+
+        config_file, output_dir = ROOT / "configs" / "demo.yaml", Path(arguments.output_dir)
+        return lambda: compare_on_demo(config_file, arguments.seeds, arguments.root, output_dir)
+
+    return run_tool(open_command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

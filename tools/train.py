@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.arguments import add_data_flags, add_run_flags
+from tools.arguments import add_data_flags, add_run_flags, run_tool
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -21,9 +22,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Train, or test; gives the exit code."""
     parsed = parse_arguments()
-    from lare_dassl.errors import exit_code
-    from lare_dassl.run import train
 
-    sys.exit(exit_code(lambda: train(parsed)))
+    def open_command() -> Callable[[], None]:
+        from lare_dassl.run import train
+
+        return lambda: train(parsed)
+
+    return run_tool(open_command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from ..errors import InputError
 from .cache import cache_folder
 from .embedding_set import EmbeddingSet, LabelledEmbeddings
 from .extract import Encoder, EncodingReport
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,7 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
         dataset: of Dassl or of ours; one that brings embeddings has them in `embedding_set`.
 
     Raises:
-        InputError: a class has no training image or no name; see also build_encoder, prompts_of and
-            Encoder.encode_images.
+        InputError: a class has no training image; see also build_encoder, prompts_of and Encoder.encode_images.
     """
     if hasattr(dataset, "embedding_set"):
         return dataset.embedding_set, EncodingReport(images=0, decoded=0)
@@ -114,9 +116,11 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
         count = f"{len(dataset.classnames)} of {dataset.num_classes}"
         raise InputError(f"{cfg.DATASET.NAME}: only {count} classes have training images")
     domains = domains_of(dataset, cfg)
-    prompts = prompts_of(_prompt_names(dataset), cfg.VLM.TEMPLATES)
+    classnames = _classnames(dataset)
+    prompts = prompts_of(_prompt_names(dataset, classnames), cfg.VLM.TEMPLATES)
     encoder = build_encoder(cfg)
-    splits = {"train": dataset.train_x, "val": dataset.val or [], "test": dataset.test}
+    # Where domains are not numbered through, validation images may be of any domain, and none may select by them.
+    splits = {"train": dataset.train_x, "val": (dataset.val if domains.numbered else None) or [], "test": dataset.test}
     items = [item for split in splits.values() for item in split]
     embedding, report = encoder.encode_images([Path(item.impath) for item in items])
     parts = dict(zip(splits, embedding.split([len(split) for split in splits.values()]), strict=True))
@@ -126,7 +130,7 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
         val=rows["val"] if len(rows["val"]) else None,
         test=rows["test"],
         class_text=class_text_embeddings(encoder, prompts),
-        classnames=tuple(dataset.classnames),
+        classnames=tuple(classnames),
         domain_names=domains.names,
         source_domains=domains.sources,
         target_domains=domains.targets,
@@ -135,12 +139,18 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
     return embeddings, report
 
 
-def _prompt_names(dataset: Any) -> list[str]:
+def _classnames(dataset: Any) -> list[str]:
+    """The class names of a dataset; some of Dassl's name none, and then their folders' names serve."""
+    if all(dataset.classnames):
+        return list(dataset.classnames)
+    logger.warning("dataset %s names no classes: the names of their folders go into prompts", type(dataset).__name__)
+    folders = {item.label: Path(item.impath).parent.name for item in dataset.train_x}
+    return [folders[label] for label in sorted(folders)]
+
+
+def _prompt_names(dataset: Any, classnames: Sequence[str]) -> list[str]:
     names = getattr(dataset, "prompt_classnames", None)
-    names = list(names) if names else [name.replace("_", " ") for name in dataset.classnames]
-    if not all(names):
-        raise InputError(f"dataset {type(dataset).__name__} names no classes, so there is nothing to put into prompts")
-    return names
+    return list(names) if names else [name.replace("_", " ") for name in classnames]
 
 
 def _label_rows(embedding: Tensor, items: Sequence[Any], domains: Domains, is_test: bool) -> LabelledEmbeddings:

@@ -90,7 +90,7 @@ class FileHashes:
             with ThreadPoolExecutor() as pool:
                 digests = zip(unknown, pool.map(_try_hash, unknown), strict=True)
                 fresh = {path: digest for path, digest in digests if digest}
-            rows = [(str(path.absolute()), *stats[path], digest) for path, digest in fresh.items()]
+            rows = [(os.fsencode(path.absolute()), *stats[path], digest) for path, digest in fresh.items()]
             connection.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", rows)
         return hashes | fresh
 
@@ -98,7 +98,7 @@ class FileHashes:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60)
     connection.execute(
-        "CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT)"
+        "CREATE TABLE IF NOT EXISTS file (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT)"
     )
     return connection
 
@@ -107,7 +107,7 @@ def _known_hashes(connection: sqlite3.Connection, stats: dict[Path, tuple[int, i
     known = {}
     for path, (size, mtime) in stats.items():
         query = "SELECT sha256 FROM file WHERE path = ? AND size = ? AND mtime_ns = ?"
-        row = connection.execute(query, (str(path.absolute()), size, mtime)).fetchone()
+        row = connection.execute(query, (os.fsencode(path.absolute()), size, mtime)).fetchone()
         if row is not None:
             known[path] = row[0]
     return known
@@ -205,7 +205,7 @@ class EmbeddingStore:
         except (SafetensorError, KeyError) as error:
             self._drop(path, str(error))
             return
-        digits = bytes(keys.flatten().tolist()).hex()
+        digits = keys.numpy().tobytes().hex()
         width = 2 * KEY_BYTES
         self._place.update({digits[row * width : (row + 1) * width]: (path, row) for row in range(len(keys))})
 

@@ -25,6 +25,7 @@ from .embedding_set import EmbeddingSet, LabelledEmbeddings, VLMIdentity
 FORMAT = "embedding-file/1"
 SPLITS = ("train", "val", "test")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+UNIT_TOLERANCE = 1e-6
 LISTS = ("classnames", "domains", "source_domains", "target_domains")
 
 
@@ -161,4 +162,5 @@ def _unit_rows(rows: Tensor, key: str) -> Tensor:
     if bad.any():
         row = int(bad.nonzero()[0])
         raise InputError(f"'{key}' row {row} is NaN, infinite or zero ({int(bad.sum())} such rows)")
-    return F.normalize(rows, dim=-1)
+    # Rows that have unit length stay as they are, so that a file gives what its images gave.
+    return torch.where((norms - 1).abs()[:, None] < UNIT_TOLERANCE, rows, F.normalize(rows, dim=-1))

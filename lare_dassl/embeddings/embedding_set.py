@@ -84,7 +84,8 @@ class EmbeddingSet:
         vlm: the model that gave the embeddings.
 
     Raises:
-        InputError: widths differ, or a label or domain lies outside its range.
+        InputError: widths differ, a label or domain lies outside its range, or a split has rows of a domain that it
+            must not have.
     """
 
     train: LabelledEmbeddings
@@ -105,6 +106,7 @@ class EmbeddingSet:
             )
         for split, rows in self.splits().items():
             _check_rows(split, rows, self)
+            _check_roles(split, rows, self)
 
     def splits(self) -> dict[str, LabelledEmbeddings]:
         """The splits that exist, by name."""
@@ -120,6 +122,15 @@ class EmbeddingSet:
             test=self.test.to(device),
             class_text=self.class_text.to(device),
         )
+
+
+def _check_roles(split: str, rows: LabelledEmbeddings, owner: EmbeddingSet) -> None:
+    """Nothing is trained on or selected by but source domains, and only source and target domains are tested on."""
+    allowed = {*owner.source_domains, *(owner.target_domains if split == "test" else ())}
+    for index in rows.domain.unique().tolist():
+        if owner.domain_names[index] not in allowed:
+            role = "neither a source nor a target domain" if split == "test" else "no source domain"
+            raise InputError(f"the {split} split has rows of domain '{owner.domain_names[index]}', which is {role}")
 
 
 def _check_rows(split: str, rows: LabelledEmbeddings, owner: EmbeddingSet) -> None:

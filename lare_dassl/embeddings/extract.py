@@ -75,7 +75,9 @@ class Encoder:
         self.weights_sha256 = self._hash_weights()
         self.guarded = precision == "auto"
         self._use(vlm.resolve_precision(precision, device))
-        if self.guarded and self.store.facts().get("agrees_with_fp32") is False:
+        # A model agrees with fp32 or not on one kind of device.
+        self.verdict = f"agrees_with_fp32_on_{device.type}"
+        if self.guarded and self.store.facts().get(self.verdict) is False:
             self._use("fp32")
 
     def _use(self, precision: str) -> None:
@@ -99,15 +101,14 @@ class Encoder:
 
     def identity(self) -> VLMIdentity:
         """Who encodes: model, weights, width and logit scale."""
-        if not {"embedding_dim", "logit_scale"} <= self.store.facts().keys():
-            width = self.model.encode_texts(["a photo"]).shape[1]
-            self.store.remember(
-                model=self.source.model,
-                embedding_dim=width,
-                logit_scale=self.model.logit_scale,
-                precision=self.precision,
-            )
         facts = self.store.facts()
+        if not {"embedding_dim", "logit_scale"} <= facts.keys():
+            width = self.model.encode_texts(["a photo"]).shape[1]
+            scale = self.model.logit_scale
+            self.store.remember(
+                model=self.source.model, embedding_dim=width, logit_scale=scale, precision=self.precision
+            )
+            facts = {"embedding_dim": width, "logit_scale": scale}
         return VLMIdentity(
             model=self.source.model,
             pretrained=self.source.pretrained,
@@ -135,10 +136,9 @@ class Encoder:
         path_of = {key: path for path, key in hashes.items()}
         missing = [path_of[key] for key in self.store.missing(hashes.values())]
         unreadable = [(path, "no such file, or no permission") for path in dict.fromkeys(paths) if path not in hashes]
+        self._check_precision(missing or list(hashes))
+        missing = [path_of[key] for key in self.store.missing(hashes.values())]
         if missing:
-            self._check_precision(missing)
-            # The guard may have changed the precision, and with it the store.
-            missing = [path_of[key] for key in self.store.missing(hashes.values())]
             causes = {hashes[path]: cause for path, cause in self._encode_missing(missing, hashes)}
             # Files of the same content are decoded once, but each of them is to be mended.
             unreadable += [(path, causes[key]) for path, key in hashes.items() if key in causes]
@@ -147,13 +147,13 @@ class Encoder:
         return self.store.gather([hashes[path] for path in paths]), EncodingReport(len(paths), len(missing))
 
     def _check_precision(self, paths: Sequence[Path]) -> None:
-        if not self.guarded or self.precision == "fp32" or "agrees_with_fp32" in self.store.facts():
+        if not self.guarded or self.precision == "fp32" or self.verdict in self.store.facts():
             return
         pixels = next((batch.pixels for batch in self._decode(paths[: 4 * self.batch_size]) if len(batch.pixels)), None)
         if pixels is None:
             return
         agrees = vlm.low_precision_agrees(self.model, self.source, pixels)
-        self.store.remember(agrees_with_fp32=agrees)
+        self.store.remember(**{self.verdict: agrees})
         if not agrees:
             logger.warning("%s embeddings differ from fp32's on this machine: encoding in fp32", self.precision)
             self._use("fp32")
@@ -162,17 +162,20 @@ class Encoder:
         unreadable: list[tuple[Path, str]] = []
         pending: list[tuple[str, Tensor]] = []
         kept = time.monotonic()
-        with tqdm(total=len(paths), desc="encoding images", unit="img", mininterval=0.5) as progress:
-            for batch in self._decode(paths):
-                unreadable += batch.unreadable
-                if batch.paths:
-                    embedding = self.model.encode_images(batch.pixels)
-                    pending += zip((keys[path] for path in batch.paths), embedding, strict=True)
-                if len(pending) >= SHARD_ROWS or time.monotonic() - kept > SHARD_SECONDS:
-                    self._keep(pending)
-                    pending, kept = [], time.monotonic()
-                progress.update(len(batch.paths) + len(batch.unreadable))
-        self._keep(pending)
+        encode = self.model.encode_images
+        try:
+            with tqdm(total=len(paths), desc="encoding images", unit="img", mininterval=0.5) as progress:
+                for batch in self._decode(paths):
+                    unreadable += batch.unreadable
+                    if batch.paths:
+                        pending += zip((keys[path] for path in batch.paths), encode(batch.pixels), strict=True)
+                    if len(pending) >= SHARD_ROWS or time.monotonic() - kept > SHARD_SECONDS:
+                        self._keep(pending)
+                        pending, kept = [], time.monotonic()
+                    progress.update(len(batch.paths) + len(batch.unreadable))
+        finally:
+            # What an interruption finds encoded is kept too.
+            self._keep(pending)
         return unreadable
 
     def _keep(self, rows: list[tuple[str, Tensor]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from pathlib import Path
@@ -35,8 +36,10 @@ def write(state: dict[str, Any], folder: Path, name: str) -> None:
     Raises:
         InputError: the folder cannot be written to.
     """
-    with replaced(folder / name) as temporary, temporary.open("wb") as file:
-        torch.save(state, file)
+    content = io.BytesIO()
+    torch.save(state, content)
+    with replaced(folder / name) as temporary:
+        temporary.write_bytes(content.getbuffer())
     with replaced(folder / POINTER) as temporary:
         temporary.write_text(f"{name}\n", encoding="utf-8")
 

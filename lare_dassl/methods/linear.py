@@ -17,7 +17,7 @@ def random_classifier(embedding_dim: int, num_classes: int, seed: int) -> nn.Lin
         seed: of the weights.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return nn.Linear(embedding_dim, num_classes)
 
 

@@ -235,7 +235,7 @@ def fit_regions(
 
 def _seeded_network(embeddings: Tensor, settings: RegionSettings, seed: int) -> RegionNetwork:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         network = RegionNetwork(embeddings.shape[1], settings.hidden_dim, settings.parametrisation)
     return network.to(embeddings.device)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..dassl_api import TrainerX
 from ..embeddings.embedding_set import EmbeddingSet
 from ..errors import InputError
 from ..host import checkpoint
-from .run_identity import check_same_model, check_same_run, model_identity, run_identity
+from .run_identity import check_same_model, check_same_run, check_same_settings, model_identity, run_identity
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class CheckpointedTrainer(TrainerX):
         sched: its schedule; None where nothing is trained.
         embeddings: what it is trained and tested on.
         seed: of the run.
+        loaded: path and content of the checkpoint that `load_model` has loaded.
     """
 
     model: nn.Module
@@ -35,6 +37,27 @@ class CheckpointedTrainer(TrainerX):
     sched: Any
     embeddings: EmbeddingSet
     seed: int
+    loaded: tuple[Path, dict[str, Any]]
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """See run_identity."""
+        return run_identity(self.cfg, self.embeddings)
+
+    def elapsed(self) -> dict[str, float]:
+        """Seconds of each stage so far; a subclass that keeps them says them."""
+        return {}
+
+    def add_seconds(self, seconds: dict[str, float]) -> None:
+        """Take in the seconds of the run that is resumed."""
+
+    def check_loaded_settings(self) -> None:
+        """Refuse to write a record where the loaded model was trained with other settings than the configuration's.
+
+        Raises:
+            InputError: names the first difference.
+        """
+        check_same_settings(*self.loaded, self.identity)
 
     def save_model(
         self,
@@ -60,9 +83,11 @@ class CheckpointedTrainer(TrainerX):
             "scheduler": self.sched.state_dict() if self.sched else None,
             "val_result": val_result,
             "best_result": float(self.best_result),
+            "max_epoch": self.max_epoch,
+            "seconds": self.elapsed(),
             "seed": self.seed,
-            "run": run_identity(self.cfg, self.embeddings),
-            "model": model_identity(self.embeddings),
+            "run": self.identity,
+            "model": model_identity(self.cfg, self.embeddings),
         }
         names = [model_name or checkpoint.epoch_file(epoch + 1)] + ([checkpoint.BEST] if is_best else [])
         for name in reversed(names):
@@ -80,7 +105,7 @@ class CheckpointedTrainer(TrainerX):
         if path is None:
             return 0
         state = checkpoint.read(path)
-        check_same_run(path, state, run_identity(self.cfg, self.embeddings))
+        check_same_run(path, state, self.identity)
         if state["epoch"] > self.max_epoch:
             raise InputError(
                 f"checkpoint {path} is {state['epoch']} epochs old, beyond OPTIM.MAX_EPOCH {self.max_epoch}: "
@@ -90,7 +115,12 @@ class CheckpointedTrainer(TrainerX):
         if self.optim and self.sched:
             self.optim.load_state_dict(state["optimizer"])
             self.sched.load_state_dict(state["scheduler"])
+        if state["max_epoch"] != self.max_epoch and self.cfg.OPTIM.LR_SCHEDULER == "cosine":
+            logger.warning(
+                "the cosine schedule goes on as one of %d epochs; it was %d", self.max_epoch, state["max_epoch"]
+            )
         self.best_result = state["best_result"]
+        self.add_seconds(state["seconds"])
         self._take_best(path.with_name(checkpoint.BEST))
         logger.info("resuming after epoch %d from %s", state["epoch"], path)
         return int(state["epoch"])
@@ -115,8 +145,9 @@ class CheckpointedTrainer(TrainerX):
         if epoch is None and not best.is_file():
             path = checkpoint.latest(folder) or best
         state = checkpoint.read(path)
-        check_same_model(path, state, model_identity(self.embeddings))
+        check_same_model(path, state, model_identity(self.cfg, self.embeddings))
         checkpoint.load_weights(self.model, state, path)
         self.epoch = state["epoch"] - 1
         self.seed = state["seed"]
+        self.loaded = path, state
         logger.info("loaded %s (epoch %d)", path, state["epoch"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +84,8 @@ class EmbeddingTrainer(CheckpointedTrainer):
         self.device = vlm.available_device(self.cfg.USE_CUDA)
         with self.timed("encode"):
             embeddings, report = build_embeddings(self.cfg, build_dataset(self.cfg))
-        logger.info("embeddings: %d images, %d decoded now", report.images, report.decoded)
+        if report.images:
+            logger.info("embeddings: %d images, %d decoded now", report.images, report.decoded)
         self.embeddings = embeddings.to(self.device)
         if self.cfg.TEST.FINAL_MODEL == "best_val" and self.embeddings.val is None:
             raise InputError(
@@ -147,11 +149,11 @@ class EmbeddingTrainer(CheckpointedTrainer):
             self.set_model_mode("train")
             self.num_batches = len(self.train_loader_x)
             self.train_loader_x.set_epoch(self.epoch)
-            sums: dict[str, Any] = {"loss": 0.0, "accuracy": 0.0}
+            sums: dict[str, Any] = defaultdict(float)
             for index, batch in enumerate(self.train_loader_x):
                 self.batch_idx = index
                 for name, value in self.forward_backward(batch).items():
-                    sums[name] = sums[name] + value
+                    sums[name] += value
             self.report_epoch({name: float(value) / self.num_batches for name, value in sums.items()})
             self.update_lr()
 
@@ -209,9 +211,18 @@ class EmbeddingTrainer(CheckpointedTrainer):
 
     def write_record(self, folder: Path) -> Path:
         """Write record.json of the results so far into a folder."""
-        self.seconds["total"] = time.perf_counter() - self.created
-        record = make_record(self.cfg, self.seed, self.embeddings, self.results, self.seconds)
+        record = make_record(self.cfg, self.seed, self.embeddings, self.results, self.elapsed())
         return write_record(folder, record)
+
+    def elapsed(self) -> dict[str, float]:
+        """Seconds of each stage and in all, those before a resumption included."""
+        return self.seconds | {"total": time.perf_counter() - self.created}
+
+    def add_seconds(self, seconds: dict[str, float]) -> None:
+        """Take in the seconds of the run that is resumed."""
+        self.created -= seconds["total"]
+        for stage in seconds.keys() - {"total"}:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds[stage]
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:

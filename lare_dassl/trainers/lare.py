@@ -12,7 +12,7 @@ from ..dassl_api import TRAINER_REGISTRY
 from ..host import checkpoint
 from ..methods.regions import RegionNetwork, StageOneLoss, fit_regions
 from .embedding_trainer import EmbeddingTrainer, worth_a_line
-from .run_identity import check_same_run, run_identity
+from .run_identity import check_same_run
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,13 @@ class LARE(EmbeddingTrainer):
         if path is None:
             return None
         state = checkpoint.read(path)
-        check_same_run(path, state, run_identity(self.cfg, self.embeddings))
+        check_same_run(path, state, self.identity)
         settings = region_settings(self.cfg)
         network = RegionNetwork(self.embeddings.vlm.embedding_dim, settings.hidden_dim, settings.parametrisation)
         checkpoint.load_weights(network, state, path)
         logger.info("regions: taken from %s", path)
+        if path.parent.resolve() != (Path(self.output_dir) / "regions").resolve():
+            checkpoint.write(state, Path(self.output_dir) / "regions", path.name)
         return network.to(self.device).eval()
 
     def _fit_regions(self) -> RegionNetwork:
@@ -52,7 +54,7 @@ class LARE(EmbeddingTrainer):
                 seed=self.seed,
                 on_epoch=self._report_stage_one,
             )
-        state = {"state_dict": network.state_dict(), "run": run_identity(self.cfg, self.embeddings)}
+        state = {"state_dict": network.state_dict(), "run": self.identity}
         checkpoint.write(state, Path(self.output_dir) / "regions", checkpoint.epoch_file(self.cfg.TRAINER.LARE.EPOCHS))
         return network
 

@@ -17,7 +17,10 @@ from ..host import checkpoint
 # Settings that do not change what is learned, or that a resumed run may change.
 FREE_KEYS = {"OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"}
 FREE_KEYS |= {"EMBEDDINGS.BATCH_SIZE", "EMBEDDINGS.CACHE_DIR", "OPTIM.MAX_EPOCH"}
-FREE_SECTIONS = ("TRAIN.", "TEST.", "INPUT.", "DATALOADER.TEST.")
+FREE_KEYS |= {f"TEST.{name}" for name in ("EVALUATOR", "PER_CLASS_RESULT", "COMPUTE_CMAT", "NO_TEST", "SPLIT")}
+FREE_SECTIONS = ("TRAIN.", "INPUT.", "DATALOADER.TEST.")
+# What a trained model may be tested under though it was trained under another; the seed has done its work by then.
+FREE_IN_TESTS = {"DATASET.TARGET_DOMAINS", "SEED"}
 
 
 def with_seed(cfg: CfgNode) -> CfgNode:
@@ -52,12 +55,14 @@ def run_identity(cfg: CfgNode, embeddings: EmbeddingSet) -> dict[str, str]:
     }
     rows = embeddings.train
     content = hashlib.sha256(rows.embedding.cpu().numpy().tobytes() + rows.label.cpu().numpy().tobytes())
-    return settings | model_identity(embeddings) | {"training data (sha256)": content.hexdigest()}
+    return settings | model_identity(cfg, embeddings) | {"training data (sha256)": content.hexdigest()}
 
 
-def model_identity(embeddings: EmbeddingSet) -> dict[str, str]:
-    """What a classifier can be used with: the frozen model that gave the embeddings, and the classes."""
+def model_identity(cfg: CfgNode, embeddings: EmbeddingSet) -> dict[str, str]:
+    """What a classifier is and can be tested on: its method, the frozen model, the classes, what it was trained on."""
     return {
+        "trainer": cfg.TRAINER.NAME,
+        "source domains": ", ".join(embeddings.source_domains),
         "frozen model": embeddings.vlm.model,
         "weights (sha256)": embeddings.vlm.weights_sha256,
         "embedding width": str(embeddings.vlm.embedding_dim),
@@ -74,6 +79,18 @@ def check_same_run(path: Path, state: dict[str, Any], identity: dict[str, str]) 
     difference = _difference(state.get("run"), identity)
     if difference:
         raise InputError(f"checkpoint {path} is of another run ({difference}): give another --output-dir, or delete it")
+
+
+def check_same_settings(path: Path, state: dict[str, Any], identity: dict[str, str]) -> None:
+    """Refuse to write a record of a loaded model under settings that it was not trained with.
+
+    Raises:
+        InputError: names the first difference.
+    """
+    there = {key: value for key, value in state["run"].items() if key not in FREE_IN_TESTS}
+    difference = _difference(there, {key: value for key, value in identity.items() if key not in FREE_IN_TESTS})
+    if difference:
+        raise InputError(f"a record needs the settings of the training ({difference} in {path}): give them too")
 
 
 def check_same_model(path: Path, state: dict[str, Any], identity: dict[str, str]) -> None:

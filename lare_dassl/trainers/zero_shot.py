@@ -21,6 +21,11 @@ class ZeroShot(EmbeddingTrainer):
         self.max_epoch = 0
         self.register_model("model", self.model)
 
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load a zero-shot classifier; without a folder the one at hand is as good."""
+        if directory:
+            super().load_model(directory, epoch)
+
     def prepare_training(self, directory: Path) -> None:
         """Keep the classifier, so that --eval-only finds it."""
         self.save_model(-1, self.output_dir)

@@ -152,10 +152,13 @@ def test_no_val_images_are_no_val_split(cfg, dataset):
     assert build_embeddings(cfg, without)[0].val is None
 
 
-def test_classes_without_names_are_told(cfg, item):
-    unnamed = [Datum(impath=item(0, 0).impath, label=label, domain=0) for label in (0, 1)]
-    with pytest.raises(InputError, match="dataset Birds names no classes"):
-        build_embeddings(cfg, Birds(train_x=unnamed, test=unnamed))
+def test_classes_without_names_are_called_by_their_folders(cfg, tmp_path, caplog):
+    paths = [write_image(tmp_path / name / "0.png", seed=label) for label, name in enumerate(("owl", "bald_eagle"))]
+    unnamed = [Datum(impath=str(path), label=label, domain=0) for label, path in enumerate(paths)]
+    with caplog.at_level("WARNING"):
+        embeddings, _ = build_embeddings(cfg, Birds(train_x=unnamed, test=unnamed))
+    assert embeddings.classnames == ("owl", "bald_eagle")
+    assert "dataset Birds names no classes" in caplog.text
 
 
 def test_a_class_without_a_train_image_is_told(cfg, item):

@@ -29,7 +29,8 @@ def test_rows_are_selected_by_index_and_by_mask(stored):
 
 def test_a_set_moves_with_all_its_tensors(stored, monkeypatch):
     # The meta device stands for any other; it holds no values to check.
-    monkeypatch.setattr("lare_dassl.embeddings.embedding_set._check_rows", lambda *_: None)
+    for check in ("_check_rows", "_check_roles"):
+        monkeypatch.setattr(f"lare_dassl.embeddings.embedding_set.{check}", lambda *_: None)
     moved = replace(stored, val=None).to(torch.device("meta"))
     tensors = [moved.class_text] + [
         tensor for rows in moved.splits().values() for tensor in (rows.embedding, rows.label, rows.domain)

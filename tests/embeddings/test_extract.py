@@ -140,9 +140,9 @@ def test_a_killed_extraction_goes_on_where_it_was(make, model, images, decoded, 
         encoder.encode_images(images)
     decoded.clear()
     embedding, report = make(batch_size=2).encode_images(images)
-    # Two batches of two filled a shard; the third was not yet kept.
-    assert decoded == [path.name for path in images[4:]]
-    assert report.decoded == 6
+    # Two batches of two filled a shard; the third was kept on the way out.
+    assert decoded == [path.name for path in images[6:]]
+    assert report.decoded == 4
     torch.testing.assert_close(embedding, encode_by_hand(model, images))
 
 

@@ -320,6 +320,7 @@ def test_the_record_holds_all_of_its_fields(build, tmp_path):
         "vlm": {"model": "ViT-B-32", "pretrained": "openai", "weights_sha256": "0123abcd", "embedding_dim": 16},
         "source_domains": ["photo"],
         "target_domains": ["painting", "sketch"],
+        "split": "test",
         "samples": {"train": 20, "val": 20, "test": 60},
     }
     assert {key: record[key] for key in fixed} == fixed

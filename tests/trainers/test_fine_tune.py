@@ -56,10 +56,10 @@ def test_it_learns_the_source_domain(build, tmp_path):
     [
         ("OPTIM.NAME", "adamx", r"OPTIM.NAME.*adamx"),
         ("OPTIM.LR_SCHEDULER", "cosin", r"\(OPTIM.LR_SCHEDULER\) 'cosin': did you mean 'cosine'"),
-        ("DATALOADER.TRAIN_X.BATCH_SIZE", 0, "batch size must be at least 1, not 0"),
+        ("DATALOADER.TRAIN_X.BATCH_SIZE", 0, "DATALOADER.TRAIN_X.BATCH_SIZE must be at least 1, not 0"),
         ("OPTIM.MAX_EPOCH", 0, "OPTIM.MAX_EPOCH must be at least 1, not 0"),
-        ("OPTIM.LR", -1.0, "OPTIM: Invalid learning rate: -1.0"),
-        ("OPTIM.WEIGHT_DECAY", -1.0, "OPTIM: Invalid weight_decay value: -1.0"),
+        ("OPTIM.LR", -1.0, "OPTIM.LR must be at least 0, not -1.0"),
+        ("OPTIM.WEIGHT_DECAY", -1.0, "OPTIM.WEIGHT_DECAY must be at least 0, not -1.0"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(build, key, value, message):

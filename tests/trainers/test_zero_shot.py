@@ -37,7 +37,7 @@ def test_the_seed_has_no_influence(build, tmp_path):
 def test_eval_only_finds_its_classifier(build, tmp_path):
     trained = build("ZeroShot", "run")
     trained.train()
-    evaluated = build("FineTune", "eval")
+    evaluated = build("ZeroShot", "eval")
     evaluated.load_model(str(tmp_path / "run"))
     evaluated.test()
     assert evaluated.results == trained.results
