@@ -153,8 +153,22 @@ def _resolve_named(model: str, pretrained: str, allow_random: bool) -> VLMSource
     if tag.get("quick_gelu") and not architecture.get("quick_gelu"):
         logger.warning("%s was trained with another activation: name the model %s-quickgelu", pretrained, name)
     weights = _locate_tag(model, pretrained, tag) if tag else Path(pretrained)
-    preprocess = {key: value for key, value in tag.items() if key not in ("url", "hf_hub")}
+    preprocess = _preprocess_of(tag) if tag else _common_preprocess(name, tags)
     return VLMSource(model, name, pretrained, weights, architecture, preprocess)
+
+
+def _preprocess_of(tag: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in tag.items() if key in ("mean", "std", "interpolation", "resize_mode")}
+
+
+def _common_preprocess(name: str, tags: Sequence[str]) -> dict[str, Any]:
+    """The preprocessing of a weights file that no tag names: that of the architecture's tags, where they agree."""
+    known = [_preprocess_of(open_clip.get_pretrained_cfg(name, tag)) for tag in tags]
+    if known and all(one == known[0] for one in known):
+        return known[0]
+    if known:
+        logger.warning("the weights of %s differ in preprocessing: a weights file gets open_clip's default", name)
+    return {}
 
 
 def _resolve_folder(model: str, folder: Path, allow_random: bool) -> VLMSource:

@@ -119,7 +119,7 @@ def render_missing(root: Path, parts: list[Part]) -> None:
     logger.info("rendering the demo world in %s", root)
     total = sum(len(SCENES) * IMAGES_PER_CLASS[part.split] for part in missing)
     try:
-        with tqdm(total=total, desc="rendering", unit="image") as progress:
+        with tqdm(total=total, desc="rendering", unit="image", mininterval=0.5) as progress:
             for part in missing:
                 _render_part(root, part, progress)
     except OSError as error:

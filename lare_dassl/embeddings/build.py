@@ -108,13 +108,15 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
         dataset: of Dassl or of ours; one that brings embeddings has them in `embedding_set`.
 
     Raises:
-        InputError: a class has no training image; see also build_encoder, prompts_of and Encoder.encode_images.
+        InputError: a class has no training image, or DATASET.NUM_SHOTS no effect; see also build_encoder, prompts_of
+            and Encoder.encode_images.
     """
     if hasattr(dataset, "embedding_set"):
         return dataset.embedding_set, EncodingReport(images=0, decoded=0)
     if len(dataset.classnames) != dataset.num_classes:
         count = f"{len(dataset.classnames)} of {dataset.num_classes}"
         raise InputError(f"{cfg.DATASET.NAME}: only {count} classes have training images")
+    _check_shots(cfg, dataset)
     domains = domains_of(dataset, cfg)
     classnames = _classnames(dataset)
     prompts = prompts_of(_prompt_names(dataset, classnames), cfg.VLM.TEMPLATES)
@@ -137,6 +139,15 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
         vlm=encoder.identity(),
     )
     return embeddings, report
+
+
+def _check_shots(cfg: CfgNode, dataset: Any) -> None:
+    """Refuse few shots where the dataset, one of Dassl's own, gives all its images all the same."""
+    shots, domains = cfg.DATASET.NUM_SHOTS, max(1, len({item.domain for item in dataset.train_x}))
+    if shots > 0 and len(dataset.train_x) > shots * domains * dataset.num_classes:
+        raise InputError(
+            f"{cfg.DATASET.NAME} knows no DATASET.NUM_SHOTS: it gives {len(dataset.train_x)} training images"
+        )
 
 
 def _classnames(dataset: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """The embedding file: a dataset's embeddings in one safetensors file (format `embedding-file/1`).
 
 Tensors: `{train,val,test}/image` float16, bfloat16 or float32 (N, D), `{train,val,test}/label` and `.../domain` int64
-(N,), `text/class` (C, D); `val/*` may be absent. `text/domain` (K, C, D) is for methods that use domain descriptions.
+(N,), `text/class` (C, D); `val/*` may be absent. `text/domain` (K, C, D), domain descriptions, is left unread.
 Metadata, all strings: `format`, `classnames`, `domains`, `source_domains`, `target_domains` (JSON lists), `model`,
 `pretrained`, `logit_scale`.
 """

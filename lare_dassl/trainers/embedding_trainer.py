@@ -60,6 +60,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
         # In a train.py of Dassl's own nobody listens to the log yet.
         if not logger.hasHandlers():
             start_logging()
+        logger.info("seed: %d", self.seed)
         super().__init__(cfg)
         # Dassl's evaluator knows neither domains nor calibration; ours gives its figures and these.
         self.evaluator = DomainClassification(

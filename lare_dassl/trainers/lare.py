@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +21,11 @@ logger = logging.getLogger(__name__)
 @TRAINER_REGISTRY.register()
 class LARE(EmbeddingTrainer):
     """Stage 1 fits the region network; stage 2 trains the classifier on real embeddings and fresh regional samples."""
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Refuse settings of stage 1 that are out of range, before anything is encoded."""
+        super().check_cfg(cfg)
+        region_settings(cfg)
 
     def prepare_training(self, directory: Path) -> None:
         """Stage 1, unless its outcome is there already; then mix regional samples into the training loader."""
