@@ -43,3 +43,11 @@ def test_any_other_error_is_passed_on():
 
     with pytest.raises(ValueError, match="a defect"):
         exit_code(command)
+
+
+def test_ctrl_c_is_one_line(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert exit_code(interrupted) == 130
+    assert capsys.readouterr().err == "interrupted: the same command goes on from what is done\n"

@@ -414,3 +414,9 @@ def test_an_architecture_can_be_built_untrained(tmp_path):
     assert transform(picture()).shape == (3, 32, 32)
     with pytest.raises(InputError, match=r"open_clip_config\.json"):
         vlm.build_untrained(tmp_path / "none")
+
+
+def test_a_weights_file_gets_the_preprocessing_that_its_architectures_tags_agree_on(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"")
+    assert vlm.resolve("ViT-B-16-SigLIP", str(weights)).preprocess["mean"] == (0.5, 0.5, 0.5)

@@ -171,3 +171,10 @@ def test_a_dataset_that_brings_embeddings_needs_no_model():
     stored = shifted_embeddings()
     cfg = make_cfg(MODEL__BACKBONE__NAME="no-such-model")
     assert build_embeddings(cfg, SimpleNamespace(embedding_set=stored)) == (stored, EncodingReport(0, 0))
+
+
+def test_shots_that_a_dataset_ignores_are_told(cfg, item):
+    cfg.DATASET.NUM_SHOTS = 1
+    images = [item(label, 0) for label in (0, 0, 1)]
+    with pytest.raises(InputError, match=r"Birds knows no DATASET.NUM_SHOTS: it gives 3 training images"):
+        build_embeddings(cfg, Birds(train_x=images, test=images))

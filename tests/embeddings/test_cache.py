@@ -262,3 +262,9 @@ def test_the_cache_is_where_the_config_or_the_environment_says(tmp_path, monkeyp
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_folder("") == tmp_path / "home" / ".cache" / "lare_dassl"
     assert (tmp_path / "home" / ".cache" / "lare_dassl").is_dir()
+
+
+def test_a_file_name_may_be_of_any_bytes(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    path.write_bytes(b"content")
+    assert FileHashes(tmp_path)([path]) == FileHashes(tmp_path)([path]) == {path: file_sha256(path)}

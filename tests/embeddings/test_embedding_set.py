@@ -90,3 +90,17 @@ def test_sets_that_do_not_fit_together_are_refused(stored, change, message):
     with pytest.raises(InputError) as error:
         replace(stored, **change(stored))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("split", "role"),
+    [("train", "no source domain"), ("val", "no source domain"), ("test", "neither a source nor a target domain")],
+)
+def test_no_split_has_rows_of_a_domain_that_it_must_not_have(stored, split, role):
+    rows = stored.splits()[split]
+    domain = rows.domain.clone()
+    domain[0] = 2
+    foreign = replace(rows, domain=domain)
+    targets = tuple(name for name in stored.target_domains if name != stored.domain_names[2])
+    with pytest.raises(InputError, match=f"the {split} split has rows of domain '{stored.domain_names[2]}', .* {role}"):
+        replace(stored, **{split: foreign, "target_domains": targets if split == "test" else stored.target_domains})

@@ -348,3 +348,12 @@ def test_facts_that_a_model_file_lost_are_found_again(make):
     (path,) = make().store.folder.glob("model.json")
     path.write_text('{"embedding_dim": 32}')
     assert make().identity() == identity
+
+
+def test_auto_asks_though_an_explicit_bf16_run_has_filled_the_cache(make, images, guard):
+    make("bf16").encode_images(images)
+    guard.agrees = False
+    encoder = make("auto")
+    encoder.encode_images(images)
+    assert len(guard.batches) == 1
+    assert encoder.precision == "fp32"

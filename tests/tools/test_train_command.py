@@ -91,3 +91,16 @@ def test_importing_the_package_registers_everything(tmp_path):
     assert {"ZeroShot", "FineTune", "LARE"} <= set(trainers)
     assert {"CUBPainting", "DomainFolders", "EmbeddingFile"} <= set(datasets)
     assert samples == 1
+
+
+def test_a_refusal_of_the_package_itself_is_one_line():
+    result = subprocess.run(
+        [sys.executable, "tools/train.py", "--trainer", "LARE"],
+        cwd=ROOT,
+        env={**os.environ, "LARE_DASSL_HOST": "foo"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stderr == "error: unknown LARE_DASSL_HOST value 'foo': known: auto, builtin, dassl\n"

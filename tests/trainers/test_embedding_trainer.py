@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -399,3 +401,27 @@ def test_what_a_dassl_trainer_must_have_is_there(build):
     assert (trainer.num_classes, trainer.num_source_domains) == (5, 1)
     assert (len(trainer.train_loader_x), len(trainer.val_loader), len(trainer.test_loader)) == (3, 1, 1)
     assert trainer.train_loader_u is None
+
+
+def test_a_repeated_run_keeps_the_times_of_the_first(build, tmp_path):
+    build("LARE", "run").train()
+    first = json.loads((tmp_path / "run" / "record.json").read_text())["seconds"]
+    build("LARE", "run").train()
+    again = json.loads((tmp_path / "run" / "record.json").read_text())["seconds"]
+    assert (again["stage1"], again["stage2"]) == (first["stage1"], first["stage2"])
+    assert again["total"] >= first["stage1"] + first["stage2"]
+
+
+def test_regions_come_along_to_another_folder(build, tmp_path):
+    train_until(build("LARE", "first", "TRAIN.CHECKPOINT_FREQ", 1), epochs=2)
+    build("LARE", "second", "TRAIN.CHECKPOINT_FREQ", 1, resume="first").train()
+    assert (tmp_path / "second" / "regions" / "model.pth.tar-3").is_file()
+
+
+def test_a_full_disk_is_one_line(build, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"cannot write .*model.pth.tar-6: No space left on device"):
+        build("FineTune", "run").train()

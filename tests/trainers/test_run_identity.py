@@ -128,3 +128,34 @@ def test_a_long_difference_is_shortened(build, tmp_path):
     path = other_file(tmp_path, classnames=tuple(name * 20 for name in shifted_embeddings().classnames))
     message = refusal(lambda: build("FineTune", "eval", root=path).load_model(str(tmp_path / "run")))
     assert "catcat" in message and "..." in message and len(message) < 400
+
+
+def test_a_model_is_tested_by_its_own_trainer_alone(build, tmp_path):
+    build("LARE", "run").train()
+    with pytest.raises(InputError, match=r"is of another model \(trainer is LARE there and FineTune here\)"):
+        build("FineTune", "eval").load_model(str(tmp_path / "run"))
+
+
+def test_a_model_is_not_tested_on_its_source_domain_as_a_target(build, tmp_path):
+    build("FineTune", "run").train()
+    settings = ("DATASET.SOURCE_DOMAINS", ["sketch"], "DATASET.TARGET_DOMAINS", ["photo"])
+    with pytest.raises(InputError):
+        build("FineTune", "eval", *settings).load_model(str(tmp_path / "run"))
+
+
+def test_a_record_of_a_loaded_model_needs_its_settings(build, tmp_path):
+    build("FineTune", "run", "OPTIM.LR", 0.1).train()
+    other = build("FineTune", "eval")
+    other.load_model(str(tmp_path / "run"))
+    with pytest.raises(InputError, match=r"OPTIM.LR is 0.1 there and 0.03 here"):
+        other.check_loaded_settings()
+    same = build("FineTune", "eval", "OPTIM.LR", 0.1, "DATASET.TARGET_DOMAINS", ["sketch"], seed=5)
+    same.load_model(str(tmp_path / "run"))
+    same.check_loaded_settings()
+    assert same.seed == 0
+
+
+def test_best_val_does_not_go_on_in_the_folder_of_a_last_step_run(build):
+    build("FineTune", "run").train()
+    with pytest.raises(InputError, match=r"TEST.FINAL_MODEL is last_step there and best_val here"):
+        build("FineTune", "run", "TEST.FINAL_MODEL", "best_val").train()
