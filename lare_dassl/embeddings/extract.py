@@ -134,9 +134,9 @@ class Encoder:
         """
         hashes = self.hashes(paths)
         path_of = {key: path for path, key in hashes.items()}
-        missing = [path_of[key] for key in self.store.missing(hashes.values())]
         unreadable = [(path, "no such file, or no permission") for path in dict.fromkeys(paths) if path not in hashes]
-        self._check_precision(missing or list(hashes))
+        # First of all, since it may change the precision, and with it the store.
+        self._check_precision(list(hashes))
         missing = [path_of[key] for key in self.store.missing(hashes.values())]
         if missing:
             causes = {hashes[path]: cause for path, cause in self._encode_missing(missing, hashes)}

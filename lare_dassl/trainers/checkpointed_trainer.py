@@ -14,6 +14,7 @@ from ..embeddings.embedding_set import EmbeddingSet
 from ..errors import InputError
 from ..host import checkpoint
 from .run_identity import check_same_model, check_same_run, check_same_settings, model_identity, run_identity
+from .stage_clock import StageClock
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ class CheckpointedTrainer(TrainerX):
         sched: its schedule; None where nothing is trained.
         embeddings: what it is trained and tested on.
         seed: of the run.
-        loaded: path and content of the checkpoint that `load_model` has loaded.
+        clock: the times of its stages.
+        loaded: path and content of the checkpoint that `load_model` has loaded; None before.
     """
 
     model: nn.Module
@@ -37,19 +39,13 @@ class CheckpointedTrainer(TrainerX):
     sched: Any
     embeddings: EmbeddingSet
     seed: int
-    loaded: tuple[Path, dict[str, Any]]
+    clock: StageClock
+    loaded: tuple[Path, dict[str, Any]] | None = None
 
     @cached_property
     def identity(self) -> dict[str, str]:
         """See run_identity."""
         return run_identity(self.cfg, self.embeddings)
-
-    def elapsed(self) -> dict[str, float]:
-        """Seconds of each stage so far; a subclass that keeps them says them."""
-        return {}
-
-    def add_seconds(self, seconds: dict[str, float]) -> None:
-        """Take in the seconds of the run that is resumed."""
 
     def check_loaded_settings(self) -> None:
         """Refuse to write a record where the loaded model was trained with other settings than the configuration's.
@@ -57,7 +53,8 @@ class CheckpointedTrainer(TrainerX):
         Raises:
             InputError: names the first difference.
         """
-        check_same_settings(*self.loaded, self.identity)
+        if self.loaded is not None:
+            check_same_settings(*self.loaded, self.identity)
 
     def save_model(
         self,
@@ -84,7 +81,7 @@ class CheckpointedTrainer(TrainerX):
             "val_result": val_result,
             "best_result": float(self.best_result),
             "max_epoch": self.max_epoch,
-            "seconds": self.elapsed(),
+            "seconds": self.clock.seconds(),
             "seed": self.seed,
             "run": self.identity,
             "model": model_identity(self.cfg, self.embeddings),
@@ -120,7 +117,7 @@ class CheckpointedTrainer(TrainerX):
                 "the cosine schedule goes on as one of %d epochs; it was %d", self.max_epoch, state["max_epoch"]
             )
         self.best_result = state["best_result"]
-        self.add_seconds(state["seconds"])
+        self.clock.take_over(state["seconds"])
         self._take_best(path.with_name(checkpoint.BEST))
         logger.info("resuming after epoch %d from %s", state["epoch"], path)
         return int(state["epoch"])

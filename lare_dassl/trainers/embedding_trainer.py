@@ -7,10 +7,7 @@ PyTorch is overridden here, and in CheckpointedTrainer.
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +30,7 @@ from ..methods.linear import random_classifier, text_classifier
 from ..record import make_record, write_record
 from .checkpointed_trainer import CheckpointedTrainer
 from .run_identity import with_seed
+from .stage_clock import StageClock
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +50,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
     """
 
     def __init__(self, cfg: Any) -> None:
-        self.created = time.perf_counter()
-        self.seconds: dict[str, float] = {}
+        self.clock = StageClock()
         self.results: dict[str, float] = {}
         cfg = with_seed(cfg)
         self.seed: int = cfg.SEED
@@ -83,7 +80,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
     def build_data_loader(self) -> None:
         """Encode the dataset, or read it from the cache, and set the loaders that Dassl expects."""
         self.device = vlm.available_device(self.cfg.USE_CUDA)
-        with self.timed("encode"):
+        with self.clock.timed("encode"):
             embeddings, report = build_embeddings(self.cfg, build_dataset(self.cfg))
         if report.images:
             logger.info("embeddings: %d images, %d decoded now", report.images, report.decoded)
@@ -146,7 +143,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
 
     def run_epoch(self) -> None:
         """One pass over the training batches; figures are gathered on the device and read once."""
-        with self.timed("stage2"):
+        with self.clock.timed("stage2"):
             self.set_model_mode("train")
             self.num_batches = len(self.train_loader_x)
             self.train_loader_x.set_epoch(self.epoch)
@@ -212,18 +209,8 @@ class EmbeddingTrainer(CheckpointedTrainer):
 
     def write_record(self, folder: Path) -> Path:
         """Write record.json of the results so far into a folder."""
-        record = make_record(self.cfg, self.seed, self.embeddings, self.results, self.elapsed())
+        record = make_record(self.cfg, self.seed, self.embeddings, self.results, self.clock.seconds())
         return write_record(folder, record)
-
-    def elapsed(self) -> dict[str, float]:
-        """Seconds of each stage and in all, those before a resumption included."""
-        return self.seconds | {"total": time.perf_counter() - self.created}
-
-    def add_seconds(self, seconds: dict[str, float]) -> None:
-        """Take in the seconds of the run that is resumed."""
-        self.created -= seconds["total"]
-        for stage in seconds.keys() - {"total"}:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds[stage]
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
@@ -236,7 +223,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
         loader = self.val_loader if split == "val" else self.test_loader
         if loader is None:
             raise InputError("TEST.SPLIT val: this dataset has no validation split")
-        with self.timed("test"):
+        with self.clock.timed("test"):
             self.set_model_mode("eval")
             self.evaluator.announce = split != "val"
             self.evaluator.reset()
@@ -246,13 +233,6 @@ class EmbeddingTrainer(CheckpointedTrainer):
         for name, value in self.results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch + 1)
         return float(next(iter(self.results.values())))
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time of a block to a stage of the record."""
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 def make_optimizer(model: nn.Module, optim_cfg: Any) -> torch.optim.Optimizer:

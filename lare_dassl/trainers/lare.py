@@ -50,7 +50,7 @@ class LARE(EmbeddingTrainer):
         return network.to(self.device).eval()
 
     def _fit_regions(self) -> RegionNetwork:
-        with self.timed("stage1"):
+        with self.clock.timed("stage1"):
             network = fit_regions(
                 self.train_rows.embedding,
                 self.train_rows.label,

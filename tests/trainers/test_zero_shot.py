@@ -49,3 +49,14 @@ def test_it_runs_twice_in_one_folder(build, tmp_path):
     first = metrics_of(tmp_path / "run")
     build("ZeroShot", "run").train()
     assert metrics_of(tmp_path / "run") == first
+
+
+def test_eval_only_needs_no_folder_even_for_a_record(build, tmp_path):
+    trained = build("ZeroShot", "run")
+    trained.train()
+    evaluated = build("ZeroShot", "eval")
+    evaluated.load_model("")
+    evaluated.test()
+    evaluated.check_loaded_settings()
+    evaluated.write_record(tmp_path / "eval")
+    assert metrics_of(tmp_path / "eval") == metrics_of(tmp_path / "run")
