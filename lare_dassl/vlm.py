@@ -10,9 +10,6 @@ import functools
 import hashlib
 import json
 import logging
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +22,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
+from . import network
 from .errors import InputError, unknown_name
 from .torchvision_mend import mend
 
@@ -39,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 DEMO_MODEL = "demo"
 DEMO_FOLDER = Path(__file__).parent / "assets" / "demo_coca"
-NETWORK_TIMEOUT_SECONDS = 6.0
 TEXT_BATCH = 256
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Mean cosine between low-precision and fp32 embeddings below which low precision is not used.
@@ -194,7 +191,7 @@ def _locate_tag(model: str, pretrained: str, tag: dict[str, Any]) -> Path:
     cached = _cached_weights(tag)
     if cached is not None:
         return cached
-    if not _reachable(_tag_url(tag)):
+    if not network.reachable(_tag_url(tag)):
         raise InputError(
             f"no weights for {model} ({pretrained}) in {_cache_folder(tag)} and no network to download them: "
             "copy them there, or set VLM.PRETRAINED to the path of a weights file"
@@ -233,29 +230,10 @@ def _tag_url(tag: dict[str, Any]) -> str:
     return hf_hub_url(repository, filenames[-1])
 
 
-def _reachable(url: str) -> bool:
-    """Whether a server answers within a few seconds; name look-ups that hang are left behind in their thread."""
-    answered = threading.Event()
-
-    def probe() -> None:
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=NETWORK_TIMEOUT_SECONDS).close()
-        except urllib.error.HTTPError:
-            pass
-        except OSError:
-            return
-        answered.set()
-
-    thread = threading.Thread(target=probe, daemon=True)
-    thread.start()
-    thread.join(NETWORK_TIMEOUT_SECONDS)
-    return answered.is_set()
-
-
 def _download_hub_folder(identifier: str) -> Path:
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
     try:
-        reachable = _reachable(hf_hub_url(identifier, "open_clip_config.json"))
+        reachable = network.reachable(hf_hub_url(identifier, "open_clip_config.json"))
         return Path(snapshot_download(identifier, allow_patterns=patterns, local_files_only=not reachable))
     except LocalEntryNotFoundError as error:
         raise InputError(

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
-import urllib.error
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from lare_dassl import vlm
+from lare_dassl import network, vlm
 from lare_dassl.errors import InputError
 from lare_dassl.vlm import open_clip
 from tests.helpers import write_tiny_model
@@ -139,7 +137,7 @@ def empty_cache(tmp_path, monkeypatch):
 
 def test_without_weights_and_network_one_line_says_what_to_do(empty_cache, monkeypatch):
     asked = []
-    monkeypatch.setattr(vlm, "_reachable", asked.append)
+    monkeypatch.setattr(network, "reachable", asked.append)
     start = time.monotonic()
     message = error_of("coca_ViT-L-14", "laion2b_s13b_b90k")
     assert time.monotonic() - start < 2.0
@@ -149,14 +147,14 @@ def test_without_weights_and_network_one_line_says_what_to_do(empty_cache, monke
 
 
 def test_without_network_a_hub_model_says_what_to_do(empty_cache, monkeypatch):
-    monkeypatch.setattr(vlm, "_reachable", lambda _: False)
+    monkeypatch.setattr(network, "reachable", lambda _: False)
     message = error_of("hf-hub:somebody/some-model", "")
     assert "hf-hub:somebody/some-model is not in the local hub cache" in message
     assert "local-dir:FOLDER" in message
 
 
 def test_weights_in_the_hub_cache_need_no_network(empty_cache, monkeypatch):
-    monkeypatch.setattr(vlm, "_reachable", lambda _: pytest.fail("the network was asked"))
+    monkeypatch.setattr(network, "reachable", lambda _: pytest.fail("the network was asked"))
     repository, names = vlm._hub_file(open_clip.get_pretrained_cfg("coca_ViT-L-14", "laion2b_s13b_b90k"))
     snapshot = empty_cache / f"models--{repository.replace('/', '--')}" / "snapshots" / "1234"
     snapshot.mkdir(parents=True)
@@ -170,56 +168,10 @@ def test_a_download_that_fails_is_told(empty_cache, monkeypatch):
     def fail(_):
         raise OSError("disk\nfull")
 
-    monkeypatch.setattr(vlm, "_reachable", lambda _: True)
+    monkeypatch.setattr(network, "reachable", lambda _: True)
     monkeypatch.setattr(open_clip, "download_pretrained", fail)
     message = error_of("coca_ViT-L-14", "laion2b_s13b_b90k")
     assert message == "download of coca_ViT-L-14 (laion2b_s13b_b90k) failed: disk full"
-
-
-class Answer:
-    def close(self):
-        pass
-
-
-def test_a_probe_that_hangs_is_left_behind(monkeypatch):
-    released = threading.Event()
-    monkeypatch.setattr(vlm, "NETWORK_TIMEOUT_SECONDS", 0.05)
-
-    def hang(*_, **__):
-        released.wait(30)
-        return Answer()
-
-    monkeypatch.setattr("urllib.request.urlopen", hang)
-    start = time.monotonic()
-    try:
-        assert vlm._reachable("https://example.org/weights") is False
-        assert time.monotonic() - start < 2.0
-    finally:
-        released.set()
-
-
-def test_the_probe_and_its_wait_fit_into_ten_seconds():
-    assert vlm.NETWORK_TIMEOUT_SECONDS < 10
-
-
-@pytest.mark.parametrize(
-    ("outcome", "reachable"),
-    [
-        (urllib.error.URLError("no route"), False),
-        (TimeoutError(), False),
-        (urllib.error.HTTPError("https://example.org", 404, "not found", None, None), True),
-        (None, True),
-    ],
-)
-def test_any_answer_of_a_server_is_network(monkeypatch, outcome, reachable):
-    def urlopen(request, timeout):
-        assert (request.full_url, request.get_method()) == ("https://example.org/weights", "HEAD")
-        if outcome is not None:
-            raise outcome
-        return Answer()
-
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    assert vlm._reachable("https://example.org/weights") is reachable
 
 
 # Loading and encoding.
