@@ -13,19 +13,34 @@ from .embeddings.embedding_file import read_embedding_file, write_embedding_file
 from .embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings, VLMIdentity  # noqa: E402
 from .embeddings.loaders import MixedLoader  # noqa: E402
 from .errors import InputError  # noqa: E402
-from .methods.regions import RegionNetwork, Regions, RegionSettings, fit_regions, sample_regions  # noqa: E402
+from .methods.augmentation import Augmentation, MovedEmbeddings  # noqa: E402
+from .methods.lads import AugmentationNetwork, AugmentationSettings, fit_augmentation  # noqa: E402
+from .methods.regions import (  # noqa: E402
+    RegionalSamples,
+    RegionNetwork,
+    Regions,
+    RegionSettings,
+    fit_regions,
+    sample_regions,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Augmentation",
+    "AugmentationNetwork",
+    "AugmentationSettings",
     "EmbeddingSet",
     "InputError",
     "LabelledEmbeddings",
     "MixedLoader",
+    "MovedEmbeddings",
     "RegionNetwork",
     "RegionSettings",
+    "RegionalSamples",
     "Regions",
     "VLMIdentity",
+    "fit_augmentation",
     "fit_regions",
     "read_embedding_file",
     "sample_regions",

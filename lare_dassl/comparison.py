@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ from typing import Any
 from rich.table import Table
 
 from . import dassl_api, run
+from .datasets.splits import ALL_SHOTS
 from .errors import InputError
 from .logs import start_logging
 from .record import FILE_NAME, read_record
 from .report.summary import show_value, summarise
 
-DEMO_TRAINERS = ("ZeroShot", "FineTune", "LARE")
+DEMO_TRAINERS = ("ZeroShot", "FineTune", "LADS", "LARE")
 
 
 def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) -> None:
-    """Run ZeroShot, FineTune and LARE on the demo world, seeds 0 to seeds - 1, and print mean ± std of their accuracy.
+    """Run the methods on the demo world with seeds 0 to seeds - 1, and print mean ± std of their accuracies.
 
     Args:
         config_file: of the demo world.
@@ -66,7 +67,7 @@ def run_once(
     arguments = argparse.Namespace(
         trainer=trainer,
         dataset_config_file=dataset_config_file,
-        config_file="",
+        config_file=[],
         seed=seed,
         root=root,
         output_dir=str(folder),
@@ -79,14 +80,37 @@ def run_once(
     return read_record(folder / FILE_NAME)
 
 
-def accuracy_table(records: Sequence[dict[str, Any]], title: str) -> Table:
-    """In-domain and out-of-domain accuracy of each method and number of shots as mean ± std over the seeds."""
+def accuracy_table(
+    records: Sequence[dict[str, Any]], title: str, reached: Mapping[tuple[int, float], float] | None = None
+) -> Table:
+    """In-domain and out-of-domain accuracy of each method as mean ± std over the seeds.
+
+    Shots and imbalance ratio have a column each where some record has other than all shots or no imbalance.
+
+    Args:
+        records: of runs on one dataset.
+        title: of the table.
+        reached: the ratio of the largest class to the smallest that was reached, by (shots, imbalance ratio); shown
+            beside the one that was asked for.
+    """
     sources, targets = (", ".join(records[0][role]) or "none" for role in ("source_domains", "target_domains"))
-    table = Table("method", "shots", f"in-domain, % ({sources})", f"out-of-domain, % ({targets})", "seeds", title=title)
+    columns = [name for name, usual in (("shots", ALL_SHOTS), ("imbalance", 1.0)) if _any_other(records, name, usual)]
+    columns += ["reached"] if reached and "imbalance" in columns else []
+    accuracies = {
+        "in_domain_accuracy": f"in-domain, % ({sources})",
+        "out_of_domain_accuracy": f"out-of-domain, % ({targets})",
+    }
+    table = Table("method", *columns, *accuracies.values(), "seeds", title=title)
     for row in summarise(records).to_dict("records"):
-        cells = [
-            show_value(row[f"{name}_mean"], row[f"{name}_std"])
-            for name in ("in_domain_accuracy", "out_of_domain_accuracy")
-        ]
-        table.add_row(row["trainer"], "all" if row["shots"] < 1 else str(row["shots"]), *cells, str(row["n"]))
+        cells = {
+            "shots": "all" if row["shots"] == ALL_SHOTS else str(row["shots"]),
+            "imbalance": f"{row['imbalance']:g}",
+            "reached": f"{reached[row['shots'], row['imbalance']]:.3g}" if reached else "",
+        }
+        values = [show_value(row[f"{name}_mean"], row[f"{name}_std"]) for name in accuracies]
+        table.add_row(row["trainer"], *(cells[name] for name in columns), *values, str(row["n"]))
     return table
+
+
+def _any_other(records: Sequence[dict[str, Any]], name: str, usual: float) -> bool:
+    return any(record[name] != usual for record in records)

@@ -5,6 +5,8 @@ A key's default stands here, or in the settings class of its method where the me
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ import yaml
 from yacs.config import CfgNode
 
 from .dassl_api import cfg_default, clean_cfg, get_cfg_default
+from .datasets.splits import PROFILES, SplitSettings
 from .errors import InputError, unknown_name
+from .methods.fitting import FittingSettings
+from .methods.lads import AugmentationSettings
 from .methods.linear import CLASSIFIER_INITS
 from .methods.regions import PARAMETRISATIONS, RegionSettings
 
@@ -20,20 +25,30 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CHOICES = {
     "VLM.PRECISION": PRECISIONS,
     "CLASSIFIER.INIT": CLASSIFIER_INITS,
+    "DATASET.LONG_TAIL.PROFILE": PROFILES,
     "TRAINER.LARE.REGION": PARAMETRISATIONS,
     "TEST.FINAL_MODEL": ("last_step", "best_val"),
     "TEST.SPLIT": ("val", "test"),
 }
 # The least value of each number that could be set too low.
 MINIMA = {
+    "DATASET.LONG_TAIL.MIN_IMAGES": 0,
+    "DATASET.LONG_TAIL.RATIO": 1,
     "DATALOADER.NUM_WORKERS": 0,
     "DATALOADER.TRAIN_X.BATCH_SIZE": 1,
     "EMBEDDINGS.BATCH_SIZE": 1,
     "OPTIM.LR": 0,
     "OPTIM.MAX_EPOCH": 1,
     "OPTIM.WEIGHT_DECAY": 0,
+    "TRAINER.LADS.LOGIT_SCALE": 0,
     "TRAINER.LARE.LOGIT_SCALE": 0,
     "TRAINER.LARE.SAMPLES_PER_IMAGE": 0,
+}
+# Keys that hold entries under names of the user's choosing, with the types of an entry.
+MAPPINGS: dict[str, tuple[type, ...]] = {
+    "DATASET.SOURCE_PROMPTS": (str, list),
+    "DATASET.TARGET_PROMPTS": (str, list),
+    "DATASET.EXPECTED_IMAGES": (int,),
 }
 
 
@@ -42,6 +57,7 @@ def extend(cfg: CfgNode) -> None:
     _extend_dataset(cfg)
     _extend_vlm(cfg)
     _extend_lare(cfg)
+    _extend_lads(cfg)
     _extend_coop(cfg)
 
 
@@ -51,6 +67,26 @@ def _extend_dataset(cfg: CfgNode) -> None:
     cfg.DATASET.TEST_FRACTION = 0.2
     # JSON file {"train": [...], "val": [...], "test": [...]} of image paths below DATASET.ROOT; "" splits by hash.
     cfg.DATASET.SPLIT_FILE = ""
+    tail = SplitSettings()
+    cfg.DATASET.LONG_TAIL = CfgNode()
+    # Training images fall by this ratio from the first class of a random order, which follows from SEED, to the last.
+    # The first has NUM_SHOTS images, or as many as the dataset's smallest class. 1 keeps the classes as they are.
+    cfg.DATASET.LONG_TAIL.RATIO = tail.ratio
+    # "exp": geometrically, n_max · r^(−c/(C−1)) (Cui et al., 2019); "step": one half has n_max, the other n_max / r.
+    cfg.DATASET.LONG_TAIL.PROFILE = tail.profile
+    # Classes that would have fewer images get this many; 0 refuses a split that leaves a class empty.
+    cfg.DATASET.LONG_TAIL.MIN_IMAGES = tail.min_images
+    # How domains are described to LADS: name of a domain → prompt with {} for the class name, or a list of prompts.
+    cfg.DATASET.SOURCE_PROMPTS = CfgNode(new_allowed=True)
+    cfg.DATASET.TARGET_PROMPTS = CfgNode(new_allowed=True)
+    # The dataset's entry in datasets/sources.py, which says where to get it; "" for none.
+    cfg.DATASET.ORIGIN = ""
+    # Name of the folder with the domains below DATASET.ROOT, where it is not that itself (DomainFolders).
+    cfg.DATASET.FOLDER = ""
+    # Name of a domain → number of its images in a complete copy (DomainFolders).
+    cfg.DATASET.EXPECTED_IMAGES = CfgNode(new_allowed=True)
+    # Take a copy that has fewer images than it should, with a warning.
+    cfg.DATASET.ALLOW_PARTIAL = False
 
 
 def _extend_vlm(cfg: CfgNode) -> None:
@@ -62,6 +98,8 @@ def _extend_vlm(cfg: CfgNode) -> None:
     cfg.VLM.PRECISION = "auto"
     # Prompts of a class: each holds {} for the class name; their embeddings are averaged.
     cfg.VLM.TEMPLATES = ["a photo of a {}."]
+    # JSON file {"class name": ["a description", ...]}, used instead of the templates (CuPL, Pratt et al., 2023).
+    cfg.VLM.PROMPTS_FILE = ""
     # Random weights give meaningless embeddings; they serve tests and timing alone and must be asked for.
     cfg.VLM.ALLOW_RANDOM = False
 
@@ -94,6 +132,22 @@ def _extend_lare(cfg: CfgNode) -> None:
     cfg.TRAINER.LARE.LOGIT_SCALE = 0.0
 
 
+def _extend_lads(cfg: CfgNode) -> None:
+    # Stage 1 of LADS, arXiv 2210.09520; each default and its meaning stands in AugmentationSettings.
+    defaults = AugmentationSettings()
+    cfg.TRAINER.LADS = CfgNode()
+    cfg.TRAINER.LADS.ALPHA = defaults.alpha
+    cfg.TRAINER.LADS.HIDDEN_DIM = defaults.hidden_dim
+    cfg.TRAINER.LADS.EPOCHS = defaults.epochs
+    cfg.TRAINER.LADS.LR = defaults.lr
+    cfg.TRAINER.LADS.WEIGHT_DECAY = defaults.weight_decay
+    cfg.TRAINER.LADS.BATCH_SIZE = defaults.batch_size
+    # Described domains to move embeddings to; [] stands for all but the sources and domains that the run leaves out.
+    cfg.TRAINER.LADS.TARGETS = []
+    # Inverse temperature of the class consistency loss; 0 takes the VLM's own.
+    cfg.TRAINER.LADS.LOGIT_SCALE = 0.0
+
+
 def _extend_coop(cfg: CfgNode) -> None:
     # The keys that CoOp's own train.py declares, with its defaults, so that its trainers run from our tools.
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
@@ -123,25 +177,38 @@ def use_linear_probe_defaults(cfg: CfgNode) -> None:
 
 
 def region_settings(cfg: CfgNode) -> RegionSettings:
-    """The settings of stage 1 that a configuration holds.
+    """The settings of stage 1 of LARE that a configuration holds.
 
     Raises:
         InputError: a value is out of its range.
     """
     lare = cfg.TRAINER.LARE
+    own = {"parametrisation": lare.REGION, "normalise_corners": lare.NORMALISE_CORNERS}
+    with _named("TRAINER.LARE"):
+        return RegionSettings(**own, **_fitting_settings(lare))
+
+
+def lads_settings(cfg: CfgNode) -> AugmentationSettings:
+    """The settings of stage 1 of LADS that a configuration holds.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+    with _named("TRAINER.LADS"):
+        return AugmentationSettings(**_fitting_settings(cfg.TRAINER.LADS))
+
+
+def _fitting_settings(section: CfgNode) -> dict[str, Any]:
+    return {name: section[name.upper()] for name in FittingSettings.__annotations__}
+
+
+@contextmanager
+def _named(section: str) -> Iterator[None]:
+    """Put the section of the configuration before the message of what its settings raise."""
     try:
-        return RegionSettings(
-            alpha=lare.ALPHA,
-            parametrisation=lare.REGION,
-            normalise_corners=lare.NORMALISE_CORNERS,
-            hidden_dim=lare.HIDDEN_DIM,
-            epochs=lare.EPOCHS,
-            lr=lare.LR,
-            weight_decay=lare.WEIGHT_DECAY,
-            batch_size=lare.BATCH_SIZE,
-        )
+        yield
     except InputError as error:
-        raise InputError(f"TRAINER.LARE: {error}") from error
+        raise InputError(f"{section}: {error}") from error
 
 
 def merge_file(cfg: CfgNode, path: str | Path) -> None:
@@ -188,6 +255,10 @@ def merge_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         InputError: an unknown key (with the nearest), a value of another type, or none of the allowed choices.
     """
     known = dict(leaf_keys(cfg))
+    mapping = next((name for name in MAPPINGS if key == name or key.startswith(f"{name}.")), None)
+    if mapping:
+        _merge_entry(cfg, mapping, key.removeprefix(mapping).removeprefix("."), value, where)
+        return
     if key not in known:
         raise InputError(f"{where}: {unknown_name('config key', key, _near(key, known))}")
     try:
@@ -201,6 +272,30 @@ def merge_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         raise InputError(f"{where}: {key} must be one of {', '.join(CHOICES[key])}, not '{value}'")
     if key in MINIMA and not dict(leaf_keys(cfg))[key] >= MINIMA[key]:
         raise InputError(f"{where}: {key} must be at least {MINIMA[key]}, not {value}")
+
+
+def _merge_entry(cfg: CfgNode, mapping: str, name: str, value: Any, where: str) -> None:
+    """Set one entry of a key that holds entries; the key itself takes {} alone, which removes all of them."""
+    section, key = mapping.split(".")
+    if not name and value not in ({}, "{}"):
+        raise InputError(f"{where}: {mapping} takes entries NAME: VALUE (on a command line {mapping}.NAME VALUE)")
+    if not name:
+        cfg[section][key] = CfgNode(new_allowed=True)
+        return
+    types = MAPPINGS[mapping]
+    value = _read_literal(value) if str not in types or str(value).startswith("[") else value
+    if not isinstance(value, types) or isinstance(value, bool):
+        expected = " or ".join(kind.__name__ for kind in types)
+        raise InputError(f"{where}: {mapping}.{name} takes a value of type {expected}, not {value!r}")
+    cfg[section][key][name] = value
+
+
+def _read_literal(value: Any) -> Any:
+    """A value of a command line as YAML reads it; one of a file is read already."""
+    try:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError:
+        return value
 
 
 def _literal(value: Any, known: Any) -> Any:

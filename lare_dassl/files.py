@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
@@ -47,3 +49,55 @@ def replaced(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A file that tells, lying in a folder, that the folder is whole.
+
+    Attributes:
+        name: of the file.
+        text: what it says; a folder whose marker says anything else is to be filled anew.
+    """
+
+    name: str
+    text: str
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether a folder is whole, and the one that is meant."""
+        file = folder / self.name
+        return file.is_file() and file.read_bytes() == self.text.encode()
+
+
+@contextmanager
+def filled_folder(target: Path, marker: Marker) -> Iterator[Path]:
+    """Give an empty folder beside `target` to fill; it takes the place of `target` once the block ends without error.
+
+    It then holds the marker. Where another process was quicker, what it put there stays.
+
+    Raises:
+        InputError: a file in it cannot be written.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        (temporary / marker.name).write_text(marker.text, encoding="utf-8")
+        _put_in_place(temporary, target, marker)
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(temporary: Path, target: Path, marker: Marker) -> None:
+    if marker.is_in(target):
+        return
+    if target.exists():
+        shutil.rmtree(target)
+    try:
+        temporary.rename(target)
+    except OSError:
+        if not marker.is_in(target):
+            raise

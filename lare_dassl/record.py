@@ -18,14 +18,21 @@ from .files import replaced
 FORMAT = "record/1"
 FILE_NAME = "record.json"
 PACKAGES = ("lare_dassl", "torch", "torchvision", "open_clip_torch", "timm")
+METRICS = {
+    "accuracy": "accuracy",
+    "in_domain_accuracy": "in-domain accuracy",
+    "out_of_domain_accuracy": "out-of-domain accuracy",
+    "macro_f1": "macro-F1",
+    "ece": "calibration error (ECE)",
+}
+"""The figures of a test in percent, and what tables call them."""
 STAGES = ("encode", "stage1", "stage2", "test", "total")
 
 
 def nest_metrics(results: dict[str, float]) -> dict[str, Any]:
     """An evaluator's figures with those by domain in a dictionary of their own; figures that do not apply are None."""
     prefix = "domain_accuracy/"
-    names = ("accuracy", "in_domain_accuracy", "out_of_domain_accuracy", "macro_f1", "ece")
-    metrics: dict[str, Any] = {name: results.get(name) for name in names}
+    metrics: dict[str, Any] = {name: results.get(name) for name in METRICS}
     metrics["domain_accuracy"] = {
         name.removeprefix(prefix): value for name, value in results.items() if name.startswith(prefix)
     }
@@ -51,7 +58,7 @@ def make_record(
         "dataset": cfg.DATASET.NAME,
         "seed": seed,
         "shots": cfg.DATASET.NUM_SHOTS,
-        "imbalance": 1.0,
+        "imbalance": cfg.DATASET.LONG_TAIL.RATIO,
         "host": dassl_api.HOST,
         "vlm": {
             "model": identity.model,

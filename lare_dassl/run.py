@@ -16,12 +16,15 @@ from yacs.config import CfgNode
 
 from . import config, dassl_api
 from .dassl_api import DATASET_REGISTRY, TRAINER_REGISTRY
-from .embeddings.build import build_embeddings
+from .datasets.splits import check_split_applied, split_items, write_split
 from .embeddings.embedding_file import write_embedding_file
+from .encoding import build_embeddings
 from .errors import InputError, unknown_name
 from .files import make_folder
 from .logs import start_logging
+from .record import METRICS
 from .trainers.embedding_trainer import EmbeddingTrainer
+from .trainers.run_identity import with_seed_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +40,6 @@ FLAG_KEYS = {
     "head": "MODEL.HEAD.NAME",
     "output_dir": "OUTPUT_DIR",
 }
-METRIC_TITLES = {
-    "accuracy": "accuracy",
-    "in_domain_accuracy": "in-domain accuracy",
-    "out_of_domain_accuracy": "out-of-domain accuracy",
-    "macro_f1": "macro-F1",
-    "ece": "calibration error (ECE)",
-}
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -58,6 +54,8 @@ def train(arguments: argparse.Namespace) -> None:
     cfg = make_config(arguments)
     if arguments.model_dir and not Path(arguments.model_dir).is_dir():
         raise InputError(f"--model-dir {arguments.model_dir}: there is no such folder")
+    if arguments.eval_only and arguments.model_dir:
+        cfg = with_seed_of(cfg, Path(arguments.model_dir))
     if cfg.SEED >= 0:
         dassl_api.set_random_seed(cfg.SEED)
     if not arguments.eval_only or arguments.output_dir:
@@ -65,6 +63,8 @@ def train(arguments: argparse.Namespace) -> None:
         dassl_api.setup_logger(cfg.OUTPUT_DIR)
     start_logging()
     trainer = build_trainer(cfg)
+    if not isinstance(trainer, EmbeddingTrainer):
+        keep_split(trainer, cfg)
     if arguments.eval_only:
         trainer.load_model(arguments.model_dir, epoch=arguments.load_epoch)
         trainer.test()
@@ -90,7 +90,8 @@ def extract(arguments: argparse.Namespace) -> None:
     check_domains(cfg)
     start_logging()
     make_folder(Path(arguments.output).absolute().parent, "--output")
-    embeddings, report = build_embeddings(cfg, dassl_api.build_dataset(cfg))
+    dataset = dassl_api.build_dataset(cfg)
+    embeddings, report = build_embeddings(cfg, dataset, split_items(dataset, cfg), describe_domains=True)
     write_embedding_file(Path(arguments.output), embeddings, getattr(torch, arguments.dtype))
     logger.info("%d images, %d decoded now", report.images, report.decoded)
     table = Table("split", "images")
@@ -112,6 +113,18 @@ def build_trainer(cfg: CfgNode) -> Any:
     return dassl_api.build_trainer(cfg)
 
 
+def keep_split(trainer: Any, cfg: CfgNode) -> None:
+    """Write the split of a plugin's trainer beside its run, as trainers of ours do themselves.
+
+    Raises:
+        InputError: its dataset ignores DATASET.NUM_SHOTS or DATASET.LONG_TAIL.
+    """
+    dataset = getattr(getattr(trainer, "dm", None), "dataset", None)
+    if dataset is not None:
+        check_split_applied(cfg, dataset)
+        write_split(Path(cfg.OUTPUT_DIR), dataset, split_items(dataset, cfg), cfg)
+
+
 def make_config(arguments: argparse.Namespace) -> CfgNode:
     """The checked configuration of a run.
 
@@ -131,7 +144,7 @@ def make_config(arguments: argparse.Namespace) -> CfgNode:
 
 
 def merge_sources(arguments: argparse.Namespace) -> CfgNode:
-    """Method defaults, the dataset's file, the method's file, flags, KEY VALUE overrides: each overrides those before.
+    """Method defaults, the dataset's file, those of method and backbone, flags, KEY VALUE pairs: the later one counts.
 
     Raises:
         InputError: an unknown key or plugin, or a value of another type.
@@ -145,7 +158,7 @@ def merge_sources(arguments: argparse.Namespace) -> CfgNode:
 
 
 def _merge(cfg: CfgNode, arguments: argparse.Namespace) -> CfgNode:
-    for path in filter(None, (arguments.dataset_config_file, arguments.config_file)):
+    for path in filter(None, (arguments.dataset_config_file, *arguments.config_file)):
         config.merge_file(cfg, path)
     for flag, key in FLAG_KEYS.items():
         value = getattr(arguments, flag, None)
@@ -223,7 +236,7 @@ def show_results(results: dict[str, float], split: str) -> None:
     if not results:
         return
     table = Table(f"measured on the {split} split", "%")
-    for name, title in METRIC_TITLES.items():
+    for name, title in METRICS.items():
         if name in results:
             table.add_row(title, f"{results[name]:.2f}")
     for name, value in results.items():

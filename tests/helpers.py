@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -68,10 +69,11 @@ def write_tiny_model(folder: Path, coca: bool = False) -> str:
     return f"local-dir:{folder}"
 
 
-def shifted_embeddings(with_val: bool = True) -> EmbeddingSet:
+def shifted_embeddings(with_val: bool = True, described: Sequence[str] = ()) -> EmbeddingSet:
     """Five classes of width 16 in domains that each shift them: photo is the source, painting and sketch are targets.
 
-    40 train, 20 val and 60 test rows (20 of each domain).
+    40 train, 20 val and 60 test rows (20 of each domain). `described` names domains whose descriptions shift the class
+    texts as the domain shifts its images.
     """
     generator = torch.Generator().manual_seed(11)
     centres = F.normalize(torch.randn(5, 16, generator=generator), dim=-1)
@@ -83,17 +85,23 @@ def shifted_embeddings(with_val: bool = True) -> EmbeddingSet:
         noise = 0.25 * torch.randn(len(domain), 16, generator=generator)
         return LabelledEmbeddings(F.normalize(centres[label] + shifts[domain] + noise, dim=-1), label, domain)
 
-    return EmbeddingSet(
+    names = ("photo", "painting", "sketch")
+    embeddings = EmbeddingSet(
         train=rows([0], 8),
         val=rows([0], 4) if with_val else None,
         test=rows([0, 1, 2], 4),
         class_text=F.normalize(centres + 0.1 * torch.randn(5, 16, generator=generator), dim=-1),
         classnames=CLASSNAMES,
-        domain_names=("photo", "painting", "sketch"),
-        source_domains=("photo",),
-        target_domains=("painting", "sketch"),
+        domain_names=names,
+        source_domains=names[:1],
+        target_domains=names[1:],
         vlm=VLMIdentity("ViT-B-32", "openai", "0123abcd", 16, 50.0),
     )
+    if not described:
+        return embeddings
+    of_described = shifts[[names.index(name) for name in described]]
+    domain_text = F.normalize(embeddings.class_text + of_described[:, None], dim=-1)
+    return replace(embeddings, domain_text=domain_text, described_domains=tuple(described))
 
 
 def write_embeddings(path: Path, embeddings: EmbeddingSet | None = None) -> Path:

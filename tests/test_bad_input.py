@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from lare_dassl import vlm
+from lare_dassl import network, vlm
 from tests.helpers import make_domain_tree, run_train, shifted_embeddings, write_embeddings, write_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -294,6 +294,42 @@ CASES = {
     "more shots than images": Case(
         ("DATASET.NUM_SHOTS is 9, but class 'cat' has 4 training images",), keys="DATASET.NUM_SHOTS 9", images=True
     ),
+    "a long tail that leaves a class empty": Case(
+        ("DATASET.LONG_TAIL.RATIO 20 with DATASET.NUM_SHOTS -1 leaves class", "RATIO to 16 or less", "MIN_IMAGES 1"),
+        keys="DATASET.LONG_TAIL.RATIO 20",
+    ),
+    "shots and a long tail that leave a class empty": Case(
+        ("DATASET.LONG_TAIL.RATIO 5 with DATASET.NUM_SHOTS 2 leaves class", "to 4 or less, raise DATASET.NUM_SHOTS"),
+        keys="DATASET.NUM_SHOTS 2 DATASET.LONG_TAIL.RATIO 5",
+        images=True,
+    ),
+    "a ratio below 1": Case(
+        ("DATASET.LONG_TAIL.RATIO must be at least 1, not 0.5",), keys="DATASET.LONG_TAIL.RATIO 0.5"
+    ),
+    "an unknown profile": Case(
+        ("DATASET.LONG_TAIL.PROFILE must be one of exp, step, not 'linear'",), keys="DATASET.LONG_TAIL.PROFILE linear"
+    ),
+    "a prompts file that lacks a class": Case(
+        ("VLM.PROMPTS_FILE '{tmp}/prompts.json' has no descriptions of dog (did you mean 'dogs'?)",),
+        keys="VLM.PROMPTS_FILE {tmp}/prompts.json",
+        spoil=write("prompts.json", '{"cat": ["it purrs"], "dogs": ["they bark"]}'),
+        images=True,
+    ),
+    "a missing prompts file": Case(
+        ("cannot read VLM.PROMPTS_FILE '{tmp}/no.json'",), keys="VLM.PROMPTS_FILE {tmp}/no.json", images=True
+    ),
+    "LADS without descriptions": Case(
+        ("DATASET.SOURCE_PROMPTS is empty: LADS needs domain descriptions",), "--trainer LADS", images=True
+    ),
+    "a description without class name": Case(
+        ("DATASET.TARGET_PROMPTS.sketch: 'a sketch' has no {{}}",),
+        "--trainer LADS",
+        "DATASET.SOURCE_PROMPTS.photo 'a photo of a {{}}.' DATASET.TARGET_PROMPTS.sketch 'a sketch'",
+        images=True,
+    ),
+    "LADS on an embedding file without descriptions": Case(
+        ("embedding file {tmp}/data.safetensors has no text/domain: LADS needs domain descriptions",), "--trainer LADS"
+    ),
     "no shots": Case(("DATASET.NUM_SHOTS is 0: give",), keys="DATASET.NUM_SHOTS 0"),
     "no validation rows to select by": Case(
         ("TEST.FINAL_MODEL best_val needs a validation split",),
@@ -403,7 +439,7 @@ def folder(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     """A copy of the world, without network and without weights in any cache."""
     copy = tmp_path / "world"
     shutil.copytree(world, copy)
-    monkeypatch.setattr(vlm, "_reachable", lambda url: False)
+    monkeypatch.setattr(network, "reachable", lambda url: False)
     monkeypatch.setattr(vlm, "try_to_load_from_cache", lambda *_, **__: None)
     monkeypatch.setattr(vlm, "HF_HUB_CACHE", str(copy / "hub"))
     return copy

@@ -9,11 +9,12 @@ import pytest
 
 from lare_dassl import config
 from lare_dassl.errors import InputError
+from lare_dassl.methods.lads import AugmentationSettings
 from lare_dassl.methods.regions import RegionSettings
 
-EXTENSIONS = (config._extend_dataset, config._extend_vlm, config._extend_lare)
+EXTENSIONS = (config._extend_dataset, config._extend_vlm, config._extend_lare, config._extend_lads)
 # Keys that share the comment of the key above them.
-SHARED_COMMENT = {"DATASET.TEST_FRACTION"}
+SHARED_COMMENT = {"DATASET.TEST_FRACTION", "DATASET.TARGET_PROMPTS"}
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def assignments():
         lines = [line.strip() for line in inspect.getsource(function).splitlines()]
         for above, line in itertools.pairwise(lines):
             match = re.match(r"cfg\.([A-Z_.]+) = (.*)", line)
-            if match and not match[2].startswith("CfgNode("):
+            if match and match[2] != "CfgNode()":
                 yield match[1], match[2], above
 
 
@@ -42,7 +43,8 @@ def assignments():
 def test_every_key_of_ours_is_explained(cfg, key, value, above):
     assert key in dict(config.leaf_keys(cfg))
     if value.startswith("defaults."):
-        assert f"        {value.removeprefix('defaults.')}: " in (RegionSettings.__doc__ or "")
+        settings = AugmentationSettings if key.startswith("TRAINER.LADS.") else RegionSettings
+        assert f"        {value.removeprefix('defaults.')}: " in (settings.__doc__ or "")
     else:
         assert above.startswith("# ") or key in SHARED_COMMENT
 
@@ -51,17 +53,44 @@ def test_our_keys_are_all_there():
     ours = {key for key, _, _ in assignments()}
     expected = {
         *(f"DATASET.{name}" for name in ("VAL_FRACTION", "TEST_FRACTION", "SPLIT_FILE")),
-        *(f"VLM.{name}" for name in ("PRETRAINED", "PRECISION", "TEMPLATES", "ALLOW_RANDOM")),
+        *(f"DATASET.{name}" for name in ("ORIGIN", "FOLDER", "ALLOW_PARTIAL")),
+        *(f"DATASET.LONG_TAIL.{name}" for name in ("RATIO", "PROFILE", "MIN_IMAGES")),
+        *config.MAPPINGS,
+        *(f"VLM.{name}" for name in ("PRETRAINED", "PRECISION", "TEMPLATES", "PROMPTS_FILE", "ALLOW_RANDOM")),
         "EMBEDDINGS.CACHE_DIR",
         "CLASSIFIER.INIT",
         *(f"TRAINER.LARE.{name}" for name in ("ALPHA", "REGION", "NORMALISE_CORNERS", "HIDDEN_DIM", "EPOCHS", "LR")),
         *(f"TRAINER.LARE.{name}" for name in ("WEIGHT_DECAY", "BATCH_SIZE", "SAMPLES_PER_IMAGE", "LOGIT_SCALE")),
+        *(f"TRAINER.LADS.{name}" for name in ("ALPHA", "HIDDEN_DIM", "EPOCHS", "LR", "WEIGHT_DECAY", "BATCH_SIZE")),
+        *(f"TRAINER.LADS.{name}" for name in ("TARGETS", "LOGIT_SCALE")),
     }
     assert expected <= ours
 
 
 def test_the_defaults_of_stage_one_are_those_of_region_settings(cfg):
     assert config.region_settings(cfg) == RegionSettings()
+
+
+def test_lads_settings_takes_every_key_and_starts_from_the_defaults(cfg):
+    assert config.lads_settings(cfg) == AugmentationSettings()
+    values = {"ALPHA": 0.25, "HIDDEN_DIM": 7, "EPOCHS": 3, "LR": 0.5, "WEIGHT_DECAY": 0.125, "BATCH_SIZE": 9}
+    for name, value in values.items():
+        config.merge_key(cfg, f"TRAINER.LADS.{name}", value, "test")
+    assert config.lads_settings(cfg) == AugmentationSettings(0.25, 7, 3, 0.5, 0.125, 9)
+    config.merge_key(cfg, "TRAINER.LADS.LR", 0, "test")
+    with pytest.raises(InputError, match=r"^TRAINER.LADS: lr must be positive, not 0.0"):
+        config.lads_settings(cfg)
+    with pytest.raises(InputError, match=r"TRAINER.LADS.LOGIT_SCALE must be at least 0, not -1"):
+        config.merge_key(cfg, "TRAINER.LADS.LOGIT_SCALE", -1, "test")
+    with pytest.raises(InputError, match=r"TRAINER.LADS.TARGETS takes a value of type list, not 'painting'"):
+        config.merge_key(cfg, "TRAINER.LADS.TARGETS", "painting", "test")
+
+
+def test_the_probe_of_the_lads_paper_stands_in_its_config(cfg):
+    config.use_linear_probe_defaults(cfg)
+    config.merge_file(cfg, Path(__file__).parents[1] / "configs" / "trainers" / "lads_paper.yaml")
+    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.WEIGHT_DECAY, cfg.OPTIM.MAX_EPOCH) == ("adamw", 0.001, 0.05, 400)
+    assert cfg.DATALOADER.TRAIN_X.BATCH_SIZE == 256
 
 
 def test_region_settings_takes_every_key(cfg):
@@ -281,3 +310,37 @@ def test_a_finished_config_keeps_the_settings_of_its_trainer_and_takes_no_others
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml")), ids=lambda p: p.name)
 def test_the_configs_that_come_with_the_project_are_taken(cfg, path):
     config.merge_file(cfg, path)
+
+
+def test_a_mapping_takes_entries_of_any_name(cfg, tmp_path):
+    path = tmp_path / "data.yaml"
+    path.write_text(
+        "DATASET:\n  TARGET_PROMPTS: {Real World: 'a {}.', v1.5: ['a {}.', 'the {}.']}\n  EXPECTED_IMAGES: {photo: 3}\n"
+    )
+    config.merge_file(cfg, path)
+    config.merge_overrides(cfg, ["DATASET.TARGET_PROMPTS.neon", "a neon {}.", "DATASET.EXPECTED_IMAGES.neon", "7"])
+    config.merge_overrides(cfg, ["DATASET.TARGET_PROMPTS.Real World", "['one {}']"])
+    assert cfg.DATASET.TARGET_PROMPTS == {"Real World": ["one {}"], "v1.5": ["a {}.", "the {}."], "neon": "a neon {}."}
+    assert cfg.DATASET.EXPECTED_IMAGES == {"photo": 3, "neon": 7}
+    config.merge_overrides(cfg, ["DATASET.TARGET_PROMPTS", "{}"])
+    assert cfg.DATASET.TARGET_PROMPTS == {}
+    config.merge_overrides(cfg, ["DATASET.TARGET_PROMPTS.photo", "a {}."])
+    assert cfg.DATASET.TARGET_PROMPTS == {"photo": "a {}."}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("DATASET.TARGET_PROMPTS", "a {}.", "DATASET.TARGET_PROMPTS takes entries NAME: VALUE"),
+        ("DATASET.TARGET_PROMPTS.photo", 5, "DATASET.TARGET_PROMPTS.photo takes a value of type str or list, not 5"),
+        ("DATASET.EXPECTED_IMAGES.photo", "many", "takes a value of type int, not 'many'"),
+        ("DATASET.EXPECTED_IMAGES.photo", "[1", "takes a value of type int, not '[1'"),
+        ("DATASET.EXPECTED_IMAGES.photo", True, "takes a value of type int, not True"),
+        ("DATASET.TARGET_PROMPT.photo", "a {}.", "unknown config key 'DATASET.TARGET_PROMPT.photo'"),
+    ],
+)
+def test_a_mapping_refuses_what_is_no_entry(cfg, key, value, message):
+    with pytest.raises(InputError) as error:
+        config.merge_key(cfg, key, value, where="here")
+    assert str(error.value).startswith("here: ")
+    assert message in str(error.value)

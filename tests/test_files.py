@@ -6,7 +6,7 @@ import os
 import pytest
 
 from lare_dassl.errors import InputError
-from lare_dassl.files import make_folder, replaced
+from lare_dassl.files import Marker, filled_folder, make_folder, replaced
 
 
 def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path):
@@ -79,3 +79,55 @@ def test_a_file_below_a_file_is_told(tmp_path, below):
     with pytest.raises(InputError) as error, replaced(tmp_path / "file" / below) as temporary:
         temporary.write_text("")
     assert str(error.value).startswith(f"cannot write {tmp_path / 'file' / below}: ")
+
+
+MARKER = Marker("done.txt", "all of it\n")
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_takes_its_place_only_once_it_is_filled(tmp_path):
+    target = tmp_path / "new" / "train"
+    with filled_folder(target, MARKER) as folder:
+        (folder / "1.txt").write_text("one")
+        assert folder.parent == target.parent
+        assert not target.exists()
+    assert contents(tmp_path) == {"new/train/1.txt": "one", "new/train/done.txt": "all of it\n"}
+    assert MARKER.is_in(target)
+    assert not Marker("done.txt", "all of another").is_in(target)
+    assert not MARKER.is_in(tmp_path)
+
+
+def test_a_folder_with_another_marker_is_replaced(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "old.txt").write_text("old")
+    (tmp_path / "train" / "done.txt").write_bytes(b"\xff")
+    with filled_folder(tmp_path / "train", MARKER):
+        pass
+    assert contents(tmp_path) == {"train/done.txt": "all of it\n"}
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("bad"), KeyboardInterrupt()])
+def test_a_folder_that_could_not_be_filled_is_not_left(tmp_path, failure):
+    with pytest.raises(type(failure)), filled_folder(tmp_path / "train", MARKER) as folder:
+        (folder / "1.txt").write_text("one")
+        raise failure
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_quicker_process_filled_stays(tmp_path):
+    with filled_folder(tmp_path / "train", MARKER) as folder:
+        (folder / "1.txt").write_text("ours")
+        with filled_folder(tmp_path / "theirs", MARKER) as other:
+            (other / "1.txt").write_text("theirs")
+        (tmp_path / "theirs").rename(tmp_path / "train")
+    assert contents(tmp_path) == {"train/1.txt": "theirs", "train/done.txt": "all of it\n"}
+
+
+def test_a_folder_that_a_full_disk_stops_is_one_line(tmp_path):
+    with pytest.raises(InputError) as error, filled_folder(tmp_path / "train", MARKER):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert str(error.value) == f"cannot write {tmp_path / 'train'}: No space left on device"
+    assert list(tmp_path.iterdir()) == []

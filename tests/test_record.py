@@ -23,7 +23,8 @@ RESULTS = {
 
 @pytest.fixture
 def record():
-    cfg = make_cfg(TRAINER__NAME="LARE", DATASET__NAME="EmbeddingFile", DATASET__NUM_SHOTS=4)
+    keys = {"DATASET__NAME": "EmbeddingFile", "DATASET__NUM_SHOTS": 4, "DATASET__LONG_TAIL__RATIO": 2.5}
+    cfg = make_cfg(TRAINER__NAME="LARE", **keys)
     return make_record(cfg, 7, shifted_embeddings(), RESULTS, {"stage1": 1.5, "total": 2.0})
 
 
@@ -50,7 +51,7 @@ def test_a_record_says_what_ran_and_on_what(record):
         "target_domains", "split", "samples", "metrics", "seconds", "versions", "config",
     ]  # fmt: skip
     assert (record["format"], record["trainer"], record["dataset"]) == ("record/1", "LARE", "EmbeddingFile")
-    assert (record["seed"], record["shots"], record["imbalance"]) == (7, 4, 1.0)
+    assert (record["seed"], record["shots"], record["imbalance"]) == (7, 4, 2.5)
     assert record["host"] == dassl_api.HOST
     expected = {"model": "ViT-B-32", "pretrained": "openai", "weights_sha256": "0123abcd", "embedding_dim": 16}
     assert record["vlm"] == expected

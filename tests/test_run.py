@@ -226,14 +226,15 @@ def test_eval_only_shows_the_figures_of_training(tmp_path, capsys):
     assert run_train(*words, "--eval-only", "--model-dir", tmp_path / "run", *keys) == 0
     assert table_of(capsys) == trained and len(trained) == 8
     files = {entry.name for entry in (tmp_path / "run").iterdir()}
-    assert files == {"log.txt", "model", "record.json", "tensorboard"}
+    assert files == {"log.txt", "model", "record.json", "split.json", "tensorboard"}
 
 
 def test_eval_only_writes_a_record_where_it_is_told_to(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write_embeddings(tmp_path / "data.safetensors")
     words = ("--trainer", "FineTune", "--root", path)
-    keys = ("DATASET.NAME", "EmbeddingFile", "OPTIM.MAX_EPOCH", 2)
+    # The training rows follow from the seed too, which the second command takes from the run.
+    keys = ("DATASET.NAME", "EmbeddingFile", "OPTIM.MAX_EPOCH", 2, "DATASET.NUM_SHOTS", 2)
     assert run_train(*words, "--seed", 3, "--output-dir", "run", *keys) == 0
     assert run_train(*words, "--eval-only", "--model-dir", "run", *keys) == 0
     assert not Path("output").exists()
@@ -241,6 +242,7 @@ def test_eval_only_writes_a_record_where_it_is_told_to(tmp_path, monkeypatch):
     first, second = (run_record(Path(folder)) for folder in ("run", "eval"))
     assert first["metrics"] == second["metrics"]
     assert first["seed"] == second["seed"] == 3
+    assert Path("run/split.json").read_bytes() == Path("eval/split.json").read_bytes()
 
 
 def run_record(folder):

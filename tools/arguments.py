@@ -13,7 +13,13 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed, 0 included; without one a new run draws it")
     parser.add_argument("--source-domains", nargs="+", metavar="NAME", help="domains to train on")
     parser.add_argument("--target-domains", nargs="+", metavar="NAME", help="domains never trained on")
-    parser.add_argument("--config-file", default="", metavar="YAML", help="settings of the method")
+    parser.add_argument(
+        "--config-file",
+        action="append",
+        default=[],
+        metavar="YAML",
+        help="settings of the method or the backbone; may be repeated, the last one counts",
+    )
     parser.add_argument("--dataset-config-file", default="", metavar="YAML", help="settings of the dataset")
     parser.add_argument("--backbone", default="", metavar="NAME", help="frozen model (MODEL.BACKBONE.NAME)")
     parser.add_argument(
@@ -28,7 +34,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of one run: the method, where its files go, and what to do."""
-    parser.add_argument("--trainer", default="", metavar="NAME", help="ZeroShot, FineTune, LARE, or a plugin's")
+    parser.add_argument("--trainer", default="", metavar="NAME", help="ZeroShot, FineTune, LADS, LARE, or a plugin's")
     parser.add_argument("--output-dir", default="", metavar="PATH", help="where the run's files go (OUTPUT_DIR)")
     parser.add_argument("--transforms", nargs="+", metavar="NAME", help="data augmentation, for trainers on images")
     parser.add_argument("--head", default="", metavar="NAME", help="head, for trainers on images (MODEL.HEAD.NAME)")

@@ -1,4 +1,4 @@
-"""Compare ZeroShot, FineTune and LARE on the demo world, which ships with the project and needs no download.
+"""Compare ZeroShot, FineTune, LADS and LARE on the demo world, which ships with the project and needs no download.
 
 python tools/demo.py --seeds 3
 """
@@ -17,7 +17,7 @@ from tools.arguments import run_tool
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Compare ZeroShot, FineTune and LARE on the demo world.")
+    parser = argparse.ArgumentParser(description="Compare ZeroShot, FineTune, LADS and LARE on the demo world.")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1 of each method (default 3)")
     parser.add_argument("--root", default="data", metavar="PATH", help="where the images are rendered (default data)")
     parser.add_argument(

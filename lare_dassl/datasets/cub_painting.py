@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.datasets.checks import check_count, check_no_repeat, check_trained, refuse_partial, shown_names
+from lare_dassl.datasets.class_names import prompt_name, without_number
 from lare_dassl.datasets.domains import chosen_domains
 from lare_dassl.datasets.image_tree import dataset_root, folders_in, images_in
-from lare_dassl.datasets.splits import Split, check_fractions, few_shot, split_by_hash
+from lare_dassl.datasets.sources import SOURCES
+from lare_dassl.datasets.splits import Split, check_fractions, split_by_hash, training_items
 from lare_dassl.errors import InputError
 
 PHOTO, PAINTING = "photo", "painting"
 PHOTO_FOLDER, PAINTING_FOLDER = "CUB_200_2011", "CUB-200-Painting"
-PHOTO_SOURCE = "CUB_200_2011.tgz from data.caltech.edu, record 65de6-vp158"
-PAINTING_SOURCE = "the archive of the PAN authors, Google Drive file 1G327KsD93eyGTjMmByuVy9sk4tlEOyK3"
-SHOWN_NAMES = 5
+ORIGIN = "cub"
+PHOTO_SOURCE, PAINTING_SOURCE = (source.get for source in SOURCES[ORIGIN])
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,9 @@ class CUBPainting(DatasetBase):
     the rest train; 0 trains on all of them, as the paper does, and leaves val empty. DATASET.TEST_FRACTION is not used.
 
     Raises:
-        InputError: a file is missing or malformed, counts or class names differ from the published ones, painting is
-            asked for as a source, or the domains or DATASET.NUM_SHOTS do not fit.
+        InputError: a file is missing or malformed, counts or class names differ from the published ones (where
+            DATASET.ALLOW_PARTIAL does not take them), painting is asked for as a source, or the domains or shots do not
+            fit.
     """
 
     domains = (PHOTO, PAINTING)
@@ -79,26 +81,33 @@ class CUBPainting(DatasetBase):
         self.source_domains, self.target_domains = source, target
         if PAINTING in source:
             raise InputError("the paintings of CUBPainting are for testing only: use --source-domains photo")
-        root = dataset_root(cfg, f"{PHOTO_FOLDER}/ and {PAINTING_FOLDER}/")
+        root = dataset_root(cfg, f"{PHOTO_FOLDER}/ and {PAINTING_FOLDER}/", ORIGIN)
         images = _photo_root(root) / "images"
-        photos = read_photos(images.parent)
+        photos = read_photos(cfg, images.parent)
         split = _split_training(photos, cfg.DATASET.VAL_FRACTION)
+        check_trained({photos.label[path] for path in split.train}, photos.classnames)
         train, val, test = (
             [_photo(images, path, photos) for path in paths] for paths in (split.train, split.val, photos.test)
         )
         if PAINTING in target:
-            test += _paintings(_painting_root(root), photos.classnames)
-        self.prompt_classnames = [name.replace("_", " ") for name in photos.classnames]
-        super().__init__(train_x=few_shot(train, cfg.DATASET.NUM_SHOTS, cfg.SEED), val=val, test=test)
+            test += _paintings(cfg, _painting_root(root), photos.classnames)
+        self.prompt_classnames = [prompt_name(name) for name in photos.classnames]
+        super().__init__(train_x=training_items(train, cfg), val=val, test=test)
 
 
-def read_photos(folder: Path) -> Photos:
+def read_photos(cfg: Any, folder: Path) -> Photos:
     """Read and check the official lists in the folder `CUB_200_2011`.
 
+    Args:
+        cfg: the config; DATASET.ALLOW_PARTIAL is read.
+        folder: `CUB_200_2011`.
+
     Raises:
-        InputError: a list or an image is missing, a line is malformed, or a count is not the published one.
+        InputError: a list or an image is missing, a line is malformed, a photo is named twice, or a count is not the
+            published one.
     """
     path_of = _read_list(folder / "images.txt")
+    check_no_repeat(folder / "images.txt", enumerate(path_of.values(), start=1), f"get {PHOTO_SOURCE} anew")
     number_of = _read_list(folder / "image_class_labels.txt")
     in_train = _read_list(folder / "train_test_split.txt")
     classes = _read_list(folder / "classes.txt")
@@ -110,26 +119,35 @@ def read_photos(folder: Path) -> Photos:
         raise InputError(f"'{folder / 'image_class_labels.txt'}' names class {unknown[0]}, which classes.txt lacks")
     label = {number: place for place, number in enumerate(classes)}
     photos = Photos(
-        classnames=[_without_number(name) for name in classes.values()],
+        classnames=[without_number(name) for name in classes.values()],
         label={path_of[image]: label[number] for image, number in number_of.items()},
         train=[path for image, path in path_of.items() if in_train[image] == "1"],
         test=[path for image, path in path_of.items() if in_train[image] == "0"],
     )
-    _check_photos(folder, photos)
-    return photos
+    _check_counts(cfg, folder, photos)
+    return _present(cfg, folder / "images", photos)
 
 
-def _check_photos(folder: Path, photos: Photos) -> None:
-    _check_count(folder, "classes", len(photos.classnames), COUNTS.classes, PHOTO_SOURCE)
-    _check_count(folder, "photos", len(photos.label), COUNTS.photos, PHOTO_SOURCE)
-    _check_count(folder, "training photos", len(photos.train), COUNTS.train, PHOTO_SOURCE)
-    _check_count(folder, "test photos", len(photos.test), COUNTS.test, PHOTO_SOURCE)
-    missing = [path for path in photos.label if not (folder / "images" / path).is_file()]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(photos.label)} photos are missing, first '{folder / 'images' / missing[0]}': "
-            f"get {PHOTO_SOURCE} anew"
-        )
+def _check_counts(cfg: Any, folder: Path, photos: Photos) -> None:
+    for what, found, expected in (
+        ("classes", len(photos.classnames), COUNTS.classes),
+        ("photos", len(photos.label), COUNTS.photos),
+        ("training photos", len(photos.train), COUNTS.train),
+        ("test photos", len(photos.test), COUNTS.test),
+    ):
+        check_count(cfg, folder, what, found, expected, remedy=f"get {PHOTO_SOURCE} anew")
+
+
+def _present(cfg: Any, images: Path, photos: Photos) -> Photos:
+    """The photos that are there: all of them, or those of a partial copy."""
+    missing = [path for path in photos.label if not (images / path).is_file()]
+    if not missing:
+        return photos
+    problem = f"{len(missing)} of {len(photos.label)} photos are missing, first '{images / missing[0]}'"
+    refuse_partial(cfg, problem, f"get {PHOTO_SOURCE} anew")
+    gone = set(missing)
+    train, test = ([path for path in paths if path not in gone] for paths in (photos.train, photos.test))
+    return replace(photos, train=train, test=test)
 
 
 def _read_list(file: Path) -> dict[str, str]:
@@ -163,31 +181,34 @@ def _photo(images: Path, path: str, photos: Photos) -> Datum:
     return Datum(impath=str(images / path), label=label, domain=0, classname=photos.classnames[label])
 
 
-def _paintings(folder: Path, classnames: Sequence[str]) -> list[Datum]:
+def _paintings(cfg: Any, folder: Path, classnames: Sequence[str]) -> list[Datum]:
     """All paintings, with the labels that the classes of the same names have."""
-    label_of = _match_classes(folder, folders_in(folder), classnames)
+    label_of = _match_classes(cfg, folder, folders_in(folder), classnames)
     items = [
         Datum(impath=str(folder / name / image), label=label, domain=1, classname=classnames[label])
         for name, label in sorted(label_of.items(), key=lambda pair: pair[1])
         for image in images_in(folder / name)
     ]
-    _check_count(folder, "paintings", len(items), COUNTS.paintings, PAINTING_SOURCE)
+    check_count(cfg, folder, "paintings", len(items), COUNTS.paintings, remedy=f"get {PAINTING_SOURCE} anew")
     return items
 
 
-def _match_classes(folder: Path, painting_folders: Sequence[str], classnames: Sequence[str]) -> Mapping[str, int]:
+def _match_classes(cfg: Any, folder: Path, found: Sequence[str], classnames: Sequence[str]) -> Mapping[str, int]:
     """The label of each painting folder, by the name behind its number."""
     label_of_name = {_comparable(name): label for label, name in enumerate(classnames)}
-    names = Counter(_comparable(name) for name in painting_folders)
-    wrong = [name for name in painting_folders if _comparable(name) not in label_of_name]
-    wrong += [name for name in painting_folders if names[_comparable(name)] > 1]
+    names = Counter(_comparable(name) for name in found)
+    wrong = [name for name in found if _comparable(name) not in label_of_name]
+    wrong += [name for name in found if names[_comparable(name)] > 1]
     lacking = [name for name in classnames if _comparable(name) not in names]
-    if wrong or lacking:
-        raise InputError(
-            f"the class folders of '{folder}' are not the classes of {PHOTO_FOLDER}: unknown or double: "
-            f"{_shown(wrong)}; missing: {_shown(lacking)}; get {PAINTING_SOURCE}"
-        )
-    return {name: label_of_name[_comparable(name)] for name in painting_folders}
+    problem = (
+        f"the class folders of '{folder}' are not the classes of {PHOTO_FOLDER}: unknown or double: "
+        f"{shown_names(wrong)}; missing: {shown_names(lacking)}"
+    )
+    if wrong:
+        raise InputError(f"{problem}; get {PAINTING_SOURCE}")
+    if lacking:
+        refuse_partial(cfg, problem, f"get {PAINTING_SOURCE}")
+    return {name: label_of_name[_comparable(name)] for name in found}
 
 
 def _photo_root(root: Path) -> Path:
@@ -204,19 +225,5 @@ def _painting_root(root: Path) -> Path:
     raise InputError(f"no '{PAINTING_FOLDER}/' below DATASET.ROOT '{root}': unpack {PAINTING_SOURCE} there")
 
 
-def _check_count(folder: Path, what: str, found: int, expected: int, origin: str) -> None:
-    if found != expected:
-        raise InputError(f"'{folder}' has {found:,} {what}, expected {expected:,}: get {origin} anew")
-
-
-def _without_number(name: str) -> str:
-    return re.sub(r"^[0-9]+\.", "", name)
-
-
 def _comparable(name: str) -> str:
-    return re.sub(r"[-_ ]+", "_", _without_number(name)).casefold()
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return (", ".join(names[:SHOWN_NAMES]) or "none") + more
+    return prompt_name(name).casefold()

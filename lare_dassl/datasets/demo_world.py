@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +15,9 @@ from tqdm import tqdm
 from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
 from lare_dassl.datasets.demo_rendering import COLOURS, SHAPES, STYLES, render
 from lare_dassl.datasets.domains import chosen_domains
-from lare_dassl.datasets.splits import few_shot
+from lare_dassl.datasets.splits import training_items
 from lare_dassl.errors import InputError
-from lare_dassl.files import make_folder
+from lare_dassl.files import Marker, filled_folder, make_folder
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +51,10 @@ class Part:
             for index in range(IMAGES_PER_CLASS[self.split]):
                 yield label, name, f"{name.replace(' ', '_')}/{index:03d}.png"
 
-    def marker(self) -> str:
-        """What the marker file of a complete rendering says."""
-        return f"demo world {VERSION}: {len(SCENES)} classes of {IMAGES_PER_CLASS[self.split]} images\n"
+    def marker(self) -> Marker:
+        """The file that tells of a complete rendering by this version."""
+        count = f"{len(SCENES)} classes of {IMAGES_PER_CLASS[self.split]} images"
+        return Marker(MARKER, f"demo world {VERSION}: {count}\n")
 
 
 @DATASET_REGISTRY.register()
@@ -86,7 +85,7 @@ class DemoWorld(DatasetBase):
         lists = {
             split: [item for part in members for item in self._items(root, part)] for split, members in parts.items()
         }
-        train_x = few_shot(lists["train"], cfg.DATASET.NUM_SHOTS, cfg.SEED)
+        train_x = training_items(lists["train"], cfg)
         super().__init__(train_x=train_x, val=lists["val"], test=lists["test"])
 
     def _items(self, root: Path, part: Part) -> list[Datum]:
@@ -118,50 +117,22 @@ def render_missing(root: Path, parts: list[Part]) -> None:
         return
     logger.info("rendering the demo world in %s", root)
     total = sum(len(SCENES) * IMAGES_PER_CLASS[part.split] for part in missing)
-    try:
-        with tqdm(total=total, desc="rendering", unit="image", mininterval=0.5) as progress:
-            for part in missing:
-                _render_part(root, part, progress)
-    except OSError as error:
-        raise InputError(f"cannot write the demo world in {root}: {error.strerror or error}") from error
+    with tqdm(total=total, desc="rendering", unit="image", mininterval=0.5) as progress:
+        for part in missing:
+            with filled_folder(part.folder(root), part.marker()) as folder:
+                _render_images(folder, part, progress)
 
 
 def is_complete(root: Path, part: Part) -> bool:
     """Whether a part was rendered, whole and by this version."""
-    marker = part.folder(root) / MARKER
-    return marker.is_file() and marker.read_text(encoding="utf-8") == part.marker()
-
-
-def _render_part(root: Path, part: Part, progress: tqdm) -> None:
-    target = part.folder(root)
-    temporary = target.with_name(f".{part.split}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        _render_images(temporary, part, progress)
-        _put_in_place(temporary, target, part)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    return part.marker().is_in(part.folder(root))
 
 
 def _render_images(folder: Path, part: Part, progress: tqdm) -> None:
     for name in SCENES:
-        (folder / name.replace(" ", "_")).mkdir(parents=True)
+        (folder / name.replace(" ", "_")).mkdir()
     place = [list(STYLES).index(part.domain), list(IMAGES_PER_CLASS).index(part.split)]
     for number, (_, name, path) in enumerate(part.images()):
         rng = np.random.default_rng([RENDERING_SEED, *place, number])
         Image.fromarray(render(*SCENES[name], part.domain, rng)).save(folder / path, compress_level=1)
         progress.update()
-    (folder / MARKER).write_text(part.marker(), encoding="utf-8")
-
-
-def _put_in_place(temporary: Path, target: Path, part: Part) -> None:
-    """Move a finished rendering to its place; where another process was quicker, its equal images stay."""
-    if is_complete(target.parent.parent, part):
-        return
-    if target.exists():
-        shutil.rmtree(target)
-    try:
-        temporary.rename(target)
-    except OSError:
-        if not is_complete(target.parent.parent, part):
-            raise

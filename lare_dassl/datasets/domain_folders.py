@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.datasets.checks import check_count
+from lare_dassl.datasets.class_names import prompt_name
 from lare_dassl.datasets.domains import chosen_domains
-from lare_dassl.datasets.image_tree import dataset_root, folders_in, images_in, natural_key
-from lare_dassl.datasets.splits import Split, check_fractions, few_shot, split_by_hash
-from lare_dassl.errors import InputError
+from lare_dassl.datasets.image_tree import also_get, dataset_root, folders_in, images_in, natural_key
+from lare_dassl.datasets.sources import SOURCES, how_to_get
+from lare_dassl.datasets.splits import Split, check_fractions, split_by_hash, training_items
+from lare_dassl.errors import InputError, unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +28,10 @@ ImageTree = dict[str, dict[str, list[str]]]
 @DATASET_REGISTRY.register()
 class DomainFolders(DatasetBase):
     """A dataset of the images below DATASET.ROOT, in folders <domain>/<class>/ (deeper folders belong to the class).
+
+    Where ROOT has a folder DATASET.FOLDER, the domains are in that. DATASET.EXPECTED_IMAGES gives the number of images
+    of each domain in a complete copy; a copy with other numbers is refused, unless DATASET.ALLOW_PARTIAL takes it.
+    DATASET.ORIGIN names the entry of `sources.SOURCES` that says where to get what is missing.
 
     Source domains are split into train, val and test; of target domains every image is test. The split comes from a
     hash of each image's path below the root, drawn within each domain and class by `splits.split_by_hash` with
@@ -43,20 +50,22 @@ class DomainFolders(DatasetBase):
     """
 
     def __init__(self, cfg: Any) -> None:
-        self.root = dataset_root(cfg, LAYOUT)
-        self.domain_names = _domains_in(self.root)
+        self.root = _tree_root(cfg)
+        self.domain_names = _domains_in(self.root, cfg.DATASET.ORIGIN)
+        _check_domains_there(cfg, self.root, self.domain_names)
         source, target = chosen_domains(cfg, self.domain_names)
         self.source_domains, self.target_domains = source, target
         tree = {domain: _classes_in(self.root, domain) for domain in [*source, *target]}
+        _check_counts(cfg, self.root, tree)
         _check_classes(tree, source)
         split = self._split_sources(cfg, tree, source)
         split.test.extend(path for domain in target for paths in tree[domain].values() for path in paths)
         _check_split(split, tree)
 
         names = _class_names(tree)
-        self.prompt_classnames = [name.replace("_", " ").replace("-", " ") for name in names]
+        self.prompt_classnames = [prompt_name(name) for name in names]
         super().__init__(
-            train_x=few_shot(self._items(split.train, names), cfg.DATASET.NUM_SHOTS, cfg.SEED),
+            train_x=training_items(self._items(split.train, names), cfg),
             val=self._items(split.val, names),
             test=self._items(split.test, names),
         )
@@ -83,7 +92,16 @@ class DomainFolders(DatasetBase):
         return items
 
 
-def _domains_in(root: Path) -> list[str]:
+def _tree_root(cfg: Any) -> Path:
+    """The folder right above the domains."""
+    origin, folder = cfg.DATASET.ORIGIN, cfg.DATASET.FOLDER
+    if origin and origin not in SOURCES:
+        raise unknown_name("DATASET.ORIGIN", origin, SOURCES)
+    root = dataset_root(cfg, f"{folder}/ with {LAYOUT}" if folder else LAYOUT, origin)
+    return root / folder if (root / folder).is_dir() else root
+
+
+def _domains_in(root: Path, origin: str) -> list[str]:
     """Folders with folders in them: a folder of files beside the domains, such as split lists, is none."""
     folders = folders_in(root)
     domains = [folder for folder in folders if folders_in(root / folder)]
@@ -93,7 +111,21 @@ def _domains_in(root: Path) -> list[str]:
         hint = "its folders hold images directly; put these class folders into a folder per domain"
     else:
         hint = "give the folder right above the domains with --root"
-    raise InputError(f"DATASET.ROOT '{root}' has no {LAYOUT}: {hint}")
+    raise InputError(f"DATASET.ROOT '{root}' has no {LAYOUT}: {hint}{also_get(origin)}")
+
+
+def _check_domains_there(cfg: Any, root: Path, there: Sequence[str]) -> None:
+    """Refuse a copy that lacks a chosen domain that the dataset is known to have."""
+    for domain in [*cfg.DATASET.SOURCE_DOMAINS, *cfg.DATASET.TARGET_DOMAINS]:
+        if domain in cfg.DATASET.EXPECTED_IMAGES and domain not in there:
+            raise InputError(f"'{root}' lacks domain '{domain}', found {_quoted(there)}{also_get(cfg.DATASET.ORIGIN)}")
+
+
+def _check_counts(cfg: Any, root: Path, tree: ImageTree) -> None:
+    for domain, expected in cfg.DATASET.EXPECTED_IMAGES.items():
+        if domain in tree:
+            found = sum(map(len, tree[domain].values()))
+            check_count(cfg, root / domain, "images", found, expected, remedy=how_to_get(cfg.DATASET.ORIGIN))
 
 
 def _classes_in(root: Path, domain: str) -> dict[str, list[str]]:

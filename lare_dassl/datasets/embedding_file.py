@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
 from lare_dassl.datasets.domains import check_domains
-from lare_dassl.datasets.splits import few_shot_rows
+from lare_dassl.datasets.splits import SplitSettings, training_rows
 from lare_dassl.embeddings.embedding_file import read_embedding_file
 from lare_dassl.embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings
 from lare_dassl.errors import InputError
@@ -23,26 +24,30 @@ class EmbeddingFile(DatasetBase):
 
     Source and target domains are the file's own. DATASET.SOURCE_DOMAINS and DATASET.TARGET_DOMAINS choose among them:
     train and val keep the rows of the chosen sources, test those of the chosen sources and targets. A choice of sources
-    takes them out of the file's own targets. DATASET.NUM_SHOTS applies to the train rows.
+    takes them out of the file's own targets. DATASET.NUM_SHOTS and DATASET.LONG_TAIL apply to the train rows.
 
     Attributes:
-        embedding_set: the chosen rows; trainers of ours read it and encode nothing. The lists of Datum have its rows in
-            the same order, each with the path of the file, for the host's sake.
+        rows: which rows of the file's train, val and test are used, ascending.
+        embedding_set: these rows; trainers of ours read it and encode nothing. The lists of Datum have its rows in the
+            same order, each with the path of the file, for the host's sake.
 
     Raises:
-        InputError: anything wrong with the file, the domains or DATASET.NUM_SHOTS.
+        InputError: anything wrong with the file, the domains, DATASET.NUM_SHOTS or DATASET.LONG_TAIL.
     """
 
     def __init__(self, cfg: Any) -> None:
         if not cfg.DATASET.ROOT:
             raise InputError("DATASET.ROOT is empty: give the embedding file (.safetensors) with --root")
         self.path = Path(cfg.DATASET.ROOT).expanduser().absolute()
-        chosen = choose_domains(
-            read_embedding_file(self.path), list(cfg.DATASET.SOURCE_DOMAINS), list(cfg.DATASET.TARGET_DOMAINS)
-        )
-        _check_classes(chosen, self.path)
-        self.embedding_set = few_shot_set(chosen, cfg.DATASET.NUM_SHOTS, cfg.SEED)
-        self.domain_names = list(chosen.domain_names)
+        stored = read_embedding_file(self.path)
+        source, target = _chosen_domains(stored, list(cfg.DATASET.SOURCE_DOMAINS), list(cfg.DATASET.TARGET_DOMAINS))
+        rows = _rows_of_domains(stored, source, target)
+        _check_classes(stored, rows["train"], self.path)
+        rows["train"] = _training_rows(stored, rows["train"], cfg)
+        self.rows = {part: numbers.tolist() for part, numbers in rows.items()}
+        self.embedding_set = select_rows(stored, rows, source, target)
+        self.domain_names = list(stored.domain_names)
+        self.source_domains, self.target_domains = source, target
         splits = self.embedding_set.splits()
         super().__init__(
             train_x=self._items(splits["train"]),
@@ -61,19 +66,16 @@ class EmbeddingFile(DatasetBase):
         return [item_of[pair] for pair in pairs]
 
 
-def choose_domains(embeddings: EmbeddingSet, source: Sequence[str], target: Sequence[str]) -> EmbeddingSet:
-    """Keep the rows of the chosen domains.
-
-    Args:
-        embeddings: all rows.
-        source: names of source domains; none stands for the set's own.
-        target: names of target domains; none stands for the set's own, less the sources.
+def _chosen_domains(
+    embeddings: EmbeddingSet, source: Sequence[str], target: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The chosen source and target domains; none stands for the set's own, less the chosen sources.
 
     Raises:
         InputError: the choice cannot be run (see `domains.check_domains`), or a chosen domain has no rows to serve it.
     """
     if not source and not target:
-        return embeddings
+        return list(embeddings.source_domains), list(embeddings.target_domains)
     source = list(source or embeddings.source_domains)
     target = list(target or [name for name in embeddings.target_domains if name not in source])
     check_domains(source, target, embeddings.domain_names)
@@ -81,30 +83,51 @@ def choose_domains(embeddings: EmbeddingSet, source: Sequence[str], target: Sequ
         _check_rows(embeddings, embeddings.train, name, "train", "--source-domains")
     for name in target:
         _check_rows(embeddings, embeddings.test, name, "test", "--target-domains")
-    val = _rows_of(embeddings, embeddings.val, source) if embeddings.val is not None else None
+    return source, target
+
+
+def _rows_of_domains(embeddings: EmbeddingSet, source: Sequence[str], target: Sequence[str]) -> dict[str, Tensor]:
+    """The numbers of the rows of train, val and test that are of the domains each may have, ascending."""
+    domains_of = {"train": source, "val": source, "test": [*source, *target]}
+    rows = {part: torch.arange(0) for part in domains_of}
+    for part, members in embeddings.splits().items():
+        numbers = torch.tensor([embeddings.domain_names.index(name) for name in domains_of[part]])
+        rows[part] = torch.isin(members.domain, numbers).nonzero().flatten()
+    return rows
+
+
+def _training_rows(embeddings: EmbeddingSet, rows: Tensor, cfg: Any) -> Tensor:
+    """Those of the given train rows that DATASET.NUM_SHOTS and DATASET.LONG_TAIL keep."""
+    labels = embeddings.train.label[rows].numpy()
+    kept = training_rows(labels, SplitSettings.from_cfg(cfg), cfg.SEED, embeddings.classnames)
+    return rows[torch.from_numpy(kept)]
+
+
+def select_rows(
+    embeddings: EmbeddingSet, rows: Mapping[str, Tensor], source: Sequence[str], target: Sequence[str]
+) -> EmbeddingSet:
+    """Keep some rows of a set, as one of other source and target domains.
+
+    Args:
+        embeddings: all rows.
+        rows: numbers of the rows of train, val and test to keep, ascending; a set without val rows has no val.
+        source: names of the source domains.
+        target: names of the target domains.
+    """
+    kept = {part: _select(members, rows[part]) for part, members in embeddings.splits().items()}
     return replace(
         embeddings,
-        train=_rows_of(embeddings, embeddings.train, source),
-        val=val if val is not None and len(val) else None,
-        test=_rows_of(embeddings, embeddings.test, [*source, *target]),
+        train=kept["train"],
+        val=kept["val"] if len(rows["val"]) else None,
+        test=kept["test"],
         source_domains=tuple(source),
         target_domains=tuple(target),
     )
 
 
-def few_shot_set(embeddings: EmbeddingSet, shots: int, seed: int) -> EmbeddingSet:
-    """Keep `shots` train rows of every class, by `splits.few_shot_rows`; -1 keeps all.
-
-    Raises:
-        InputError: `shots` is out of range, or larger than a class has.
-    """
-    rows = few_shot_rows(embeddings.train.label.cpu().numpy(), shots, seed, embeddings.classnames)
-    return replace(embeddings, train=embeddings.train.select(torch.from_numpy(rows)))
-
-
-def _rows_of(embeddings: EmbeddingSet, rows: LabelledEmbeddings, names: Sequence[str]) -> LabelledEmbeddings:
-    numbers = torch.tensor([embeddings.domain_names.index(name) for name in names])
-    return rows.select(torch.isin(rows.domain, numbers))
+def _select(members: LabelledEmbeddings, rows: Tensor) -> LabelledEmbeddings:
+    # All rows are many; they need no second copy.
+    return members if len(rows) == len(members) else members.select(rows)
 
 
 def _check_rows(embeddings: EmbeddingSet, rows: LabelledEmbeddings, name: str, split: str, flag: str) -> None:
@@ -115,8 +138,8 @@ def _check_rows(embeddings: EmbeddingSet, rows: LabelledEmbeddings, name: str, s
         )
 
 
-def _check_classes(embeddings: EmbeddingSet, path: Path) -> None:
-    counts = torch.bincount(embeddings.train.label, minlength=len(embeddings.classnames))
+def _check_classes(embeddings: EmbeddingSet, rows: Tensor, path: Path) -> None:
+    counts = torch.bincount(embeddings.train.label[rows], minlength=len(embeddings.classnames))
     for name, count in zip(embeddings.classnames, counts.tolist(), strict=True):
         if count == 0:
             raise InputError(f"class '{name}' has no train row in '{path}': add one, or take the class out of the file")

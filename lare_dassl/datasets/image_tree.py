@@ -7,29 +7,37 @@ import re
 from pathlib import Path
 from typing import Any
 
+from lare_dassl.datasets.sources import how_to_get
 from lare_dassl.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-def dataset_root(cfg: Any, holds: str) -> Path:
+def dataset_root(cfg: Any, holds: str, origin: str = "") -> Path:
     """The absolute path of DATASET.ROOT, a folder; `~` is the home folder.
 
     Args:
         cfg: the config.
         holds: what the folder should hold, for the messages.
+        origin: entry of `sources.SOURCES` that says where to get it; "" for none.
 
     Raises:
         InputError: DATASET.ROOT is empty, missing or not a folder.
     """
-    given = str(cfg.DATASET.ROOT)
+    given, remedy = str(cfg.DATASET.ROOT), f"give the folder that holds {holds} with --root{also_get(origin)}"
     if not given:
-        raise InputError(f"DATASET.ROOT is empty: give the folder that holds {holds} with --root")
+        raise InputError(f"DATASET.ROOT is empty: {remedy}")
     root = Path(given).expanduser().absolute()
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
-        raise InputError(f"DATASET.ROOT '{root}' {state}: give the folder that holds {holds} with --root")
+        raise InputError(f"DATASET.ROOT '{root}' {state}: {remedy}")
     return root
+
+
+def also_get(origin: str) -> str:
+    """What to append to a message about files that are not there; "" for an origin that has no entry."""
+    how = how_to_get(origin)
+    return f"; {how}" if how else ""
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:

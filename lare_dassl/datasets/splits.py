@@ -1,20 +1,31 @@
-"""Which images are trained on: few-shot subsets, and train/val/test splits by a stable hash of the path."""
+"""Which images are trained on: few-shot and long-tailed subsets, and train/val/test splits by a hash of the path."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+import os
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lare_dassl.dassl_api import Datum
 from lare_dassl.errors import InputError
+from lare_dassl.files import replaced
 
 ALL_SHOTS = -1
+PROFILES = ("exp", "step")
 HASH_BITS = 53
+FORMAT = "split/1"
+FILE_NAME = "split.json"
+# Behind [seed, 0], so that the order of the classes has a stream of its own beside those of [seed, label].
+CLASS_ORDER = 1
 
 
 @dataclass(frozen=True)
@@ -32,57 +43,307 @@ class Split:
         self.test.extend(other.test)
 
 
-def few_shot(items: Sequence[Datum], shots: int, seed: int) -> list[Datum]:
-    """Keep `shots` images of every class, in their original order.
+@dataclass(frozen=True)
+class ItemSplit:
+    """The images of the three parts of a dataset."""
+
+    train: list[Datum]
+    val: list[Datum]
+    test: list[Datum]
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How many images of each class are trained on.
+
+    Attributes:
+        shots: images per class, under a long tail of the largest class; -1 for all.
+        ratio: of the largest class to the smallest, r; 1 for no long tail.
+        profile: how the sizes fall from the first class to the last, "exp" or "step", see `profile_counts`.
+        min_images: least size of a class under a long tail; 0 refuses classes that would be left empty.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    shots: int = ALL_SHOTS
+    ratio: float = 1.0
+    profile: str = "exp"
+    min_images: int = 0
+
+    def __post_init__(self) -> None:
+        if self.shots != ALL_SHOTS and self.shots < 1:
+            raise InputError(f"DATASET.NUM_SHOTS is {self.shots}: give the images per class, at least 1, or -1 for all")
+        if not 1 <= self.ratio < math.inf:
+            raise InputError(f"DATASET.LONG_TAIL.RATIO is {self.ratio}: give a finite number, at least 1")
+        if self.profile not in PROFILES:
+            raise InputError(f"DATASET.LONG_TAIL.PROFILE is '{self.profile}': give one of {', '.join(PROFILES)}")
+        if self.min_images < 0:
+            raise InputError(f"DATASET.LONG_TAIL.MIN_IMAGES is {self.min_images}: give a number from 0")
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> SplitSettings:
+        """The settings that a configuration holds in DATASET.NUM_SHOTS and DATASET.LONG_TAIL."""
+        tail = cfg.DATASET.LONG_TAIL
+        return cls(cfg.DATASET.NUM_SHOTS, tail.RATIO, tail.PROFILE, tail.MIN_IMAGES)
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every image is trained on."""
+        return self.shots == ALL_SHOTS and self.ratio == 1
+
+
+def training_items(items: Sequence[Datum], cfg: Any) -> list[Datum]:
+    """The images trained on: of all training images those that DATASET.NUM_SHOTS and DATASET.LONG_TAIL keep.
 
     Args:
         items: the training images; every label of 0..C-1 is expected to occur.
-        shots: images per class, from 1; -1 keeps all.
-        seed: equal seeds give equal subsets, and a smaller subset lies inside a larger one; below 0 every call differs.
+        cfg: the config; SEED, DATASET.NUM_SHOTS and DATASET.LONG_TAIL are read.
 
     Raises:
-        InputError: `shots` is neither -1 nor at least 1, or larger than the number of images of a class.
+        InputError: see `training_rows` and SplitSettings.
     """
+    return _chosen_items(items, SplitSettings.from_cfg(cfg), cfg.SEED)
+
+
+def _chosen_items(items: Sequence[Datum], settings: SplitSettings, seed: int) -> list[Datum]:
     names = {item.label: item.classname for item in items}
     classnames = [names.get(label, f"with label {label}") for label in range(max(names, default=-1) + 1)]
     labels = np.array([item.label for item in items], dtype=np.int64)
-    return [items[row] for row in few_shot_rows(labels, shots, seed, classnames)]
+    return [items[row] for row in training_rows(labels, settings, seed, classnames)]
 
 
-def few_shot_rows(labels: np.ndarray, shots: int, seed: int, classnames: Sequence[str]) -> np.ndarray:
-    """The rows that `few_shot` keeps, ascending.
+def training_rows(labels: np.ndarray, settings: SplitSettings, seed: int, classnames: Sequence[str]) -> np.ndarray:
+    """The rows trained on, ascending.
 
-    Each class has one permutation of its rows, made from (seed, label) alone, and the subset is a prefix of it: so the
-    4-shot rows contain the 2-shot rows of the same seed, and other classes have no influence.
+    Each class has one permutation of its rows, made from (seed, label) alone, and its rows are a prefix of it. So, with
+    the same seed, the 4-shot rows contain the 2-shot rows, the rows at ratio 10 those at ratio 100 of the same profile,
+    and other classes have no influence on which rows of a class come first.
 
     Args:
         labels: (N,) integers in 0..C-1.
-        shots: rows per class, from 1; -1 keeps all.
-        seed: see `few_shot`.
+        settings: how many rows of each class, see `class_counts`.
+        seed: equal seeds give equal rows; below 0 every call differs.
         classnames: the C names, for messages.
 
     Returns:
-        (C * shots,) int64, or (N,) where `shots` is -1.
+        (M,) int64, M ≤ N.
 
     Raises:
-        InputError: as `few_shot`.
+        InputError: see `class_counts`.
     """
-    if shots == ALL_SHOTS:
+    if settings.keeps_all or not len(labels):
         return np.arange(len(labels))
-    if shots < 1:
-        raise InputError(f"DATASET.NUM_SHOTS is {shots}: give the images per class, at least 1, or -1 for all")
-    chosen = [_rows_of_class(labels, label, shots, seed, name) for label, name in enumerate(classnames)]
-    return np.sort(np.concatenate(chosen)) if chosen else np.arange(0)
+    available = np.bincount(labels, minlength=len(classnames)).tolist()
+    counts = class_counts(available, settings, seed, classnames)
+    chosen = [_rows_of_class(labels, label, count, seed) for label, count in enumerate(counts)]
+    return np.sort(np.concatenate(chosen))
 
 
-def _rows_of_class(labels: np.ndarray, label: int, shots: int, seed: int, name: str) -> np.ndarray:
+def _rows_of_class(labels: np.ndarray, label: int, count: int, seed: int) -> np.ndarray:
     rows = np.flatnonzero(labels == label)
-    if len(rows) < shots:
+    return rows[_generator(seed, label).permutation(len(rows))[:count]]
+
+
+def _generator(seed: int, *words: int) -> np.random.Generator:
+    return np.random.default_rng([seed, *words] if seed >= 0 else None)
+
+
+def class_counts(available: Sequence[int], settings: SplitSettings, seed: int, classnames: Sequence[str]) -> list[int]:
+    """The number of training images of each class, by label.
+
+    Which class is large and which small follows from the seed alone. The largest class has `settings.shots` images, or,
+    with all shots, as many as the dataset's smallest class: so the profile holds exactly, whatever imbalance the
+    dataset itself has.
+
+    Args:
+        available: number of images of each of the C classes.
+        settings: not those that keep all.
+        seed: below 0 the order of the classes is drawn anew.
+        classnames: the C names, for messages.
+
+    Raises:
+        InputError: a class has fewer than `settings.shots` images, or none; the long tail would leave one without any;
+            or `min_images` is more than the largest class has.
+    """
+    fewest = min(range(len(available)), key=available.__getitem__)
+    if available[fewest] < max(settings.shots, 1):
+        raise _too_few(available[fewest], settings.shots, classnames[fewest])
+    largest = available[fewest] if settings.shots == ALL_SHOTS else settings.shots
+    counts = profile_counts(largest, len(available), settings)
+    order = class_order(len(available), seed).tolist()
+    if 0 in counts:
+        raise _left_empty(classnames[order[counts.index(0)]], largest, settings)
+    count_of = dict(zip(order, counts, strict=True))
+    return [count_of[label] for label in range(len(available))]
+
+
+def class_order(classes: int, seed: int) -> np.ndarray:
+    """The labels from the largest class of a long tail to the smallest: a permutation of 0..C-1 by the seed alone."""
+    return _generator(seed, 0, CLASS_ORDER).permutation(classes)
+
+
+def profile_counts(largest: int, classes: int, settings: SplitSettings) -> list[int]:
+    """The number of images of the class of each rank c = 0..C-1, rounded half up.
+
+    exp: n_c = n_max · r^(−c/(C−1)) (Cui et al., 2019).
+    step: n_max for the first half of the classes, n_max / r for the others (Buda et al., 2018); of an odd
+    number of classes the first half has one more.
+
+    Args:
+        largest: n_max.
+        classes: C.
+        settings: r, the profile, and the least count.
+
+    Raises:
+        InputError: the least count is above n_max.
+    """
+    if settings.min_images > largest:
         raise InputError(
-            f"DATASET.NUM_SHOTS is {shots}, but class '{name}' has {len(rows)} training images: lower DATASET.NUM_SHOTS"
+            f"DATASET.LONG_TAIL.MIN_IMAGES is {settings.min_images}, but the largest class has {largest} images: "
+            f"lower it to {largest} or less"
         )
-    generator = np.random.default_rng([seed, label] if seed >= 0 else None)
-    return rows[generator.permutation(len(rows))[:shots]]
+    ranks = np.arange(classes)
+    steps = ranks / max(classes - 1, 1) if settings.profile == "exp" else ranks >= classes - classes // 2
+    # A size of 2.5 must not become 2 by the last bit of a power.
+    sizes = [_rounded(round(size, 9)) for size in (largest * settings.ratio ** -steps.astype(float)).tolist()]
+    return [max(size, settings.min_images) for size in sizes]
+
+
+def _too_few(count: int, shots: int, name: str) -> InputError:
+    if shots == ALL_SHOTS:
+        return InputError(f"class '{name}' has no training image: DATASET.LONG_TAIL needs at least 1 of every class")
+    return InputError(
+        f"DATASET.NUM_SHOTS is {shots}, but class '{name}' has {count} training images: lower DATASET.NUM_SHOTS"
+    )
+
+
+def _left_empty(name: str, largest: int, settings: SplitSettings) -> InputError:
+    raising = "" if settings.shots == ALL_SHOTS else "raise DATASET.NUM_SHOTS, "
+    return InputError(
+        f"DATASET.LONG_TAIL.RATIO {settings.ratio:g} with DATASET.NUM_SHOTS {settings.shots} leaves class '{name}' "
+        f"without a training image (the largest class has {largest}): lower DATASET.LONG_TAIL.RATIO to {2 * largest} "
+        f"or less, {raising}or set DATASET.LONG_TAIL.MIN_IMAGES 1"
+    )
+
+
+def split_items(dataset: Any, cfg: Any) -> ItemSplit:
+    """The images of a dataset that a run trains on, selects by and tests on.
+
+    Datasets of ours have applied DATASET.NUM_SHOTS and DATASET.LONG_TAIL already. To those of others both are applied
+    here, but for the shots where the dataset has seen to them itself; its long tail then starts from DATASET.NUM_SHOTS,
+    or from its smallest class where that has fewer.
+
+    Args:
+        dataset: with `train_x`, `val` and `test`; ours have `domain_names` too.
+        cfg: the configuration that the dataset was built from.
+
+    Raises:
+        InputError: see `training_items`.
+    """
+    train = list(dataset.train_x)
+    if not _is_ours(dataset):
+        settings = SplitSettings.from_cfg(cfg)
+        train = _chosen_items(train, _still_to_apply(train, settings), cfg.SEED)
+    return ItemSplit(train, list(dataset.val or []), list(dataset.test or []))
+
+
+def check_split_applied(cfg: Any, dataset: Any) -> None:
+    """Refuse settings that a dataset not of ours did not apply: a trainer that reads `train_x` itself would not either.
+
+    Raises:
+        InputError: names the dataset and the setting.
+    """
+    settings = SplitSettings.from_cfg(cfg)
+    if _is_ours(dataset):
+        return
+    if settings.ratio != 1:
+        raise InputError(
+            f"{cfg.DATASET.NAME} knows no DATASET.LONG_TAIL, and {cfg.TRAINER.NAME} trains on all that it gives: "
+            "leave DATASET.LONG_TAIL.RATIO at 1"
+        )
+    if not _shots_applied(dataset.train_x, settings.shots):
+        raise InputError(
+            f"{cfg.DATASET.NAME} knows no DATASET.NUM_SHOTS: it gives {len(dataset.train_x)} training images, and "
+            f"{cfg.TRAINER.NAME} trains on all of them: leave DATASET.NUM_SHOTS at -1"
+        )
+
+
+def _is_ours(dataset: Any) -> bool:
+    return hasattr(dataset, "domain_names")
+
+
+def _shots_applied(items: Iterable[Datum], shots: int) -> bool:
+    """Whether no class has more than `shots` images in any domain; some datasets count shots by domain."""
+    counts = Counter((item.label, item.domain) for item in items)
+    return shots == ALL_SHOTS or max(counts.values(), default=0) <= shots
+
+
+def _still_to_apply(items: Sequence[Datum], settings: SplitSettings) -> SplitSettings:
+    if settings.shots == ALL_SHOTS or not items or not _shots_applied(items, settings.shots):
+        return settings
+    if settings.ratio == 1:
+        return SplitSettings()
+    fewest = min(Counter(item.label for item in items).values())
+    return replace(settings, shots=min(settings.shots, fewest))
+
+
+def write_split(folder: Path, dataset: Any, split: ItemSplit, cfg: Any) -> Path:
+    """Write what a run trains on, selects by and tests on into its folder as split.json, all or nothing.
+
+    Args:
+        folder: the run's folder.
+        dataset: see `split_content`.
+        split: see `split_items`.
+        cfg: the configuration that the dataset was built from.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    path = folder / FILE_NAME
+    with replaced(path) as temporary:
+        text = json.dumps(split_content(dataset, split, cfg), indent=1) + "\n"
+        temporary.write_text(text, encoding="ascii", newline="\n")
+    return path
+
+
+def split_content(dataset: Any, split: ItemSplit, cfg: Any) -> dict[str, Any]:
+    """A split in the format `split/1`: the same for every trainer and every place of the data.
+
+    Args:
+        dataset: the images of one that has `rows` (row numbers of train, val and test) are named by them, those of
+            others by their paths, relative to DATASET.ROOT where they are below it.
+        split: the images of the dataset.
+        cfg: the configuration that the dataset was built from.
+    """
+    settings = SplitSettings.from_cfg(cfg)
+    parts = {"train": split.train, "val": split.val, "test": split.test}
+    return {
+        "format": FORMAT,
+        "dataset": cfg.DATASET.NAME,
+        "seed": cfg.SEED,
+        "shots": settings.shots,
+        "long_tail": {"ratio": settings.ratio, "profile": settings.profile, "min_images": settings.min_images},
+        "reached_ratio": reached_ratio(split.train),
+        **(getattr(dataset, "rows", None) or {part: image_keys(parts[part], cfg.DATASET.ROOT) for part in parts}),
+    }
+
+
+def reached_ratio(items: Iterable[Datum]) -> float:
+    """Size of the largest class to that of the smallest: the ratio asked for, but for rounding and a least size."""
+    sizes = Counter(item.label for item in items).values()
+    return max(sizes) / min(sizes)
+
+
+def image_keys(items: Iterable[Datum], root: str) -> list[str]:
+    """The paths of images with forward slashes, relative to the root where they are below it, else absolute."""
+    base = _absolute(str(Path(root).expanduser())) + "/"
+    return [_absolute(item.impath).removeprefix(base) for item in items]
+
+
+def _absolute(path: str) -> str:
+    # Path.absolute keeps "..", and takes ten times as long, which hundreds of thousands of images feel.
+    return os.path.abspath(path).replace(os.sep, "/")  # noqa: PTH100
 
 
 def stable_fraction(key: str) -> float:

@@ -1,9 +1,10 @@
 """The embedding file: a dataset's embeddings in one safetensors file (format `embedding-file/1`).
 
 Tensors: `{train,val,test}/image` float16, bfloat16 or float32 (N, D), `{train,val,test}/label` and `.../domain` int64
-(N,), `text/class` (C, D); `val/*` may be absent. `text/domain` (K, C, D), domain descriptions, is left unread.
-Metadata, all strings: `format`, `classnames`, `domains`, `source_domains`, `target_domains` (JSON lists), `model`,
-`pretrained`, `logit_scale`.
+(N,), `text/class` (C, D), `text/domain` (K, C, D), class c described in domain k; `val/*` and `text/domain` may be
+absent. Metadata, all strings: `format`, `classnames`, `domains`, `source_domains`, `target_domains` (JSON lists),
+`model`, `pretrained`, `logit_scale`, and `described_domains`, a JSON list of the K names of `text/domain`; without it
+they are those of `domains`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ SPLITS = ("train", "val", "test")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 UNIT_TOLERANCE = 1e-6
 LISTS = ("classnames", "domains", "source_domains", "target_domains")
+DESCRIBED = "described_domains"
 
 
 def read_embedding_file(path: Path) -> EmbeddingSet:
@@ -54,6 +56,8 @@ def write_embedding_file(path: Path, embeddings: EmbeddingSet, dtype: torch.dtyp
         InputError: the file cannot be written.
     """
     tensors = {"text/class": embeddings.class_text.to("cpu", dtype)}
+    if embeddings.domain_text is not None:
+        tensors["text/domain"] = embeddings.domain_text.to("cpu", dtype)
     for split, rows in embeddings.splits().items():
         tensors[f"{split}/image"] = rows.embedding.to("cpu", dtype)
         tensors[f"{split}/label"] = rows.label.cpu()
@@ -67,7 +71,8 @@ def write_embedding_file(path: Path, embeddings: EmbeddingSet, dtype: torch.dtyp
 
 def _metadata(embeddings: EmbeddingSet) -> dict[str, str]:
     lists = (embeddings.classnames, embeddings.domain_names, embeddings.source_domains, embeddings.target_domains)
-    return {
+    described = {DESCRIBED: json.dumps(embeddings.described_domains)} if embeddings.domain_text is not None else {}
+    return described | {
         "format": FORMAT,
         **{name: json.dumps(list(values)) for name, values in zip(LISTS, lists, strict=True)},
         "model": embeddings.vlm.model,
@@ -93,6 +98,7 @@ def _build(tensors: dict[str, Tensor], metadata: dict[str, str]) -> EmbeddingSet
     names = {key: _json_list(metadata, key) for key in LISTS}
     splits = {split: _read_split(tensors, split) for split in SPLITS if split != "val" or "val/image" in tensors}
     class_text = _unit_rows(_take(tensors, "text/class"), "text/class")
+    domain_text, described = _read_descriptions(tensors, metadata, names["domains"])
     for role in ("source_domains", "target_domains"):
         unknown = sorted(set(names[role]) - set(names["domains"]))
         if unknown:
@@ -108,7 +114,26 @@ def _build(tensors: dict[str, Tensor], metadata: dict[str, str]) -> EmbeddingSet
         # A domain that was trained on is no target, even where a file of one domain lists it as both.
         target_domains=tuple(name for name in names["target_domains"] if name not in names["source_domains"]),
         vlm=_identity(metadata, class_text.shape[1]),
+        domain_text=domain_text,
+        described_domains=described,
     )
+
+
+def _read_descriptions(
+    tensors: dict[str, Tensor], metadata: dict[str, str], domains: tuple[str, ...]
+) -> tuple[Tensor | None, tuple[str, ...]]:
+    """`text/domain` and the names of the domains that it describes; (None, ()) where the file has neither."""
+    if "text/domain" not in tensors and DESCRIBED not in metadata:
+        return None, ()
+    domain_text = _unit_rows(_take(tensors, "text/domain"), "text/domain", "(K, C, D)")
+    described = _json_list(metadata, DESCRIBED) if DESCRIBED in metadata else domains
+    if len(described) != len(domain_text):
+        raise InputError(
+            f"'text/domain' describes {len(domain_text)} domains, and metadata "
+            f"'{DESCRIBED if DESCRIBED in metadata else 'domains'}' names {len(described)}: "
+            f"give '{DESCRIBED}' one name for each"
+        )
+    return domain_text, described
 
 
 def _identity(metadata: dict[str, str], embedding_dim: int) -> VLMIdentity:
@@ -153,14 +178,14 @@ def _read_split(tensors: dict[str, Tensor], split: str) -> LabelledEmbeddings:
         raise InputError(f"split '{split}': {error}") from error
 
 
-def _unit_rows(rows: Tensor, key: str) -> Tensor:
-    if rows.ndim != 2 or rows.dtype not in FLOATS:
-        raise InputError(f"'{key}' must be float16, bfloat16 or float32 (N, D), not {rows.dtype} {tuple(rows.shape)}")
+def _unit_rows(rows: Tensor, key: str, shape: str = "(N, D)") -> Tensor:
+    if rows.ndim != len(shape.split(",")) or rows.dtype not in FLOATS:
+        raise InputError(f"'{key}' must be float16, bfloat16 or float32 {shape}, not {rows.dtype} {tuple(rows.shape)}")
     rows = rows.float()
     norms = rows.norm(dim=-1)
     bad = ~torch.isfinite(norms) | (norms == 0)
     if bad.any():
-        row = int(bad.nonzero()[0])
+        row = ", ".join(str(index) for index in bad.nonzero()[0].tolist())
         raise InputError(f"'{key}' row {row} is NaN, infinite or zero ({int(bad.sum())} such rows)")
     # Rows that have unit length stay as they are, so that a file gives what its images gave.
-    return torch.where((norms - 1).abs()[:, None] < UNIT_TOLERANCE, rows, F.normalize(rows, dim=-1))
+    return torch.where((norms - 1).abs()[..., None] < UNIT_TOLERANCE, rows, F.normalize(rows, dim=-1))

@@ -1,4 +1,4 @@
-"""The embeddings of a dataset as tensors. N: rows, D: embedding width, C: classes."""
+"""The embeddings of a dataset as tensors. N: rows, D: embedding width, C: classes, K: described domains."""
 
 from __future__ import annotations
 
@@ -82,10 +82,12 @@ class EmbeddingSet:
         source_domains: names of the domains trained on.
         target_domains: names of the domains never trained on.
         vlm: the model that gave the embeddings.
+        domain_text: class c described in domain k, unit length, float32 (K, C, D); None where no domain is described.
+        described_domains: K names; a domain may be described that has no image, and is then not in `domain_names`.
 
     Raises:
-        InputError: widths differ, a label or domain lies outside its range, or a split has rows of a domain that it
-            must not have.
+        InputError: shapes do not fit together, a domain is described twice, a label or domain lies outside its range,
+            or a split has rows of a domain that it must not have.
     """
 
     train: LabelledEmbeddings
@@ -97,6 +99,8 @@ class EmbeddingSet:
     source_domains: tuple[str, ...]
     target_domains: tuple[str, ...]
     vlm: VLMIdentity
+    domain_text: Tensor | None = None
+    described_domains: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.class_text.shape != (len(self.classnames), self.vlm.embedding_dim):
@@ -104,6 +108,7 @@ class EmbeddingSet:
                 f"class text embeddings must be ({len(self.classnames)} classes, {self.vlm.embedding_dim}), "
                 f"got {tuple(self.class_text.shape)}"
             )
+        _check_descriptions(self)
         for split, rows in self.splits().items():
             _check_rows(split, rows, self)
             _check_roles(split, rows, self)
@@ -121,7 +126,18 @@ class EmbeddingSet:
             val=self.val.to(device) if self.val is not None else None,
             test=self.test.to(device),
             class_text=self.class_text.to(device),
+            domain_text=self.domain_text.to(device) if self.domain_text is not None else None,
         )
+
+
+def _check_descriptions(owner: EmbeddingSet) -> None:
+    names = owner.described_domains
+    if len(set(names)) != len(names):
+        raise InputError(f"a domain is described twice: {', '.join(names)}")
+    shape = tuple(owner.domain_text.shape) if owner.domain_text is not None else (0, *owner.class_text.shape)
+    if shape != (len(names), *owner.class_text.shape):
+        classes, width = owner.class_text.shape
+        raise InputError(f"text/domain must be ({len(names)} domains, {classes} classes, {width}), got {shape}")
 
 
 def _check_roles(split: str, rows: LabelledEmbeddings, owner: EmbeddingSet) -> None:

@@ -1,6 +1,6 @@
-"""Batches of embeddings for training: real ones, and real ones mixed with regional samples.
+"""Batches of embeddings for training: real ones, and real ones mixed with those that a method adds.
 
-B: real embeddings of a batch, k: regional samples of each, D: embedding width.
+B: real embeddings of a batch, k: embeddings added for each, D: embedding width.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..methods.regions import Regions, sample_regions
+from ..methods.augmentation import Augmentation
 from .embedding_set import LabelledEmbeddings
 
 
 @dataclass(frozen=True)
 class EmbeddingBatch:
-    """One training batch; the real embeddings come first, then k blocks of one regional sample each.
+    """One training batch; the real embeddings come first, then k blocks with one added embedding for each.
 
     Attributes:
         embedding: (B·(1 + k), D).
         label: int64 (B·(1 + k),).
-        domain: int64 (B·(1 + k),); a sample keeps the domain of its image.
-        sampled: bool (B·(1 + k),), True for regional samples.
+        domain: int64 (B·(1 + k),); an added embedding keeps the domain of its image.
+        sampled: bool (B·(1 + k),), True for added embeddings.
     """
 
     embedding: Tensor
@@ -38,41 +38,32 @@ class EmbeddingBatch:
 
 
 class MixedLoader:
-    """Batches of real embeddings with k regional samples each, drawn afresh every epoch on the tensors' device.
+    """Batches of real embeddings with k added ones of each, drawn every epoch on the tensors' device.
 
     Epoch e of a seed is the same whatever came before, so a resumed run goes on as if it had never stopped.
 
     Args:
         rows: the training embeddings.
         batch_size: real embeddings per batch; the last batch may be smaller.
-        seed: of order and samples.
-        regions: a region for each row, corners (N, D); None gives real embeddings alone.
-        samples_per_image: k; 0 gives real embeddings alone.
+        seed: of order and additions.
+        augmentation: what is added; None gives real embeddings alone.
 
     Raises:
-        InputError: batch_size < 1, samples_per_image < 0, samples asked for without regions, or regions of other rows.
+        InputError: batch_size < 1, or an augmentation of other rows.
     """
 
     def __init__(
-        self,
-        rows: LabelledEmbeddings,
-        batch_size: int,
-        seed: int,
-        regions: Regions | None = None,
-        samples_per_image: int = 0,
+        self, rows: LabelledEmbeddings, batch_size: int, seed: int, augmentation: Augmentation | None = None
     ) -> None:
         if batch_size < 1:
             raise InputError(f"the batch size must be at least 1, not {batch_size}")
-        if samples_per_image < 0:
-            raise InputError(f"samples per image must not be negative, not {samples_per_image}")
-        shape = rows.embedding.shape
-        if samples_per_image and (regions is None or not regions.lower.shape == regions.upper.shape == shape):
-            raise InputError("regional samples need one region for each row")
+        shape = tuple(rows.embedding.shape)
+        if augmentation is not None and augmentation.shape != shape:
+            raise InputError(f"the augmentation is for embeddings of shape {augmentation.shape}, not {shape}")
         self.rows = rows
         self.batch_size = batch_size
         self.seed = seed
-        self.regions = regions
-        self.samples_per_image = samples_per_image
+        self.augmentation = augmentation
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -92,10 +83,8 @@ class MixedLoader:
 
     def _batch(self, indices: Tensor, generator: torch.Generator) -> EmbeddingBatch:
         real = self.rows.select(indices)
-        blocks = [real.embedding]
-        if self.regions is not None:
-            regions = Regions(self.regions.lower[indices], self.regions.upper[indices])
-            blocks += [sample_regions(regions, generator) for _ in range(self.samples_per_image)]
+        added = [] if self.augmentation is None else self.augmentation.draw(indices, generator)
+        blocks = [real.embedding, *added]
         copies = len(blocks)
         sampled = torch.arange(copies * len(indices), device=indices.device) >= len(indices)
         return EmbeddingBatch(torch.cat(blocks), real.label.repeat(copies), real.domain.repeat(copies), sampled)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .fitting import seeded_network
+
 CLASSIFIER_INITS = ("random", "text")
 
 
@@ -16,9 +18,7 @@ def random_classifier(embedding_dim: int, num_classes: int, seed: int) -> nn.Lin
         num_classes: C.
         seed: of the weights.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return nn.Linear(embedding_dim, num_classes)
+    return seeded_network(lambda: nn.Linear(embedding_dim, num_classes), seed)
 
 
 def text_classifier(class_text: Tensor, logit_scale: float) -> nn.Linear:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .fitting import FittingSettings, check_inputs, fit_epochs, seeded_network
 
 PARAMETRISATIONS = ("minmax", "residual")
 # A residual region starts this narrow: softplus(-4) is a half-width of about 0.018 in every dimension.
@@ -20,7 +21,7 @@ RESIDUAL_START = -4.0
 
 
 @dataclass(frozen=True)
-class RegionSettings:
+class RegionSettings(FittingSettings):
     """How stage 1 fits the regions. The paper leaves these open; docs/lare.md shows how the values were chosen.
 
     Attributes:
@@ -45,17 +46,11 @@ class RegionSettings:
     batch_size: int = 256
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.alpha <= 1.0:
-            raise InputError(f"alpha must lie in [0, 1], not {self.alpha}")
+        super().__post_init__()
         if self.parametrisation not in PARAMETRISATIONS:
             raise InputError(
                 f"parametrisation must be one of {', '.join(PARAMETRISATIONS)}, not '{self.parametrisation}'"
             )
-        for name in ("hidden_dim", "epochs", "lr", "batch_size"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be positive, not {getattr(self, name)}")
-        if not self.weight_decay >= 0:
-            raise InputError(f"weight_decay must not be negative, not {self.weight_decay}")
 
 
 @dataclass(frozen=True)
@@ -126,6 +121,8 @@ def volume_loss(lower: Tensor, upper: Tensor) -> Tensor:
 def consistency_loss(point: Tensor, label: Tensor, class_text: Tensor, logit_scale: float) -> Tensor:
     """Equations 2, 3 and 4, class consistency of one point of each region: CE(softmax(s · point · Tᵀ), y), batch mean.
 
+    The loss of that name in LADS is the same, of a moved embedding.
+
     Args:
         point: upper corner (equation 2), lower corner (3) or centre (4), (B, D).
         label: y, int64 (B,).
@@ -160,6 +157,39 @@ def sample_regions(regions: Regions, generator: torch.Generator | None = None) -
     """
     share = torch.rand(regions.lower.shape, generator=generator, dtype=regions.lower.dtype, device=regions.lower.device)
     return F.normalize(torch.lerp(regions.lower, regions.upper, share), dim=-1)
+
+
+@dataclass(frozen=True)
+class RegionalSamples:
+    """Regional samples of the training embeddings, drawn afresh for every batch.
+
+    Attributes:
+        regions: a region for each embedding, corners (N, D).
+        samples_per_image: regional samples of each embedding in a batch.
+
+    Raises:
+        InputError: samples_per_image < 0, or corners of different shapes.
+    """
+
+    regions: Regions
+    samples_per_image: int = 1
+
+    def __post_init__(self) -> None:
+        if self.samples_per_image < 0:
+            raise InputError(f"samples per image must not be negative, not {self.samples_per_image}")
+        lower, upper = self.regions.lower.shape, self.regions.upper.shape
+        if lower != upper:
+            raise InputError(f"corners of regions must have one shape, got {tuple(lower)} and {tuple(upper)}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+        return tuple(self.regions.lower.shape)
+
+    def draw(self, indices: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """A block (B, D) of fresh samples for each of `samples_per_image`."""
+        regions = Regions(self.regions.lower[indices], self.regions.upper[indices])
+        return [sample_regions(regions, generator) for _ in range(self.samples_per_image)]
 
 
 @dataclass(frozen=True)
@@ -213,52 +243,15 @@ def fit_regions(
         InputError: shapes or types do not fit together, a label lies outside [0, C), or the loss is no longer finite.
     """
     settings = settings or RegionSettings()
-    _check_inputs(embeddings, labels, class_text)
-    network = _seeded_network(embeddings, settings, seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    generator = torch.Generator().manual_seed(seed)
-    for epoch in range(1, settings.epochs + 1):
-        order = torch.randperm(len(embeddings), generator=generator).to(embeddings.device)
-        sums = torch.zeros(3, device=embeddings.device)
-        for rows in order.split(settings.batch_size):
-            losses = region_losses(network(embeddings[rows]), labels[rows], class_text, logit_scale, settings)
-            optimizer.zero_grad()
-            losses[0].backward()
-            optimizer.step()
-            sums += torch.stack(losses).detach() * len(rows)
-        means = StageOneLoss(*(sums / len(embeddings)).tolist())
-        _check_finite(means, epoch)
+    check_inputs(embeddings, labels, class_text)
+    network = seeded_network(
+        lambda: RegionNetwork(embeddings.shape[1], settings.hidden_dim, settings.parametrisation), seed
+    ).to(embeddings.device)
+
+    def losses(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return region_losses(network(embeddings[rows]), labels[rows], class_text, logit_scale, settings)
+
+    for epoch, means in fit_epochs(network, losses, embeddings, settings, seed=seed, lr_key="TRAINER.LARE.LR"):
         if on_epoch is not None:
-            on_epoch(epoch, means)
+            on_epoch(epoch, StageOneLoss(*means))
     return network.eval()
-
-
-def _seeded_network(embeddings: Tensor, settings: RegionSettings, seed: int) -> RegionNetwork:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        network = RegionNetwork(embeddings.shape[1], settings.hidden_dim, settings.parametrisation)
-    return network.to(embeddings.device)
-
-
-def _check_inputs(embeddings: Tensor, labels: Tensor, class_text: Tensor) -> None:
-    if embeddings.ndim != 2 or class_text.ndim != 2 or embeddings.shape[1] != class_text.shape[1]:
-        raise InputError(
-            f"embeddings (N, D) and class_text (C, D) must share D, got {tuple(embeddings.shape)} "
-            f"and {tuple(class_text.shape)}"
-        )
-    if embeddings.dtype != torch.float32 or class_text.dtype != torch.float32 or labels.dtype != torch.int64:
-        raise InputError(
-            f"embeddings and class_text must be float32 and labels int64, got {embeddings.dtype}, {class_text.dtype} "
-            f"and {labels.dtype}"
-        )
-    if labels.shape != embeddings.shape[:1] or len(labels) == 0:
-        raise InputError(f"labels must be (N,) with N = {len(embeddings)} > 0, got {tuple(labels.shape)}")
-    if int(labels.min()) < 0 or int(labels.max()) >= len(class_text):
-        raise InputError(f"labels must lie in [0, {len(class_text)}), got {int(labels.min())} to {int(labels.max())}")
-
-
-def _check_finite(means: StageOneLoss, epoch: int) -> None:
-    if not torch.isfinite(torch.tensor(means.total)):
-        raise InputError(
-            f"stage 1 diverged in epoch {epoch} (loss {means.total}): lower TRAINER.LARE.LR, or check the embeddings"
-        )

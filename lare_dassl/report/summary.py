@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-METRICS = ("accuracy", "in_domain_accuracy", "out_of_domain_accuracy", "macro_f1", "ece")
-GROUP = ["dataset", "shots", "trainer"]
+from ..record import METRICS
+
+GROUP = ["dataset", "shots", "imbalance", "trainer"]
 
 
 def tidy(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """One row per record: dataset, shots, trainer, seed and the metrics in percent."""
+    """One row per record: dataset, shots, imbalance, trainer, seed and the metrics in percent."""
     rows = [
         {key: record[key] for key in [*GROUP, "seed"]} | {name: record["metrics"][name] for name in METRICS}
         for record in records
@@ -21,7 +22,7 @@ def tidy(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 def summarise(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Mean, sample standard deviation (ddof 1) and number of seeds by dataset, shots and trainer.
+    """Mean, sample standard deviation (ddof 1) and number of seeds by dataset, shots, imbalance and trainer.
 
     Returns:
         A frame with columns n, and (metric)_mean and (metric)_std of each metric, in the order the trainers first

@@ -2,7 +2,8 @@
 
 from .embedding_trainer import EmbeddingTrainer
 from .fine_tune import FineTune
+from .lads import LADS
 from .lare import LARE
 from .zero_shot import ZeroShot
 
-__all__ = ["LARE", "EmbeddingTrainer", "FineTune", "ZeroShot"]
+__all__ = ["LADS", "LARE", "EmbeddingTrainer", "FineTune", "ZeroShot"]

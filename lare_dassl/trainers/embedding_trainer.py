@@ -17,15 +17,17 @@ from torch import Tensor, nn
 
 from .. import vlm
 from ..dassl_api import build_dataset, build_optimizer
-from ..embeddings.build import build_embeddings
+from ..datasets.splits import split_items, write_split
 from ..embeddings.embedding_set import LabelledEmbeddings
 from ..embeddings.loaders import EmbeddingBatch, MixedLoader, RowLoader
+from ..encoding import build_embeddings
 from ..errors import InputError
 from ..evaluation import DomainClassification
 from ..files import make_folder
 from ..host import checkpoint
 from ..host.optim import build_lr_scheduler
 from ..logs import start_logging
+from ..methods.augmentation import Augmentation
 from ..methods.linear import random_classifier, text_classifier
 from ..record import make_record, write_record
 from .checkpointed_trainer import CheckpointedTrainer
@@ -45,9 +47,14 @@ class EmbeddingTrainer(CheckpointedTrainer):
     Args:
         cfg: the whole configuration.
 
+    Attributes:
+        describes_domains: whether the method uses domain descriptions.
+
     Raises:
         InputError: what the configuration or the data names cannot be used.
     """
+
+    describes_domains = False
 
     def __init__(self, cfg: Any) -> None:
         self.clock = StageClock()
@@ -81,7 +88,11 @@ class EmbeddingTrainer(CheckpointedTrainer):
         """Encode the dataset, or read it from the cache, and set the loaders that Dassl expects."""
         self.device = vlm.available_device(self.cfg.USE_CUDA)
         with self.clock.timed("encode"):
-            embeddings, report = build_embeddings(self.cfg, build_dataset(self.cfg))
+            self.dataset = build_dataset(self.cfg)
+            self.split = split_items(self.dataset, self.cfg)
+            embeddings, report = build_embeddings(
+                self.cfg, self.dataset, self.split, describe_domains=self.describes_domains
+            )
         if report.images:
             logger.info("embeddings: %d images, %d decoded now", report.images, report.decoded)
         self.embeddings = embeddings.to(self.device)
@@ -97,10 +108,10 @@ class EmbeddingTrainer(CheckpointedTrainer):
         self.num_source_domains = len(self.embeddings.source_domains)
         self.lab2cname = dict(enumerate(self.embeddings.classnames))
 
-    def make_loader(self, **mixing: Any) -> MixedLoader:
-        """The training loader; `mixing` are the regions and the number of samples, see MixedLoader."""
+    def make_loader(self, augmentation: Augmentation | None = None) -> MixedLoader:
+        """The training loader, with what a method adds to the real embeddings."""
         batch_size = self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
-        return MixedLoader(self.train_rows, batch_size, self.seed, **mixing)
+        return MixedLoader(self.train_rows, batch_size, self.seed, augmentation)
 
     @property
     def train_rows(self) -> LabelledEmbeddings:
@@ -208,7 +219,8 @@ class EmbeddingTrainer(CheckpointedTrainer):
         logger.info("record: %s", path)
 
     def write_record(self, folder: Path) -> Path:
-        """Write record.json of the results so far into a folder."""
+        """Write record.json of the results so far into a folder, and split.json beside it."""
+        write_split(folder, self.dataset, self.split, self.cfg)
         record = make_record(self.cfg, self.seed, self.embeddings, self.results, self.clock.seconds())
         return write_record(folder, record)
 

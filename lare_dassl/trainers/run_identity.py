@@ -17,10 +17,14 @@ from ..host import checkpoint
 # Settings that do not change what is learned, or that a resumed run may change.
 FREE_KEYS = {"OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"}
 FREE_KEYS |= {"EMBEDDINGS.BATCH_SIZE", "EMBEDDINGS.CACHE_DIR", "OPTIM.MAX_EPOCH"}
+FREE_KEYS |= {"DATASET.ORIGIN", "DATASET.FOLDER", "DATASET.ALLOW_PARTIAL"}
 FREE_KEYS |= {f"TEST.{name}" for name in ("EVALUATOR", "PER_CLASS_RESULT", "COMPUTE_CMAT", "NO_TEST", "SPLIT")}
-FREE_SECTIONS = ("TRAIN.", "INPUT.", "DATALOADER.TEST.")
+FREE_SECTIONS = ("TRAIN.", "INPUT.", "DATALOADER.TEST.", "DATASET.EXPECTED_IMAGES")
 # What a trained model may be tested under though it was trained under another; the seed has done its work by then.
 FREE_IN_TESTS = {"DATASET.TARGET_DOMAINS", "SEED"}
+
+# Folders of a run that keep the outcome of a first stage.
+STAGE_FOLDERS = ("regions", "augmentation")
 
 
 def with_seed(cfg: CfgNode) -> CfgNode:
@@ -29,18 +33,30 @@ def with_seed(cfg: CfgNode) -> CfgNode:
     Raises:
         InputError: the checkpoint of that run is damaged.
     """
-    if cfg.SEED >= 0:
-        return cfg
+    cfg = with_seed_of(cfg, Path(cfg.RESUME or cfg.OUTPUT_DIR))
+    return cfg if cfg.SEED >= 0 else _seeded(cfg, secrets.randbelow(2**31))
+
+
+def with_seed_of(cfg: CfgNode, folder: Path) -> CfgNode:
+    """The configuration with the seed of the run in a folder, where it has none of its own and there is such a run.
+
+    Raises:
+        InputError: the checkpoint of that run is damaged.
+    """
+    kept = None if cfg.SEED >= 0 else _kept_seed(folder)
+    return cfg if kept is None else _seeded(cfg, kept)
+
+
+def _seeded(cfg: CfgNode, seed: int) -> CfgNode:
     cfg = cfg.clone()
     cfg.defrost()
-    kept = _kept_seed(Path(cfg.RESUME or cfg.OUTPUT_DIR))
-    cfg.SEED = secrets.randbelow(2**31) if kept is None else kept
+    cfg.SEED = seed
     cfg.freeze()
     return cfg
 
 
 def _kept_seed(folder: Path) -> int | None:
-    for part in ("model", "regions"):
+    for part in ("model", *STAGE_FOLDERS):
         path = checkpoint.latest(folder / part)
         run = checkpoint.read(path).get("run") if path is not None else None
         if isinstance(run, dict) and "SEED" in run:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lare_dassl.dassl_api import build_dataset
 from lare_dassl.datasets import cub_painting
@@ -12,12 +14,14 @@ from lare_dassl.errors import InputError
 from tests.helpers import make_cfg
 
 NAMES = ["Black_footed_Albatross", "Laysan_Albatross", "Red_winged_Blackbird"]
+FIRST_NAMES = ["Black", "red", "Blue", "white", "Grey", "brown", "Gold", "pink", "Pale", "dark"]
+SECOND_NAMES = ["Albatross", *(f"Bird{letter}" for letter in "ABCDEFGHIJKLMNOPQRS")]
 SMALL = cub_painting.Counts(classes=3, photos=24, train=15, test=9, paintings=6)
 
 
 def write_photos(root: Path, names: list[str], per_class: list[int], train: list[int]) -> None:
-    """The official text files and empty image files: of class c, per_class[c] photos, train[c] of them for training."""
-    folder = root / "CUB_200_2011"
+    """The official text files and one-pixel images: of class c, per_class[c] photos, train[c] of them for training."""
+    folder, pixel = root / "CUB_200_2011", one_pixel(root)
     rows = [
         (f"{label + 1:03}.{name}", label, number, number < train[label])
         for label, name in enumerate(names)
@@ -26,7 +30,7 @@ def write_photos(root: Path, names: list[str], per_class: list[int], train: list
     for name, label, number, _ in rows:
         if number == 0:
             (folder / "images" / name).mkdir(parents=True)
-        (folder / "images" / name / f"{label}_{number}.jpg").touch()
+        (folder / "images" / name / f"{label}_{number}.jpg").hardlink_to(pixel)
     lists = {
         "images.txt": [f"{name}/{label}_{number}.jpg" for name, label, number, _ in rows],
         "image_class_labels.txt": [str(label + 1) for _, label, _, _ in rows],
@@ -38,11 +42,19 @@ def write_photos(root: Path, names: list[str], per_class: list[int], train: list
 
 
 def write_paintings(root: Path, folders: list[str], per_class: list[int]) -> None:
+    pixel = one_pixel(root)
     for name, count in zip(folders, per_class, strict=True):
         folder = root / "CUB-200-Painting" / name
         folder.mkdir(parents=True)
         for number in range(count):
-            (folder / f"{number}.jpg").touch()
+            (folder / f"{number}.jpg").hardlink_to(pixel)
+
+
+def one_pixel(root: Path) -> Path:
+    """A one-pixel image, to be linked to under many names."""
+    path = root / "pixel.jpg"
+    Image.new("RGB", (1, 1)).save(path)
+    return path
 
 
 @pytest.fixture
@@ -160,9 +172,58 @@ def test_painting_classes_that_are_not_the_photo_classes_are_named(root):
         build(root)
 
 
+def test_a_photo_named_twice_is_told_with_both_lines(root):
+    path = root / "CUB_200_2011" / "images.txt"
+    path.write_text(path.read_text().replace("Albatross/0_5", "Albatross/0_2"))
+    with pytest.raises(
+        InputError, match=r"images\.txt' names '001.*/0_2\.jpg' twice, in lines 3 and 6: get CUB_200_2011"
+    ):
+        build(root)
+
+
+def test_a_partial_copy_is_taken_where_it_is_allowed(root, caplog):
+    folder = root / "CUB_200_2011" / "images" / "001.Black_footed_Albatross"
+    for number in (0, 7):
+        (folder / f"0_{number}.jpg").unlink()
+    shutil.rmtree(root / "CUB-200-Painting" / "003.laysan_albatross")
+    with caplog.at_level(logging.WARNING):
+        dataset = build(root, DATASET__ALLOW_PARTIAL=True, DATASET__VAL_FRACTION=0.0)
+    assert Counter(item.label for item in dataset.train_x) == {0: 4, 1: 5, 2: 5}
+    assert Counter((item.domain, item.label) for item in dataset.test) == {
+        (0, 0): 2,
+        (0, 1): 3,
+        (0, 2): 3,
+        (1, 0): 1,
+        (1, 2): 3,
+    }
+    for told in ("2 of 24 photos are missing", "missing: Laysan_Albatross", "has 4 paintings, expected 6"):
+        assert told in caplog.text
+
+
+def test_a_partial_copy_needs_a_training_photo_of_each_class(root):
+    shutil.rmtree(root / "CUB_200_2011" / "images" / "002.Laysan_Albatross")
+    with pytest.raises(InputError, match="1 of 3 classes have no training image: Laysan_Albatross"):
+        build(root, DATASET__ALLOW_PARTIAL=True)
+
+
+def test_a_painting_folder_of_no_class_is_refused_of_a_partial_copy_too(root):
+    (root / "CUB-200-Painting" / "004.Sooty_Albatross").mkdir()
+    with pytest.raises(InputError, match=r"unknown or double: 004\.Sooty_Albatross; missing: none; get the archive"):
+        build(root, DATASET__ALLOW_PARTIAL=True)
+
+
 def test_a_copy_of_the_published_size_passes(tmp_path):
-    names = [f"Bird_{number}" for number in range(200)]
+    names = [f"{first}_footed_{second}" for first in FIRST_NAMES for second in SECOND_NAMES]
     write_photos(tmp_path, names, per_class=[59] * 188 + [58] * 12, train=[30] * 194 + [29] * 6)
-    write_paintings(tmp_path, [f"{place + 1:03}.{name}" for place, name in enumerate(names)], [16] * 47 + [15] * 153)
+    # The paintings are numbered the other way round, and named in other capitals and with spaces and hyphens.
+    folders = [f"{200 - place:03}.{name.title().replace('_', ' -_'[place % 3])}" for place, name in enumerate(names)]
+    write_paintings(tmp_path, folders, [16] * 47 + [15] * 153)
     dataset = build(tmp_path, DATASET__VAL_FRACTION=0.0)
-    assert (len(dataset.train_x), len(dataset.test), dataset.num_classes) == (5_994, 5_794 + 3_047, 200)
+    photos, paintings = ([item for item in dataset.test if item.domain == domain] for domain in (0, 1))
+    assert (len(dataset.train_x), len(photos), len(paintings)) == (5_994, 5_794, 3_047)
+    assert (dataset.num_classes, dataset.classnames) == (200, names)
+    assert Counter(item.label for item in paintings) == {label: 16 if label < 47 else 15 for label in range(200)}
+    for item in paintings:
+        folder = Path(item.impath).parent.name
+        assert folder.startswith(f"{200 - item.label:03}.")
+    assert dataset.prompt_classnames[0] == "Black footed Albatross"

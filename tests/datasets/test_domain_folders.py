@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from lare_dassl import config
 from lare_dassl.dassl_api import build_dataset
+from lare_dassl.datasets.sources import SOURCES
 from lare_dassl.errors import InputError
 from tests.helpers import make_cfg, make_domain_tree
 
 DOMAINS = ["photo", "sketch", "cartoon"]
+CONFIGS = Path(__file__).parents[2] / "configs"
+HOW = "`python tools/prepare_data.py pacs --root DATA` says what is missing and where to get it"
 PACS = Path(__file__).parents[3] / "shared" / "data" / "pacs-slice"
 
 
@@ -188,6 +192,77 @@ def test_an_unknown_domain_is_answered_with_the_nearest(root):
 def test_nothing_to_test_on_is_refused(root):
     with pytest.raises(InputError, match=r"no test image: name --target-domains or raise DATASET.TEST_FRACTION"):
         build(root, target=[], DATASET__TEST_FRACTION=0.0)
+
+
+def published(**keys):
+    """A dataset with an origin, complete with 30 images in each domain."""
+    return {f"DATASET__EXPECTED_IMAGES.{domain}": 30 for domain in DOMAINS} | {"DATASET__ORIGIN": "pacs"} | keys
+
+
+def test_the_tree_may_be_in_a_folder_below_the_root(root):
+    dataset = build(root.parent, DATASET__FOLDER="images")
+    assert paths(dataset.train_x, root) == paths(build(root, DATASET__FOLDER="images").train_x, root)
+    assert dataset.domain_names == ["cartoon", "photo", "sketch"]
+
+
+def test_a_complete_copy_passes(root, caplog):
+    build(root, **published())
+    # Domains that are not chosen are not counted.
+    (root / "cartoon" / "c10" / "0.png").unlink()
+    build(root, **published())
+    assert not caplog.messages
+
+
+def test_a_domain_with_another_number_of_images_is_refused_or_told_of(root, caplog):
+    (root / "sketch" / "c10" / "0.png").unlink()
+    with pytest.raises(
+        InputError, match=rf"images/sketch' has 29 images, expected 30: {HOW}; DATASET.ALLOW_PARTIAL Tr"
+    ):
+        build(root, **published())
+    with pytest.raises(InputError, match=r"images/sketch' has 29 images, expected 30; DATASET.ALLOW_PARTIAL True"):
+        build(root, **published(DATASET__ORIGIN=""))
+    with caplog.at_level(logging.WARNING):
+        assert len(build(root, **published(DATASET__ALLOW_PARTIAL=True)).test) == 6 + 29
+    assert "has 29 images, expected 30: taken as it is" in caplog.text
+
+
+def test_a_half_unpacked_copy_is_told_by_its_count_not_its_classes(root):
+    shutil.rmtree(root / "sketch" / "c10")
+    with pytest.raises(InputError, match=rf"images/sketch' has 20 images, expected 30: {HOW}"):
+        build(root, **published())
+
+
+def test_a_domain_that_a_copy_lacks_is_named_with_where_to_get_it(root):
+    shutil.rmtree(root / "sketch")
+    with pytest.raises(InputError, match=rf"images' lacks domain 'sketch', found 'cartoon', 'photo'; {HOW}"):
+        build(root, **published())
+    with pytest.raises(InputError, match=r"unknown target domain.*'skech'"):
+        build(root, target=["skech"], **published())
+
+
+def test_a_missing_or_empty_root_says_where_to_get_the_dataset(root):
+    with pytest.raises(InputError, match=rf"does not exist: give the folder that holds PACS/ with <domain>.*; {HOW}"):
+        build(root / "gone", **published(DATASET__FOLDER="PACS"))
+    (root / "PACS").mkdir()
+    with pytest.raises(InputError, match=rf"PACS' has no <domain>/<class>/ folders of images: .*; {HOW}"):
+        build(root, **published(DATASET__FOLDER="PACS"))
+
+
+def test_an_unknown_origin_is_answered_with_the_nearest(root):
+    with pytest.raises(InputError, match=r"unknown DATASET.ORIGIN 'packs': did you mean 'pacs'"):
+        build(root, DATASET__ORIGIN="packs")
+
+
+@pytest.mark.parametrize(("name", "images"), [("pacs", 9_991), ("office_home", 15_588), ("vlcs", 10_729)])
+def test_the_configs_of_published_datasets_agree_with_their_sources(name, images):
+    cfg = make_cfg()
+    config.merge_file(cfg, CONFIGS / f"{name}.yaml")
+    (source,) = SOURCES[cfg.DATASET.ORIGIN]
+    domains = {*cfg.DATASET.SOURCE_DOMAINS, *cfg.DATASET.TARGET_DOMAINS}
+    assert (name, source.gives) == (cfg.DATASET.ORIGIN, cfg.DATASET.FOLDER)
+    assert domains == set(source.holds) == set(cfg.DATASET.EXPECTED_IMAGES)
+    assert domains == {*cfg.DATASET.SOURCE_PROMPTS, *cfg.DATASET.TARGET_PROMPTS}
+    assert sum(cfg.DATASET.EXPECTED_IMAGES.values()) == images
 
 
 @pytest.mark.skipif(not PACS.is_dir(), reason="needs ../shared/data/pacs-slice")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from lare_dassl.dassl_api import build_dataset
-from lare_dassl.embeddings.embedding_file import write_embedding_file
+from lare_dassl.datasets.splits import class_order, split_items, write_split
+from lare_dassl.embeddings.embedding_file import read_embedding_file, write_embedding_file
 from lare_dassl.embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings, VLMIdentity
 from lare_dassl.errors import InputError
 from tests.helpers import make_cfg
@@ -78,6 +82,56 @@ def test_num_shots_applies_to_the_train_rows(path):
         build(path, DATASET__NUM_SHOTS=9)
 
 
+def test_a_long_tail_applies_to_the_train_rows(path):
+    dataset = build(path, DATASET__LONG_TAIL__RATIO=4, DATASET__LONG_TAIL__PROFILE="step")
+    counts = torch.bincount(dataset.embedding_set.train.label)[class_order(3, 1)]
+    assert counts.tolist() == [8, 8, 2]
+    both = build(path, DATASET__NUM_SHOTS=4, DATASET__LONG_TAIL__RATIO=4, DATASET__LONG_TAIL__PROFILE="step")
+    assert torch.bincount(both.embedding_set.train.label)[class_order(3, 1)].tolist() == [4, 4, 1]
+    assert set(both.rows["train"]) < set(dataset.rows["train"])
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"DATASET__NUM_SHOTS": 3, "DATASET__LONG_TAIL__RATIO": 3},
+        {"DATASET__NUM_SHOTS": 3, "DATASET__SOURCE_DOMAINS": ["sketch"]},
+        {"DATASET__SOURCE_DOMAINS": ["photo"], "DATASET__TARGET_DOMAINS": ["sketch"]},
+    ],
+)
+def test_the_chosen_rows_are_those_of_the_file(path, keys):
+    dataset = build(path, **keys)
+    stored, chosen = read_embedding_file(path), dataset.embedding_set
+    for part in ("train", "val", "test"):
+        rows, members = dataset.rows[part], getattr(chosen, part)
+        assert rows == sorted(set(rows))
+        assert len(rows) == (len(members) if members is not None else 0)
+        if members is not None:
+            expected = getattr(stored, part).select(torch.tensor(rows))
+            assert torch.equal(members.embedding, expected.embedding)
+            assert torch.equal(members.label, expected.label)
+            assert torch.equal(members.domain, expected.domain)
+
+
+def test_the_split_file_holds_the_row_numbers_wherever_the_file_is(path, tmp_path):
+    keys = {"DATASET__NUM_SHOTS": 3, "DATASET__LONG_TAIL__RATIO": 3, "SEED": 1, "DATASET__NAME": "EmbeddingFile"}
+    copy = tmp_path / "elsewhere" / "copy.safetensors"
+    copy.parent.mkdir()
+    shutil.copy(path, copy)
+    written = []
+    for place in (path, copy):
+        cfg = make_cfg(DATASET__ROOT=place, **keys)
+        dataset = build_dataset(cfg)
+        file = write_split(place.parent / "run", dataset, split_items(dataset, cfg), cfg)
+        written.append(file.read_bytes())
+    content = json.loads(written[0])
+    assert {part: content[part] for part in dataset.rows} == dataset.rows
+    assert (len(content["train"]), content["val"], content["test"]) == (6, list(range(6)), list(range(45)))
+    assert content["reached_ratio"] == 3.0
+    assert written[0] == written[1]
+
+
 def test_chosen_sources_keep_their_rows(path):
     dataset = build(path, DATASET__SOURCE_DOMAINS=["photo"])
     chosen = dataset.embedding_set
@@ -90,7 +144,7 @@ def test_chosen_sources_keep_their_rows(path):
 def test_chosen_sources_without_val_rows_leave_val_empty(path):
     dataset = build(path, DATASET__SOURCE_DOMAINS=["sketch"], DATASET__TARGET_DOMAINS=["photo"])
     assert dataset.embedding_set.val is None
-    assert dataset.val == []
+    assert (dataset.val, dataset.rows["val"]) == ([], [])
     assert set(dataset.embedding_set.test.domain.tolist()) == {PHOTO, SKETCH}
 
 
@@ -116,6 +170,13 @@ def test_a_class_without_train_rows_is_named(stored, tmp_path):
     write_embedding_file(tmp_path / "birds.safetensors", without_dogs)
     with pytest.raises(InputError, match=r"class 'dog' has no train row in '.*birds\.safetensors'"):
         build(tmp_path / "birds.safetensors")
+
+
+def test_a_choice_that_leaves_nothing_to_test_on_is_refused(stored, tmp_path):
+    test = stored.test.select(stored.test.domain == SKETCH)
+    write_embedding_file(tmp_path / "birds.safetensors", replace(stored, test=test, target_domains=()))
+    with pytest.raises(InputError, match="the test split has no rows"):
+        build(tmp_path / "birds.safetensors", DATASET__SOURCE_DOMAINS=["photo"])
 
 
 def test_a_missing_file_is_refused(tmp_path):

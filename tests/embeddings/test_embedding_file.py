@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -79,9 +80,35 @@ def test_val_is_optional(tmp_path):
     assert read_embedding_file(path).val is None
 
 
-def test_domain_descriptions_and_other_metadata_are_left_alone(path):
-    rewrite(path, lambda t: {"text/domain": torch.ones(3, 5, 16)}, {"made_by": "somebody", "weights_sha256": None})
+def test_other_metadata_is_left_alone(path):
+    rewrite(path, change_metadata={"made_by": "somebody", "weights_sha256": None})
     assert read_embedding_file(path).vlm.weights_sha256 == ""
+
+
+@pytest.mark.parametrize("dtype", ROUNDING)
+def test_domain_descriptions_come_back_as_they_were_written(tmp_path, dtype):
+    stored = shifted_embeddings(described=("sketch", "photo"))
+    stored = replace(stored, described_domains=("neon", "photo"))
+    write_embedding_file(tmp_path / "set.safetensors", stored, dtype)
+    tensors, metadata = contents(tmp_path / "set.safetensors")
+    assert tensors["text/domain"].dtype == dtype
+    assert json.loads(metadata["described_domains"]) == ["neon", "photo"]
+    back = read_embedding_file(tmp_path / "set.safetensors")
+    assert back.described_domains == ("neon", "photo")
+    torch.testing.assert_close(back.domain_text, stored.domain_text, rtol=0, atol=ROUNDING[dtype])
+
+
+def test_a_file_without_descriptions_describes_nothing(path):
+    assert "described_domains" not in contents(path)[1]
+    back = read_embedding_file(path)
+    assert (back.domain_text, back.described_domains) == (None, ())
+
+
+def test_descriptions_without_names_are_of_the_files_domains(path):
+    text = torch.arange(1.0, 241.0).reshape(3, 5, 16)
+    back = read_embedding_file(rewrite(path, lambda t: {"text/domain": text.half()}))
+    assert back.described_domains == ("photo", "painting", "sketch")
+    torch.testing.assert_close(back.domain_text, F.normalize(text.half().float(), dim=-1))
 
 
 def test_a_source_domain_is_no_target(path):
@@ -123,6 +150,23 @@ DAMAGED_TENSORS = [
     (set_row("test/image", slice(2, 5), torch.inf), "'test/image' row 2 is NaN, infinite or zero (3 such rows)"),
     (set_row("train/image", 39, 0.0), "'train/image' row 39 is NaN, infinite or zero (1 such rows)"),
     (set_row("text/class", 1, torch.nan), "'text/class' row 1 is NaN"),
+    (
+        lambda t: {"text/domain": torch.ones(5, 16)},
+        "'text/domain' must be float16, bfloat16 or float32 (K, C, D), not torch.float32 (5, 16)",
+    ),
+    (lambda t: {"text/domain": torch.ones(3, 5, 16).double()}, "'text/domain' must be float16, bfloat16 or float32"),
+    (lambda t: {"text/domain": torch.ones(3, 4, 16)}, "text/domain must be (3 domains, 5 classes, 16), got (3, 4, 16)"),
+    (lambda t: {"text/domain": torch.ones(3, 5, 8)}, "text/domain must be (3 domains, 5 classes, 16), got (3, 5, 8)"),
+    (
+        lambda t: {"text/domain": torch.ones(2, 5, 16)},
+        "'text/domain' describes 2 domains, and metadata 'domains' names 3: give 'described_domains' one name for each",
+    ),
+    (
+        lambda t: {
+            "text/domain": torch.ones(3, 5, 16).index_put((torch.tensor(1), torch.tensor(2)), torch.tensor(0.0))
+        },
+        "'text/domain' row 1, 2 is NaN, infinite or zero (1 such rows)",
+    ),
 ]
 
 DAMAGED_METADATA = [
@@ -136,6 +180,7 @@ DAMAGED_METADATA = [
     ({"domains": '["photo", "photo", "sketch"]'}, "metadata 'domains' holds a name twice"),
     ({"source_domains": '["phot"]'}, "metadata 'source_domains' names 'phot', which is not among 'domains'"),
     ({"target_domains": '["neon"]'}, "metadata 'target_domains' names 'neon', which is not among 'domains'"),
+    ({"described_domains": '["photo"]'}, "tensor 'text/domain' is missing"),
     ({"logit_scale": None}, "metadata 'logit_scale' must be a positive number"),
     ({"logit_scale": "high"}, "metadata 'logit_scale' must be a positive number"),
     ({"logit_scale": "nan"}, "metadata 'logit_scale' must be a positive number"),
@@ -159,6 +204,19 @@ def test_damaged_tensors_are_named(path, change, message):
 @pytest.mark.parametrize(("change", "message"), DAMAGED_METADATA)
 def test_bad_metadata_is_named(path, change, message):
     assert_refused(rewrite(path, change_metadata=change), message)
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ('["photo"]', "'text/domain' describes 3 domains, and metadata 'described_domains' names 1"),
+        ('["photo", "neon", "neon"]', "metadata 'described_domains' holds a name twice"),
+        ("photo", "metadata 'described_domains' must be a JSON list of strings"),
+    ],
+)
+def test_bad_names_of_described_domains_are_told(path, described, message):
+    rewrite(path, lambda t: {"text/domain": torch.ones(3, 5, 16)}, {"described_domains": described})
+    assert_refused(path, message)
 
 
 def test_a_missing_file_is_named_with_its_key(tmp_path):

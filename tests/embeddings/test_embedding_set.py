@@ -40,6 +40,21 @@ def test_a_set_moves_with_all_its_tensors(stored, monkeypatch):
     assert moved.classnames == stored.classnames
 
 
+def test_descriptions_move_with_the_set_and_stay_with_replaced_rows(monkeypatch):
+    for check in ("_check_rows", "_check_roles"):
+        monkeypatch.setattr(f"lare_dassl.embeddings.embedding_set.{check}", lambda *_: None)
+    described = replace(shifted_embeddings(described=("photo", "sketch")), val=None)
+    moved = described.to(torch.device("meta"))
+    assert moved.domain_text.device.type == "meta"
+    assert moved.described_domains == ("photo", "sketch")
+
+
+def test_a_domain_may_be_described_that_has_no_image(stored):
+    text = stored.class_text[None]
+    assert replace(stored, domain_text=text, described_domains=("neon",)).described_domains == ("neon",)
+    assert stored.domain_text is None
+
+
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
@@ -79,6 +94,20 @@ def with_value(rows, column, value):
         (
             lambda s: {"val": replace(s.val, embedding=s.val.embedding[:, :8])},
             "val embeddings are 8 wide, class texts 16",
+        ),
+        (
+            lambda s: {"domain_text": s.class_text[None], "described_domains": ("photo", "sketch")},
+            "text/domain must be (2 domains, 5 classes, 16), got (1, 5, 16)",
+        ),
+        (
+            lambda s: {"domain_text": s.class_text[None, :4], "described_domains": ("photo",)},
+            "text/domain must be (1 domains, 5 classes, 16), got (1, 4, 16)",
+        ),
+        (lambda s: {"domain_text": s.class_text[None, :, :8]}, "(0 domains, 5 classes, 16), got (1, 5, 8)"),
+        (lambda s: {"described_domains": ("photo",)}, "(1 domains, 5 classes, 16), got (0, 5, 16)"),
+        (
+            lambda s: {"domain_text": s.class_text.expand(2, 5, 16), "described_domains": ("neon", "neon")},
+            "a domain is described twice: neon, neon",
         ),
         (lambda s: {"test": s.test.select(torch.tensor([]).long())}, "the test split has no rows"),
         (lambda s: {"train": with_value(s.train, "label", 5)}, "train/label must lie in [0, 5), got 0 to 5"),

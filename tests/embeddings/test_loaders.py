@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from lare_dassl.embeddings.embedding_set import LabelledEmbeddings
 from lare_dassl.embeddings.loaders import MixedLoader, RowLoader
 from lare_dassl.errors import InputError
-from lare_dassl.methods.regions import Regions
+from lare_dassl.methods.augmentation import MovedEmbeddings
+from lare_dassl.methods.regions import RegionalSamples, Regions
 
 ROWS, WIDTH = 10, 6
 
@@ -33,7 +34,7 @@ def assert_same_batches(first, second):
 
 @pytest.mark.parametrize("samples", [0, 1, 3])
 def test_a_batch_is_the_real_rows_and_then_blocks_of_their_samples(rows, regions, samples):
-    for batch in MixedLoader(rows, 4, seed=1, regions=regions, samples_per_image=samples):
+    for batch in MixedLoader(rows, 4, seed=1, augmentation=RegionalSamples(regions, samples)):
         real = len(batch) // (1 + samples)
         assert batch.sampled.tolist() == [False] * real + [True] * real * samples
         assert batch.label.tolist() == batch.label[:real].tolist() * (1 + samples)
@@ -47,7 +48,7 @@ def test_a_batch_is_the_real_rows_and_then_blocks_of_their_samples(rows, regions
 def test_samples_come_from_the_region_of_their_own_row(rows):
     # A region of one point leaves its sample no choice.
     points = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(4))
-    for batch in MixedLoader(rows, 4, seed=1, regions=Regions(points, points), samples_per_image=2):
+    for batch in MixedLoader(rows, 4, seed=1, augmentation=RegionalSamples(Regions(points, points), 2)):
         expected = F.normalize(points[batch.label], dim=-1)
         torch.testing.assert_close(batch.embedding[batch.sampled], expected[batch.sampled])
 
@@ -56,12 +57,29 @@ def test_samples_lie_within_their_regions_before_scaling(rows):
     # In a box whose first coordinate is fixed at 2, scaling a sample back to it gives the point that was drawn.
     lower, upper = torch.full((ROWS, WIDTH), -1.0), torch.arange(ROWS)[:, None].repeat(1, WIDTH) / 10.0
     lower[:, 0] = upper[:, 0] = 2.0
-    for batch in MixedLoader(rows, 4, seed=1, regions=Regions(lower, upper), samples_per_image=5):
+    for batch in MixedLoader(rows, 4, seed=1, augmentation=RegionalSamples(Regions(lower, upper), 5)):
         samples, label = batch.embedding[batch.sampled], batch.label[batch.sampled]
         torch.testing.assert_close(samples.norm(dim=-1), torch.ones(len(samples)))
         points = samples * (2.0 / samples[:, :1])
         assert (points >= lower[label] - 1e-5).all()
         assert (points <= upper[label] + 1e-5).all()
+
+
+def test_moved_embeddings_follow_the_real_rows_that_they_were_moved_from(rows):
+    moved = torch.stack([rows.embedding + 1, rows.embedding + 2])
+    for batch in MixedLoader(rows, 4, seed=1, augmentation=MovedEmbeddings(moved)):
+        real = len(batch) // 3
+        expected = torch.cat([rows.embedding[batch.label[:real]] + shift for shift in (0, 1, 2)])
+        assert torch.equal(batch.embedding, expected)
+        assert batch.label.tolist() == batch.label[:real].tolist() * 3
+        assert batch.sampled.tolist() == [False] * real + [True] * 2 * real
+
+
+def test_what_is_added_leaves_order_and_real_rows_of_the_first_batch_alone(rows, regions):
+    moved = MovedEmbeddings(rows.embedding[None])
+    for augmentation in (moved, RegionalSamples(regions, 2)):
+        plain, mixed = (next(iter(MixedLoader(rows, 4, seed=1, augmentation=added))) for added in (None, augmentation))
+        assert torch.equal(mixed.embedding[:4], plain.embedding)
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(4, [4, 4, 2]), (5, [5, 5]), (10, [10]), (64, [10]), (1, [1] * 10)])
@@ -74,7 +92,7 @@ def test_every_row_comes_once_an_epoch(rows, batch_size, sizes):
 
 
 def test_order_and_samples_are_fresh_every_epoch(rows, regions):
-    loader = MixedLoader(rows, ROWS, seed=1, regions=regions, samples_per_image=1)
+    loader = MixedLoader(rows, ROWS, seed=1, augmentation=RegionalSamples(regions, 1))
     orders, samples = set(), []
     for epoch in range(4):
         loader.set_epoch(epoch)
@@ -88,13 +106,13 @@ def test_order_and_samples_are_fresh_every_epoch(rows, regions):
 
 
 def test_an_epoch_is_the_same_whatever_came_before(rows, regions):
-    loader = MixedLoader(rows, 4, seed=1, regions=regions, samples_per_image=2)
+    loader = MixedLoader(rows, 4, seed=1, augmentation=RegionalSamples(regions, 2))
     loader.set_epoch(0)
     list(loader)
     loader.set_epoch(3)
     next(iter(loader))
     torch.manual_seed(99)
-    fresh = MixedLoader(rows, 4, seed=1, regions=regions, samples_per_image=2)
+    fresh = MixedLoader(rows, 4, seed=1, augmentation=RegionalSamples(regions, 2))
     fresh.set_epoch(3)
     assert_same_batches(list(loader), list(fresh))
 
@@ -111,7 +129,7 @@ def test_neighbouring_seeds_and_epochs_share_nothing(rows):
 
 def test_iterating_leaves_the_global_random_state(rows, regions):
     before = torch.get_rng_state()
-    list(MixedLoader(rows, 4, seed=1, regions=regions, samples_per_image=2))
+    list(MixedLoader(rows, 4, seed=1, augmentation=RegionalSamples(regions, 2)))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -119,10 +137,14 @@ def test_iterating_leaves_the_global_random_state(rows, regions):
     ("settings", "message"),
     [
         ({"batch_size": 0}, "the batch size must be at least 1, not 0"),
-        ({"samples_per_image": -1}, "samples per image must not be negative, not -1"),
-        ({"samples_per_image": 1}, "regional samples need one region for each row"),
-        ({"samples_per_image": 1, "regions": Regions(torch.zeros(9, 6), torch.ones(9, 6))}, "one region for each row"),
-        ({"samples_per_image": 1, "regions": Regions(torch.zeros(10, 6), torch.ones(9, 6))}, "one region for each row"),
+        (
+            {"augmentation": RegionalSamples(Regions(torch.zeros(9, 6), torch.ones(9, 6)))},
+            "the augmentation is for embeddings of shape (9, 6), not (10, 6)",
+        ),
+        (
+            {"augmentation": MovedEmbeddings(torch.zeros(2, 10, 5))},
+            "the augmentation is for embeddings of shape (10, 5), not (10, 6)",
+        ),
     ],
 )
 def test_settings_that_cannot_be_met_are_told(rows, settings, message):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from lare_dassl.errors import InputError
 from lare_dassl.methods.regions import (
+    RegionalSamples,
     RegionNetwork,
     Regions,
     RegionSettings,
@@ -147,6 +148,28 @@ def test_each_row_samples_its_own_region():
     corners = torch.eye(4)
     sample = sample_regions(Regions(corners, corners + 0.01))
     assert (sample @ corners.T).argmax(dim=-1).tolist() == [0, 1, 2, 3]
+
+
+def test_regional_samples_are_drawn_from_the_rows_asked_for():
+    regions, _, _ = random_problem(torch.float32)
+    samples = RegionalSamples(regions, 2)
+    rows = torch.tensor([4, 1, 4])
+    blocks = samples.draw(rows, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    chosen = Regions(regions.lower[rows], regions.upper[rows])
+    assert samples.shape == (7, 5)
+    assert len(blocks) == 2
+    for block in blocks:
+        assert torch.equal(block, sample_regions(chosen, generator))
+    assert RegionalSamples(regions, 0).draw(rows, generator) == []
+
+
+def test_regional_samples_that_cannot_be_drawn_are_told():
+    corners = torch.zeros(10, 6)
+    with pytest.raises(InputError, match="samples per image must not be negative, not -1"):
+        RegionalSamples(Regions(corners, corners), -1)
+    with pytest.raises(InputError, match=r"corners of regions must have one shape, got \(10, 6\) and \(9, 6\)"):
+        RegionalSamples(Regions(corners, corners[:9]))
 
 
 @pytest.mark.parametrize("parametrisation", ["minmax", "residual"])

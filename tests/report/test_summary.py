@@ -4,18 +4,20 @@ import math
 
 import pytest
 
-from lare_dassl.report.summary import METRICS, show_value, summarise, tidy
+from lare_dassl.record import METRICS
+from lare_dassl.report.summary import show_value, summarise, tidy
 
 
-def record(trainer, seed, accuracy, dataset="DemoWorld", shots=-1, **metrics):
+def record(trainer, seed, accuracy, *, dataset="DemoWorld", shots=-1, imbalance=1.0, **metrics):
     values = dict.fromkeys(METRICS, 10.0) | {"accuracy": accuracy} | metrics
-    return {"dataset": dataset, "shots": shots, "trainer": trainer, "seed": seed, "metrics": values, "config": {}}
+    keys = {"dataset": dataset, "shots": shots, "imbalance": imbalance, "trainer": trainer, "seed": seed}
+    return keys | {"metrics": values, "config": {}}
 
 
 def test_a_record_is_a_row():
     frame = tidy([record("LARE", 3, 61.25, ece=2.5)])
-    assert list(frame.columns) == ["dataset", "shots", "trainer", "seed", *METRICS]
-    assert frame.iloc[0].tolist() == ["DemoWorld", -1, "LARE", 3, 61.25, 10.0, 10.0, 10.0, 2.5]
+    assert list(frame.columns) == ["dataset", "shots", "imbalance", "trainer", "seed", *METRICS]
+    assert frame.iloc[0].tolist() == ["DemoWorld", -1, 1.0, "LARE", 3, 61.25, 10.0, 10.0, 10.0, 2.5]
 
 
 def test_std_is_that_of_a_sample_and_n_counts_the_seeds():
@@ -43,25 +45,25 @@ def test_figures_that_do_not_apply_are_left_out_of_the_mean():
     assert math.isnan(summarise(nowhere).iloc[0]["out_of_domain_accuracy_mean"])
 
 
-def test_datasets_shots_and_trainers_are_groups_in_the_order_they_come():
+def test_datasets_shots_imbalances_and_trainers_are_groups_in_the_order_they_come():
     records = [
         record("ZeroShot", 1, 50.0),
         record("LARE", 1, 60.0),
         record("FineTune", 1, 55.0),
         record("LARE", 2, 62.0),
         record("LARE", 1, 40.0, shots=4),
+        record("LARE", 1, 45.0, shots=4, imbalance=10.0),
         record("LARE", 1, 70.0, dataset="CUBPainting"),
     ]
     frame = summarise(records)
-    groups = list(
-        zip(frame["dataset"], frame["shots"], frame["trainer"], frame["n"], frame["accuracy_mean"], strict=True)
-    )
+    groups = list(frame[["dataset", "shots", "imbalance", "trainer", "n", "accuracy_mean"]].itertuples(False, None))
     assert groups == [
-        ("DemoWorld", -1, "ZeroShot", 1, 50.0),
-        ("DemoWorld", -1, "LARE", 2, 61.0),
-        ("DemoWorld", -1, "FineTune", 1, 55.0),
-        ("DemoWorld", 4, "LARE", 1, 40.0),
-        ("CUBPainting", -1, "LARE", 1, 70.0),
+        ("DemoWorld", -1, 1.0, "ZeroShot", 1, 50.0),
+        ("DemoWorld", -1, 1.0, "LARE", 2, 61.0),
+        ("DemoWorld", -1, 1.0, "FineTune", 1, 55.0),
+        ("DemoWorld", 4, 1.0, "LARE", 1, 40.0),
+        ("DemoWorld", 4, 10.0, "LARE", 1, 45.0),
+        ("CUBPainting", -1, 1.0, "LARE", 1, 70.0),
     ]
 
 

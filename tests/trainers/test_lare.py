@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from lare_dassl import RegionSettings, fit_regions
 from lare_dassl.errors import InputError
 from lare_dassl.host import checkpoint
+from tests.helpers import shifted_embeddings, write_embeddings
 from tests.trainers.interruption import Killed, last_state
 
 
@@ -27,7 +29,7 @@ def test_stage_1_is_fit_regions_with_the_configured_settings(build, tmp_path):
         rows.embedding, rows.label, trainer.embeddings.class_text, logit_scale=50.0, settings=settings, seed=0
     )
     for name, weight in expected.state_dict().items():
-        assert torch.equal(weight, trainer.regions.state_dict()[name])
+        assert torch.equal(weight, trainer.network.state_dict()[name])
 
 
 def test_the_configured_logit_scale_replaces_the_models(build, tmp_path):
@@ -36,7 +38,7 @@ def test_the_configured_logit_scale_replaces_the_models(build, tmp_path):
     expected = fit_regions(
         rows.embedding, rows.label, trainer.embeddings.class_text, logit_scale=7.0, settings=settings, seed=0
     )
-    assert torch.equal(expected.corners.weight, trainer.regions.corners.weight)
+    assert torch.equal(expected.corners.weight, trainer.network.corners.weight)
 
 
 @pytest.mark.parametrize("samples", [1, 3])
@@ -58,7 +60,7 @@ def test_samples_lie_in_the_regions_of_their_images(build, tmp_path):
     trainer = prepared(build, tmp_path)
     train = trainer.embeddings.train
     with torch.no_grad():
-        regions = trainer.regions(train.embedding)
+        regions = trainer.network(train.embedding)
     batch = next(iter(trainer.train_loader_x))
     real = batch.embedding[:16]
     for row, sample in zip(real, batch.embedding[16:], strict=True):
@@ -131,7 +133,7 @@ def test_without_a_seed_a_kill_between_the_stages_keeps_the_drawn_one(build, tmp
     killed = prepared_without_seed(build)
     resumed = prepared_without_seed(build)
     assert resumed.seed == killed.seed
-    assert torch.equal(resumed.regions.corners.weight, killed.regions.corners.weight)
+    assert torch.equal(resumed.network.corners.weight, killed.network.corners.weight)
 
 
 def prepared_without_seed(build):
@@ -146,6 +148,16 @@ def test_regions_of_other_settings_are_refused(build, tmp_path):
         InputError, match=r"regions/model.pth.tar-3 is of another run \(TRAINER.LARE.ALPHA is 0.3 there and 0.7 here\)"
     ):
         prepared(build, tmp_path, "TRAINER.LARE.ALPHA", 0.7)
+
+
+def test_regions_fitted_to_other_class_texts_are_refused(build, tmp_path):
+    prepared(build, tmp_path)
+    embeddings = shifted_embeddings()
+    path = write_embeddings(
+        tmp_path / "other.safetensors", replace(embeddings, class_text=embeddings.class_text.flip(0))
+    )
+    with pytest.raises(InputError, match=r"regions/model.pth.tar-3 is of another run \(texts \(sha256\) is"):
+        build("LARE", "run", root=path).before_train()
 
 
 def test_damaged_regions_are_named(build, tmp_path):
@@ -180,7 +192,7 @@ def test_regions_are_boxes_around_the_class(build, tmp_path):
     trainer = prepared(build, tmp_path, "TRAINER.LARE.EPOCHS", 60, "TRAINER.LARE.HIDDEN_DIM", 64)
     train = trainer.embeddings.train
     with torch.no_grad():
-        regions = trainer.regions(train.embedding)
+        regions = trainer.network(train.embedding)
     assert bool((regions.lower <= regions.upper).all())
     nearest = (F.normalize(regions.centre, dim=-1) @ trainer.embeddings.class_text.T).argmax(dim=1)
     assert (nearest == train.label).float().mean() >= 0.95

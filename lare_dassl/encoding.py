@@ -1,4 +1,4 @@
-"""From a Dassl dataset to its EmbeddingSet: which domains its rows belong to, its prompts, and the encoding."""
+"""From a dataset to its EmbeddingSet: which domains its rows belong to, the encoding of its images and prompts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
-from .. import vlm
-from ..errors import InputError
-from .cache import cache_folder
-from .embedding_set import EmbeddingSet, LabelledEmbeddings
-from .extract import Encoder, EncodingReport
+from . import vlm
+from .datasets.class_names import prompt_name
+from .datasets.splits import ItemSplit
+from .embeddings.cache import cache_folder
+from .embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings
+from .embeddings.extract import Encoder, EncodingReport
+from .errors import InputError
+from .prompts import class_prompts, domain_templates, fill_templates
 
 logger = logging.getLogger(__name__)
 
@@ -63,20 +66,6 @@ def domains_of(dataset: Any, cfg: CfgNode) -> Domains:
     return Domains((cfg.DATASET.NAME,), (cfg.DATASET.NAME,), ())
 
 
-def prompts_of(classnames: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
-    """The prompts of each class.
-
-    Raises:
-        InputError: no template, or one without {}.
-    """
-    if not templates:
-        raise InputError("VLM.TEMPLATES is empty: give at least one prompt, such as 'a photo of a {}.'")
-    for template in templates:
-        if "{}" not in str(template):
-            raise InputError(f"VLM.TEMPLATES: '{template}' has no {{}} for the class name")
-    return [[template.replace("{}", name) for template in templates] for name in classnames]
-
-
 def class_text_embeddings(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> Tensor:
     """The mean unit embedding of each class's prompts, scaled to unit length: (C, D)."""
     flat = encoder.encode_texts([prompt for of_class in prompts for prompt in of_class])
@@ -100,33 +89,33 @@ def build_encoder(cfg: CfgNode) -> Encoder:
     )
 
 
-def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, EncodingReport]:
+def build_embeddings(
+    cfg: CfgNode, dataset: Any, split: ItemSplit, *, describe_domains: bool
+) -> tuple[EmbeddingSet, EncodingReport]:
     """The embeddings of a dataset: its own where it brings them, else encoded through the cache.
 
     Args:
         cfg: the whole configuration.
         dataset: of Dassl or of ours; one that brings embeddings has them in `embedding_set`.
+        split: its images, see `splits.split_items`.
+        describe_domains: whether to encode the domain descriptions of DATASET.SOURCE_PROMPTS and TARGET_PROMPTS too.
 
     Raises:
-        InputError: a class has no training image, or DATASET.NUM_SHOTS no effect; see also build_encoder, prompts_of
-            and Encoder.encode_images.
+        InputError: a class has no training image; see also build_encoder, class_prompts, domain_templates and
+            Encoder.encode_images.
     """
     if hasattr(dataset, "embedding_set"):
         return dataset.embedding_set, EncodingReport(images=0, decoded=0)
     if len(dataset.classnames) != dataset.num_classes:
         count = f"{len(dataset.classnames)} of {dataset.num_classes}"
         raise InputError(f"{cfg.DATASET.NAME}: only {count} classes have training images")
-    _check_shots(cfg, dataset)
     domains = domains_of(dataset, cfg)
     classnames = _classnames(dataset)
-    prompts = prompts_of(_prompt_names(dataset, classnames), cfg.VLM.TEMPLATES)
+    prompt_names = _prompt_names(dataset, classnames)
+    prompts = class_prompts(cfg.VLM, classnames, prompt_names)
+    templates = domain_templates(cfg.DATASET) if describe_domains else {}
     encoder = build_encoder(cfg)
-    # Where domains are not numbered through, validation images may be of any domain, and none may select by them.
-    splits = {"train": dataset.train_x, "val": (dataset.val if domains.numbered else None) or [], "test": dataset.test}
-    items = [item for split in splits.values() for item in split]
-    embedding, report = encoder.encode_images([Path(item.impath) for item in items])
-    parts = dict(zip(splits, embedding.split([len(split) for split in splits.values()]), strict=True))
-    rows = {name: _label_rows(parts[name], split, domains, name == "test") for name, split in splits.items()}
+    rows, report = _encode_rows(encoder, split, domains)
     embeddings = EmbeddingSet(
         train=rows["train"],
         val=rows["val"] if len(rows["val"]) else None,
@@ -137,17 +126,33 @@ def build_embeddings(cfg: CfgNode, dataset: Any) -> tuple[EmbeddingSet, Encoding
         source_domains=domains.sources,
         target_domains=domains.targets,
         vlm=encoder.identity(),
+        domain_text=_domain_text_embeddings(encoder, templates, prompt_names),
+        described_domains=tuple(templates),
     )
     return embeddings, report
 
 
-def _check_shots(cfg: CfgNode, dataset: Any) -> None:
-    """Refuse few shots where the dataset, one of Dassl's own, gives all its images all the same."""
-    shots, domains = cfg.DATASET.NUM_SHOTS, max(1, len({item.domain for item in dataset.train_x}))
-    if shots > 0 and len(dataset.train_x) > shots * domains * dataset.num_classes:
-        raise InputError(
-            f"{cfg.DATASET.NAME} knows no DATASET.NUM_SHOTS: it gives {len(dataset.train_x)} training images"
-        )
+def _encode_rows(
+    encoder: Encoder, split: ItemSplit, domains: Domains
+) -> tuple[dict[str, LabelledEmbeddings], EncodingReport]:
+    # Where domains are not numbered through, validation images may be of any domain, and none may select by them.
+    splits = {"train": split.train, "val": split.val if domains.numbered else [], "test": split.test}
+    items = [item for members in splits.values() for item in members]
+    embedding, report = encoder.encode_images([Path(item.impath) for item in items])
+    parts = dict(zip(splits, embedding.split([len(members) for members in splits.values()]), strict=True))
+    rows = {name: _label_rows(parts[name], members, domains, name == "test") for name, members in splits.items()}
+    return rows, report
+
+
+def _domain_text_embeddings(
+    encoder: Encoder, templates: dict[str, list[str]], prompt_names: Sequence[str]
+) -> Tensor | None:
+    """Every class described in every domain: (K, C, D); None where no domain is described."""
+    described = [
+        class_text_embeddings(encoder, fill_templates(domain, of_domain, prompt_names))
+        for domain, of_domain in templates.items()
+    ]
+    return torch.stack(described) if described else None
 
 
 def _classnames(dataset: Any) -> list[str]:
@@ -161,7 +166,7 @@ def _classnames(dataset: Any) -> list[str]:
 
 def _prompt_names(dataset: Any, classnames: Sequence[str]) -> list[str]:
     names = getattr(dataset, "prompt_classnames", None)
-    return list(names) if names else [name.replace("_", " ") for name in classnames]
+    return list(names) if names else [prompt_name(name) for name in classnames]
 
 
 def _label_rows(embedding: Tensor, items: Sequence[Any], domains: Domains, is_test: bool) -> LabelledEmbeddings:

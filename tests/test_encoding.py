@@ -7,10 +7,15 @@ import pytest
 import torch
 
 from lare_dassl.dassl_api import DatasetBase, Datum
-from lare_dassl.embeddings.build import Domains, build_embeddings, class_text_embeddings, domains_of, prompts_of
+from lare_dassl.datasets.splits import split_items
 from lare_dassl.embeddings.extract import EncodingReport
+from lare_dassl.encoding import Domains, build_embeddings, class_text_embeddings, domains_of
 from lare_dassl.errors import InputError
 from tests.helpers import make_cfg, shifted_embeddings, write_image, write_tiny_model
+
+
+def encode(cfg, dataset, describe_domains=False):
+    return build_embeddings(cfg, dataset, split_items(dataset, cfg), describe_domains=describe_domains)
 
 
 def test_our_datasets_name_their_domains_themselves():
@@ -44,23 +49,6 @@ def test_a_dataset_that_numbers_its_splits_apart_and_names_nothing_has_a_train_a
     assert (domains.names, domains.sources, domains.targets) == (("train", "test"), ("train",), ("test",))
     assert domains.indices(train, is_test=False).tolist() == [0, 0]
     assert domains.indices(test, is_test=True).tolist() == [1, 1, 1]
-
-
-def test_each_template_gives_each_class_a_prompt():
-    assert prompts_of(["cat", "tree {x}"], ["a {}.", "the {} {}"]) == [
-        ["a cat.", "the cat cat"],
-        ["a tree {x}.", "the tree {x} tree {x}"],
-    ]
-
-
-@pytest.mark.parametrize(
-    ("templates", "message"),
-    [([], "VLM.TEMPLATES is empty"), (["a {}.", "a photo"], "VLM.TEMPLATES: 'a photo' has no {}")],
-)
-def test_templates_without_a_place_for_the_name_are_told(templates, message):
-    with pytest.raises(InputError) as error:
-        prompts_of(["cat"], templates)
-    assert message in str(error.value)
 
 
 def test_a_class_text_embedding_is_the_unit_mean_of_its_prompts():
@@ -114,7 +102,7 @@ def dataset(item):
 
 
 def test_a_dataset_becomes_an_embedding_set(cfg, dataset):
-    embeddings, report = build_embeddings(cfg, dataset)
+    embeddings, report = encode(cfg, dataset)
     assert report == EncodingReport(images=6, decoded=6)
     assert embeddings.train.label.tolist() == [0, 1]
     assert embeddings.val.label.tolist() == [1]
@@ -127,21 +115,21 @@ def test_a_dataset_becomes_an_embedding_set(cfg, dataset):
     assert embeddings.vlm.embedding_dim == 32
     torch.testing.assert_close(embeddings.test.embedding.norm(dim=-1), torch.ones(3))
 
-    again, second = build_embeddings(cfg, dataset)
+    again, second = encode(cfg, dataset)
     assert second == EncodingReport(images=6, decoded=0)
     assert torch.equal(again.test.embedding, embeddings.test.embedding)
     assert torch.equal(again.class_text, embeddings.class_text)
 
     # Rows follow their images: turning the test list round turns its rows round.
     dataset.test.reverse()
-    turned, _ = build_embeddings(cfg, dataset)
+    turned, _ = encode(cfg, dataset)
     assert torch.equal(turned.test.embedding, embeddings.test.embedding.flip(0))
 
 
 def test_underscores_of_class_names_are_spaces_in_prompts_and_other_names_can_be_given(cfg, dataset):
-    plain, _ = build_embeddings(cfg, dataset)
+    plain, _ = encode(cfg, dataset)
     dataset.prompt_classnames = ["black cat", "hound"]
-    named, _ = build_embeddings(cfg, dataset)
+    named, _ = encode(cfg, dataset)
     assert torch.equal(named.class_text[0], plain.class_text[0])
     assert not torch.equal(named.class_text[1], plain.class_text[1])
     assert named.classnames == ("black_cat", "dog")
@@ -149,14 +137,14 @@ def test_underscores_of_class_names_are_spaces_in_prompts_and_other_names_can_be
 
 def test_no_val_images_are_no_val_split(cfg, dataset):
     without = Birds(train_x=dataset.train_x, test=dataset.test)
-    assert build_embeddings(cfg, without)[0].val is None
+    assert encode(cfg, without)[0].val is None
 
 
 def test_classes_without_names_are_called_by_their_folders(cfg, tmp_path, caplog):
     paths = [write_image(tmp_path / name / "0.png", seed=label) for label, name in enumerate(("owl", "bald_eagle"))]
     unnamed = [Datum(impath=str(path), label=label, domain=0) for label, path in enumerate(paths)]
     with caplog.at_level("WARNING"):
-        embeddings, _ = build_embeddings(cfg, Birds(train_x=unnamed, test=unnamed))
+        embeddings, _ = encode(cfg, Birds(train_x=unnamed, test=unnamed))
     assert embeddings.classnames == ("owl", "bald_eagle")
     assert "dataset Birds names no classes" in caplog.text
 
@@ -164,17 +152,43 @@ def test_classes_without_names_are_called_by_their_folders(cfg, tmp_path, caplog
 def test_a_class_without_a_train_image_is_told(cfg, item):
     gap = Birds(train_x=[item(0, 0), item(2, 0)], test=[item(0, 0)])
     with pytest.raises(InputError, match="Birds: only 2 of 3 classes have training images"):
-        build_embeddings(cfg, gap)
+        encode(cfg, gap)
 
 
 def test_a_dataset_that_brings_embeddings_needs_no_model():
     stored = shifted_embeddings()
+    dataset = SimpleNamespace(embedding_set=stored, domain_names=["photo"], train_x=[], val=[], test=[])
     cfg = make_cfg(MODEL__BACKBONE__NAME="no-such-model")
-    assert build_embeddings(cfg, SimpleNamespace(embedding_set=stored)) == (stored, EncodingReport(0, 0))
+    assert encode(cfg, dataset) == (stored, EncodingReport(0, 0))
 
 
-def test_shots_that_a_dataset_ignores_are_told(cfg, item):
-    cfg.DATASET.NUM_SHOTS = 1
-    images = [item(label, 0) for label in (0, 0, 1)]
-    with pytest.raises(InputError, match=r"Birds knows no DATASET.NUM_SHOTS: it gives 3 training images"):
-        build_embeddings(cfg, Birds(train_x=images, test=images))
+def test_domains_are_described_where_that_is_asked_for(cfg, dataset):
+    cfg.DATASET.SOURCE_PROMPTS.photo = "a photo of a {}."
+    cfg.DATASET.TARGET_PROMPTS.painting = ["a painting of a {}.", "art of a {}."]
+    assert encode(cfg, dataset)[0].domain_text is None
+    embeddings, _ = encode(cfg, dataset, describe_domains=True)
+    assert embeddings.described_domains == ("photo", "painting")
+    assert embeddings.domain_text.shape == (2, 2, 32)
+    # A photo is described as the classes are, so the first row is the class texts.
+    assert torch.equal(embeddings.domain_text[0], embeddings.class_text)
+    one, other = (
+        encode(cfg_of(cfg, prompt), dataset)[0].class_text for prompt in ("a painting of a {}.", "art of a {}.")
+    )
+    torch.testing.assert_close(embeddings.domain_text[1], torch.nn.functional.normalize(one + other, dim=-1))
+
+
+def cfg_of(cfg, template):
+    other = cfg.clone()
+    other.VLM.TEMPLATES = [template]
+    return other
+
+
+def test_descriptions_of_a_file_take_the_place_of_templates(cfg, dataset, tmp_path):
+    plain, _ = encode(cfg, dataset)
+    (tmp_path / "prompts.json").write_text(
+        '{"Black cat": ["a photo of a black cat."], "dog": ["it barks"], "owl": ["x"]}'
+    )
+    cfg.VLM.PROMPTS_FILE = str(tmp_path / "prompts.json")
+    told, _ = encode(cfg, dataset)
+    assert torch.equal(told.class_text[0], plain.class_text[0])
+    assert not torch.allclose(told.class_text[1], plain.class_text[1])

@@ -1,0 +1,80 @@
+"""What datasets with published counts check of a copy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lare_dassl.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+SHOWN_NAMES = 5
+
+
+def refuse_partial(cfg: Any, problem: str, remedy: str) -> None:
+    """Refuse a copy that is not the published one; where DATASET.ALLOW_PARTIAL takes it, tell of it instead.
+
+    Args:
+        cfg: the config.
+        problem: what differs, beginning with the file or folder.
+        remedy: what to do about it; "" where nothing more can be said.
+
+    Raises:
+        InputError: DATASET.ALLOW_PARTIAL is off.
+    """
+    if cfg.DATASET.ALLOW_PARTIAL:
+        logger.warning("%s: taken as it is (DATASET.ALLOW_PARTIAL)", problem)
+        return
+    told = f"{problem}: {remedy}" if remedy else problem
+    raise InputError(f"{told}; DATASET.ALLOW_PARTIAL True takes it as it is")
+
+
+def check_count(cfg: Any, where: Path, what: str, found: int, expected: int, *, remedy: str) -> None:
+    """Refuse a number of items that is not the published one, see `refuse_partial`."""
+    if found != expected:
+        refuse_partial(cfg, f"'{where}' has {found:,} {what}, expected {expected:,}", remedy)
+
+
+def check_trained(trained: Collection[int], classnames: Sequence[str]) -> None:
+    """Refuse a partial copy that leaves a class without training images.
+
+    Args:
+        trained: the labels that occur among the training images.
+        classnames: the names of all classes, in the order of their labels.
+
+    Raises:
+        InputError: names the classes that have none.
+    """
+    lacking = [name for label, name in enumerate(classnames) if label not in trained]
+    if lacking:
+        raise InputError(
+            f"{len(lacking)} of {len(classnames)} classes have no training image: {shown_names(lacking)}; a partial "
+            "copy needs one of each class, beside those that DATASET.VAL_FRACTION takes"
+        )
+
+
+def check_no_repeat(file: Path, lines: Iterable[tuple[int, str]], remedy: str) -> None:
+    """Refuse a list that names one image twice.
+
+    Args:
+        file: the list.
+        lines: number of a line, from 1, and the path that it names.
+        remedy: what to do about it.
+
+    Raises:
+        InputError: names the path and both lines.
+    """
+    line_of: dict[str, int] = {}
+    for line, path in lines:
+        if path in line_of:
+            raise InputError(f"'{file}' names '{path}' twice, in lines {line_of[path]} and {line}: {remedy}")
+        line_of[path] = line
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are; "none" for an empty list."""
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return (", ".join(names[:SHOWN_NAMES]) or "none") + more

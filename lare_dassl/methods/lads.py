@@ -1,0 +1,148 @@
+"""LADS: networks that move image embeddings to domains described in words (Dunlap et al., arXiv 2210.09520, stage 1).
+
+Pure torch. N: images, B: images of a batch, D: embedding width, C: classes. Embeddings have unit length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .fitting import FittingSettings, check_inputs, fit_epochs, seeded_network
+from .regions import consistency_loss
+
+
+@dataclass(frozen=True)
+class AugmentationSettings(FittingSettings):
+    """How stage 1 fits an augmentation network: the paper's settings, and what docs/lads.md says where it gives none.
+
+    Attributes:
+        alpha: weight of the directional loss against class consistency, in [0, 1].
+        hidden_dim: width of the network's hidden layer.
+        epochs: passes over the training embeddings.
+        lr: learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        batch_size: embeddings of one step.
+    """
+
+    alpha: float = 0.5
+    hidden_dim: int = 384
+    epochs: int = 50
+    lr: float = 1e-3
+    weight_decay: float = 5e-3
+    batch_size: int = 256
+
+
+class AugmentationNetwork(nn.Module):
+    """f: moves an embedding to one domain, by two linear layers with a ReLU between.
+
+    Args:
+        embedding_dim: D.
+        hidden_dim: width of the hidden layer.
+    """
+
+    def __init__(self, embedding_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(embedding_dim, hidden_dim)
+        self.output = nn.Linear(hidden_dim, embedding_dim)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Moved embeddings of unit length, (B, D), of embeddings (B, D)."""
+        return F.normalize(self.output(F.relu(self.hidden(embedding))), dim=-1)
+
+
+def directional_loss(moved: Tensor, embedding: Tensor, target_text: Tensor, source_text: Tensor) -> Tensor:
+    """Directional loss: the batch mean of 1 − cos(f(x) − x, T(target, y) − T(source, y)).
+
+    Args:
+        moved: f(x), (B, D).
+        embedding: x, (B, D).
+        target_text: T(target, y), each image's class described in the target domain, (B, D).
+        source_text: T(source, y), each image's class described in the image's own domain, (B, D).
+    """
+    return (1 - F.cosine_similarity(moved - embedding, target_text - source_text, dim=-1)).mean()
+
+
+def lads_loss(directional: Tensor, consistency: Tensor, alpha: float) -> Tensor:
+    """The loss of LADS: α L_directional + (1 − α) L_consistency.
+
+    Args:
+        directional: see directional_loss.
+        consistency: class consistency of the moved embeddings, see regions.consistency_loss.
+        alpha: α in [0, 1].
+    """
+    return alpha * directional + (1 - alpha) * consistency
+
+
+@dataclass(frozen=True)
+class AugmentationLoss:
+    """Means over one epoch of stage 1: the loss, and its two parts."""
+
+    total: float
+    directional: float
+    consistency: float
+
+
+def fit_augmentation(
+    embeddings: Tensor,
+    labels: Tensor,
+    class_text: Tensor,
+    source_text: Tensor,
+    target_text: Tensor,
+    *,
+    logit_scale: float = 100.0,
+    settings: AugmentationSettings | None = None,
+    seed: int = 0,
+    on_epoch: Callable[[int, AugmentationLoss], None] | None = None,
+) -> AugmentationNetwork:
+    """Stage 1 of LADS for one target domain: train an augmentation network with AdamW.
+
+    The result depends on the arguments alone; the global random state is neither read nor changed.
+
+    Args:
+        embeddings: unit-length image embeddings of the training images, float32 (N, D).
+        labels: their classes, int64 (N,), each in [0, C).
+        class_text: unit-length class text embeddings, float32 (C, D).
+        source_text: each image's class described in the image's own domain, unit length, float32 (N, D).
+        target_text: each image's class described in the target domain, unit length, float32 (N, D).
+        logit_scale: inverse temperature of the softmax; the VLM's own is the usual choice (100 for CLIP).
+        settings: see AugmentationSettings.
+        seed: of the initial weights and the order of the embeddings.
+        on_epoch: called after each epoch with its number from 1 and its mean losses.
+
+    Returns:
+        The trained network, in eval mode, on the embeddings' device.
+
+    Raises:
+        InputError: shapes or types do not fit together, a label lies outside [0, C), or the loss is no longer finite.
+    """
+    settings = settings or AugmentationSettings()
+    check_inputs(embeddings, labels, class_text)
+    _check_descriptions(embeddings, source_text, target_text)
+    network = seeded_network(lambda: AugmentationNetwork(embeddings.shape[1], settings.hidden_dim), seed)
+    network = network.to(embeddings.device)
+
+    def losses(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        moved = network(embeddings[rows])
+        directional = directional_loss(moved, embeddings[rows], target_text[rows], source_text[rows])
+        consistency = consistency_loss(moved, labels[rows], class_text, logit_scale)
+        return lads_loss(directional, consistency, settings.alpha), directional, consistency
+
+    for epoch, means in fit_epochs(network, losses, embeddings, settings, seed=seed, lr_key="TRAINER.LADS.LR"):
+        if on_epoch is not None:
+            on_epoch(epoch, AugmentationLoss(*means))
+    return network.eval()
+
+
+def _check_descriptions(embeddings: Tensor, source_text: Tensor, target_text: Tensor) -> None:
+    for name, text in (("source_text", source_text), ("target_text", target_text)):
+        if text.shape != embeddings.shape or text.dtype != torch.float32:
+            raise InputError(
+                f"{name} must be float32 {tuple(embeddings.shape)} as the embeddings, "
+                f"got {text.dtype} {tuple(text.shape)}"
+            )

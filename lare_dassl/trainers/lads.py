@@ -1,0 +1,174 @@
+"""LADS: a linear probe on real embeddings and on others moved to domains described in words (arXiv 2210.09520)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import lads_settings
+from ..dassl_api import TRAINER_REGISTRY
+from ..embeddings.embedding_set import EmbeddingSet
+from ..errors import InputError, unknown_name
+from ..methods.augmentation import MovedEmbeddings
+from ..methods.lads import AugmentationLoss, AugmentationNetwork, AugmentationSettings, fit_augmentation
+from ..prompts import domain_templates
+from .embedding_trainer import worth_a_line
+from .two_stage import TwoStageTrainer
+
+logger = logging.getLogger(__name__)
+
+PROMPT_KEYS = ("SOURCE_PROMPTS", "TARGET_PROMPTS")
+
+
+@TRAINER_REGISTRY.register()
+class LADS(TwoStageTrainer):
+    """Stage 1 fits a network for each domain it is told of; stage 2 trains on real and moved embeddings.
+
+    Attributes:
+        network: the augmentation networks, in the order of `told`.
+    """
+
+    describes_domains = True
+    stage_one_folder = "augmentation"
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Refuse, before anything is encoded, settings out of range and descriptions that do not suffice."""
+        super().check_cfg(cfg)
+        if cfg.DATASET.NAME == "EmbeddingFile":
+            return
+        for key in PROMPT_KEYS:
+            if not cfg.DATASET[key]:
+                raise InputError(
+                    f"DATASET.{key} is empty: LADS needs domain descriptions in DATASET.SOURCE_PROMPTS and "
+                    "DATASET.TARGET_PROMPTS, such as DATASET.TARGET_PROMPTS.painting 'a painting of a {}.'"
+                )
+        check_descriptions(cfg.DATASET.SOURCE_DOMAINS, _named_targets(cfg), domain_templates(cfg.DATASET))
+
+    def stage_one_settings(self, cfg: Any) -> AugmentationSettings:
+        """See config.lads_settings."""
+        return lads_settings(cfg)
+
+    @cached_property
+    def told(self) -> tuple[str, ...]:
+        """The described domains that embeddings are moved to.
+
+        Raises:
+            InputError: see `told_domains`; or no domain is described.
+        """
+        if self.embeddings.domain_text is None:
+            raise InputError(
+                f"embedding file {self.cfg.DATASET.ROOT} has no text/domain: LADS needs domain descriptions: write it "
+                "with tools/extract.py from a dataset config with DATASET.SOURCE_PROMPTS and DATASET.TARGET_PROMPTS"
+            )
+        told = told_domains(self.embeddings, _named_targets(self.cfg))
+        logger.info("LADS is told of: %s", ", ".join(told))
+        untold = [name for name in self.embeddings.target_domains if name not in told]
+        if untold:
+            logger.info("target domains that LADS is not told of: %s", ", ".join(untold))
+        return told
+
+    def new_network(self) -> nn.ModuleList:
+        """A network for each domain, not yet trained."""
+        width, hidden_dim = self.embeddings.vlm.embedding_dim, lads_settings(self.cfg).hidden_dim
+        return nn.ModuleList(AugmentationNetwork(width, hidden_dim) for _ in self.told)
+
+    def fit_network(self) -> nn.ModuleList:
+        """Stage 1: fit a network for each domain."""
+        return nn.ModuleList(self._fit_augmentation(name) for name in self.told).eval()
+
+    def _fit_augmentation(self, domain: str) -> AugmentationNetwork:
+        rows = self.train_rows
+        source_text = torch.empty_like(rows.embedding)
+        for name in self.embeddings.source_domains:
+            chosen = rows.domain == self.embeddings.domain_names.index(name)
+            source_text[chosen] = self._texts(name)[rows.label[chosen]]
+        return fit_augmentation(
+            rows.embedding,
+            rows.label,
+            self.embeddings.class_text,
+            source_text,
+            self._texts(domain)[rows.label],
+            logit_scale=self.cfg.TRAINER.LADS.LOGIT_SCALE or self.embeddings.vlm.logit_scale,
+            settings=lads_settings(self.cfg),
+            seed=self.seed,
+            on_epoch=partial(self._report_stage_one, domain),
+        )
+
+    def _texts(self, domain: str) -> Tensor:
+        """The classes described in a domain, (C, D)."""
+        assert self.embeddings.domain_text is not None
+        return self.embeddings.domain_text[self.embeddings.described_domains.index(domain)]
+
+    def stage_one_texts(self) -> list[Tensor]:
+        """Class texts, and the classes described in the source domains and in those that embeddings are moved to."""
+        described = [self._texts(name) for name in (*self.told, *self.embeddings.source_domains)]
+        return [self.embeddings.class_text, *described]
+
+    def make_augmentation(self) -> MovedEmbeddings:
+        """The training embeddings, moved to each domain."""
+        assert isinstance(self.network, nn.ModuleList)
+        return MovedEmbeddings(torch.stack([network(self.train_rows.embedding) for network in self.network]))
+
+    def _report_stage_one(self, domain: str, epoch: int, loss: AugmentationLoss) -> None:
+        epochs = self.cfg.TRAINER.LADS.EPOCHS
+        if worth_a_line(epoch, epochs):
+            line = "augmentation to %s, epoch %d/%d: loss %.4f (directional %.4f, consistency %.4f)"
+            logger.info(line, domain, epoch, epochs, loss.total, loss.directional, loss.consistency)
+
+
+def told_domains(embeddings: EmbeddingSet, named: Sequence[str]) -> tuple[str, ...]:
+    """The described domains to move embeddings to.
+
+    Args:
+        embeddings: with domain descriptions.
+        named: the domains asked for; without any, all described ones that are targets of the run, or only imagined,
+            that is, no domain of the dataset.
+
+    Raises:
+        InputError: see `check_descriptions`; or nothing but domains of the dataset that are no targets is described.
+    """
+    described, sources = embeddings.described_domains, embeddings.source_domains
+    check_descriptions(sources, named, described)
+    others = {*sources, *embeddings.domain_names} - {*embeddings.target_domains}
+    told = tuple(named) or tuple(name for name in described if name not in others)
+    if not told:
+        raise InputError(
+            f"no target domain is described (described: {', '.join(described)}): add one to DATASET.TARGET_PROMPTS, or "
+            "to text/domain of the embedding file"
+        )
+    return told
+
+
+def check_descriptions(sources: Sequence[str], named: Sequence[str], described: Collection[str]) -> None:
+    """Refuse to train where a description is missing, or to move embeddings to a source domain.
+
+    Args:
+        sources: the domains trained on.
+        named: the domains of TRAINER.LADS.TARGETS.
+        described: the domains that have a description.
+
+    Raises:
+        InputError: names the domain.
+    """
+    for name in sources:
+        if name not in described:
+            raise InputError(
+                f"source domain '{name}' is not described (described: {', '.join(described)}): LADS needs "
+                f"DATASET.SOURCE_PROMPTS.{name}, or it in text/domain of the embedding file"
+            )
+    for place, name in enumerate(named):
+        if name not in described:
+            raise unknown_name("described domain (TRAINER.LADS.TARGETS)", name, described)
+        if name in sources:
+            raise InputError(f"TRAINER.LADS.TARGETS names '{name}', which is a source domain of the run: take it out")
+        if name in named[:place]:
+            raise InputError(f"TRAINER.LADS.TARGETS names '{name}' twice: name it once")
+
+
+def _named_targets(cfg: Any) -> list[str]:
+    return [str(name) for name in cfg.TRAINER.LADS.TARGETS]

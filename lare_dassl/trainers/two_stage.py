@@ -1,0 +1,96 @@
+"""What methods with a first stage share: it fits a network, which is kept beside the run, and augments the second."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..host import checkpoint
+from ..methods.augmentation import Augmentation
+from ..methods.fitting import FittingSettings
+from .embedding_trainer import EmbeddingTrainer
+from .run_identity import check_same_run
+
+logger = logging.getLogger(__name__)
+
+
+class TwoStageTrainer(EmbeddingTrainer):
+    """Stage 1 fits a network; stage 2 trains the classifier on real embeddings and on what the network makes of them.
+
+    A method gives the five below that raise or have no value here.
+
+    Attributes:
+        stage_one_folder: name of the folder in the run's that keeps the network; it is one of
+            run_identity.STAGE_FOLDERS.
+        network: the outcome of stage 1.
+    """
+
+    stage_one_folder: str
+    network: nn.Module
+
+    def stage_one_settings(self, cfg: Any) -> FittingSettings:
+        """The settings of stage 1 that a configuration holds."""
+        raise NotImplementedError
+
+    def new_network(self) -> nn.Module:
+        """The network of stage 1, not yet trained."""
+        raise NotImplementedError
+
+    def fit_network(self) -> nn.Module:
+        """Stage 1 itself."""
+        raise NotImplementedError
+
+    def make_augmentation(self) -> Augmentation:
+        """What `network` adds to the training embeddings."""
+        raise NotImplementedError
+
+    def stage_one_texts(self) -> Sequence[Tensor]:
+        """The text embeddings that stage 1 uses."""
+        return [self.embeddings.class_text]
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Refuse settings of stage 1 that are out of range, before anything is encoded."""
+        super().check_cfg(cfg)
+        self.stage_one_settings(cfg)
+
+    def prepare_training(self, directory: Path) -> None:
+        """Stage 1, unless its outcome is there already; then mix what it adds into the training loader."""
+        kept = self._kept_network(directory)
+        self.network = self._fitted_network() if kept is None else kept
+        with torch.no_grad():
+            self.train_loader_x = self.make_loader(augmentation=self.make_augmentation())
+
+    def _kept_network(self, directory: Path) -> nn.Module | None:
+        path = checkpoint.latest(directory / self.stage_one_folder)
+        if path is None:
+            return None
+        state = checkpoint.read(path)
+        check_same_run(path, state, self._stage_one_identity())
+        network = self.new_network()
+        checkpoint.load_weights(network, state, path)
+        logger.info("%s: taken from %s", self.stage_one_folder, path)
+        folder = Path(self.output_dir) / self.stage_one_folder
+        if path.parent.resolve() != folder.resolve():
+            checkpoint.write(state, folder, path.name)
+        return network.to(self.device).eval()
+
+    def _fitted_network(self) -> nn.Module:
+        with self.clock.timed("stage1"):
+            network = self.fit_network()
+        state = {"state_dict": network.state_dict(), "run": self._stage_one_identity()}
+        name = checkpoint.epoch_file(self.stage_one_settings(self.cfg).epochs)
+        checkpoint.write(state, Path(self.output_dir) / self.stage_one_folder, name)
+        return network
+
+    def _stage_one_identity(self) -> dict[str, str]:
+        """See run_identity; settings do not tell what texts an embedding file or a file of prompts holds."""
+        content = hashlib.sha256()
+        for text in self.stage_one_texts():
+            content.update(text.cpu().numpy().tobytes())
+        return self.identity | {"texts (sha256)": content.hexdigest()}

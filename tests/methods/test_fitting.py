@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lare_dassl.errors import InputError
+from lare_dassl.methods.fitting import fit_epochs, seeded_network
+from lare_dassl.methods.lads import AugmentationSettings
+
+SETTINGS = AugmentationSettings(epochs=3, lr=1e-12, weight_decay=0.0, batch_size=4)
+
+
+def test_an_epoch_takes_every_row_once_in_an_order_of_its_own_and_reports_means():
+    network, embeddings, orders = seeded_network(lambda: nn.Linear(2, 1), seed=0), torch.ones(10, 2), [[]]
+
+    def losses(rows):
+        orders[-1].append(rows.tolist())
+        return network(embeddings[rows]).mean(), rows.float().mean()
+
+    for epoch, means in fit_epochs(network, losses, embeddings, SETTINGS, seed=1, lr_key="LR"):
+        assert epoch == len(orders)
+        assert [len(batch) for batch in orders[-1]] == [4, 4, 2]
+        assert sorted(row for batch in orders[-1] for row in batch) == list(range(10))
+        assert means == pytest.approx([network(embeddings).mean().item(), 4.5], abs=1e-6)
+        orders.append([])
+    assert len({str(order) for order in orders}) == 4
+
+
+def test_the_first_loss_is_lowered_and_the_others_only_reported():
+    network, embeddings = seeded_network(lambda: nn.Linear(2, 1), seed=0), torch.ones(8, 2)
+    settings = AugmentationSettings(epochs=200, lr=0.1, weight_decay=0.0, batch_size=8)
+
+    def losses(rows):
+        output = network(embeddings[rows]).mean()
+        return (output - 3) ** 2, -output
+
+    *_, (_, means) = fit_epochs(network, losses, embeddings, settings, seed=0, lr_key="LR")
+    assert network(embeddings).mean().item() == pytest.approx(3, abs=0.05)
+    assert means[1] == pytest.approx(-3, abs=0.05)
+
+
+def test_a_loss_that_is_not_finite_ends_the_fit_and_names_the_key():
+    network = nn.Linear(2, 1)
+    epochs = fit_epochs(
+        network, lambda rows: (network.weight.sum() * torch.nan,), torch.ones(3, 2), SETTINGS, seed=0, lr_key="A.LR"
+    )
+    with pytest.raises(InputError, match=r"stage 1 diverged in epoch 1 \(loss nan\): lower A.LR, or check the"):
+        next(epochs)
+
+
+def test_the_seed_of_a_network_alone_decides_its_weights():
+    before = torch.get_rng_state()
+    first, again, other = (seeded_network(lambda: nn.Linear(3, 3), seed).weight for seed in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,399 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity
+from lare_dassl.errors import InputError
+from lare_dassl.host import checkpoint
+from lare_dassl.methods.lads import AugmentationSettings, fit_augmentation
+from tests.helpers import CLASSNAMES, make_domain_tree, shifted_embeddings, write_embeddings, write_tiny_model
+from tests.trainers.interruption import Killed, last_state, metrics_of, train_until
+
+QUICK = ("TRAINER.LADS.EPOCHS", 3, "TRAINER.LADS.HIDDEN_DIM", 8)
+SETTINGS = AugmentationSettings(epochs=3, hidden_dim=8)
+
+
+@pytest.fixture(scope="module")
+def described_file(tmp_path_factory):
+    """All three domains are described."""
+    folder = tmp_path_factory.mktemp("described")
+    return write_embeddings(folder / "all.safetensors", shifted_embeddings(described=("photo", "painting", "sketch")))
+
+
+@pytest.fixture
+def prepared(build, tmp_path, described_file):
+    """`prepared(KEY, VALUE, ...)` gives a LADS trainer after stage 1; `described` names the domains described."""
+
+    def prepare(*overrides, root=described_file, described=(), **flags):
+        if described:
+            root = write_embeddings(tmp_path / "described.safetensors", shifted_embeddings(described=described))
+        trainer = build("LADS", "run", *QUICK, *overrides, root=root, **flags)
+        trainer.before_train()
+        return trainer
+
+    return prepare
+
+
+def expected_network(embeddings, target, logit_scale=50.0, sources=("photo",)):
+    """Stage 1 for one target domain, with the source text of each row looked up in a loop."""
+    rows, names = embeddings.train, embeddings.described_domains
+    text = {name: embeddings.domain_text[names.index(name)] for name in (*sources, target)}
+    own = [embeddings.domain_names[domain] for domain in rows.domain.tolist()]
+    source_text = torch.stack([text[name][label] for name, label in zip(own, rows.label.tolist(), strict=True)])
+    target_text = torch.stack([text[target][label] for label in rows.label.tolist()])
+    return fit_augmentation(
+        rows.embedding,
+        rows.label,
+        embeddings.class_text,
+        source_text,
+        target_text,
+        logit_scale=logit_scale,
+        settings=SETTINGS,
+        seed=0,
+    )
+
+
+def assert_same_weights(network, expected):
+    for name, weight in expected.state_dict().items():
+        assert torch.equal(network.state_dict()[name], weight)
+
+
+# Stage 1.
+
+
+def test_stage_1_fits_a_network_for_each_described_target(prepared):
+    trainer = prepared()
+    assert trainer.told == ("painting", "sketch")
+    for network, domain in zip(trainer.network, trainer.told, strict=True):
+        assert_same_weights(network, expected_network(trainer.embeddings, domain))
+
+
+def test_the_configured_logit_scale_replaces_the_models(prepared):
+    trainer = prepared("TRAINER.LADS.LOGIT_SCALE", 7.0)
+    assert_same_weights(trainer.network[0], expected_network(trainer.embeddings, "painting", logit_scale=7.0))
+
+
+def test_rows_of_several_sources_move_away_from_their_own_description(prepared, tmp_path):
+    embeddings = shifted_embeddings(described=("photo", "painting", "sketch"))
+    domain = torch.arange(40) % 2
+    path = write_embeddings(
+        tmp_path / "two.safetensors",
+        replace(
+            embeddings,
+            train=replace(embeddings.train, domain=domain),
+            source_domains=("photo", "painting"),
+            target_domains=("sketch",),
+        ),
+    )
+    trainer = prepared(root=path)
+    assert trainer.told == ("sketch",)
+    expected = expected_network(trainer.embeddings, "sketch", sources=("photo", "painting"))
+    assert_same_weights(trainer.network[0], expected)
+
+
+# Which domains it is told of.
+
+
+ALL = ("photo", "painting", "sketch")
+
+
+@pytest.mark.parametrize(
+    ("described", "overrides", "told"),
+    [
+        (("photo", "painting"), (), ("painting",)),
+        (("sketch", "photo", "painting"), (), ("sketch", "painting")),
+        (ALL, ("TRAINER.LADS.TARGETS", "['sketch']"), ("sketch",)),
+        (ALL, ("DATASET.SOURCE_DOMAINS", "['photo']"), ("painting", "sketch")),
+        # A domain that the run leaves out is moved to only where it is named.
+        (ALL, ("DATASET.TARGET_DOMAINS", "['sketch']"), ("sketch",)),
+        (ALL, ("DATASET.TARGET_DOMAINS", "['sketch']", "TRAINER.LADS.TARGETS", "['painting']"), ("painting",)),
+    ],
+)
+def test_it_is_told_of_the_described_targets_or_of_those_that_are_named(prepared, described, overrides, told):
+    assert prepared(*overrides, described=described).told == told
+
+
+@pytest.mark.parametrize(
+    ("described", "told", "untold"),
+    [(("photo", "painting"), "painting", ["sketch"]), (ALL, "painting, sketch", [])],
+)
+def test_the_log_says_which_domains_it_is_told_of(prepared, caplog, described, told, untold):
+    with caplog.at_level(logging.INFO, "lare_dassl"):
+        prepared(described=described)
+    assert caplog.messages.count(f"LADS is told of: {told}") == 1
+    lines = [line for line in caplog.messages if line.startswith("target domains that LADS is not told of: ")]
+    assert [line.partition(": ")[2] for line in lines] == untold
+
+
+def with_imagined(embeddings: EmbeddingSet, name: str) -> EmbeddingSet:
+    """Describe one more domain, which has no image."""
+    assert embeddings.domain_text is not None
+    text = F.normalize(embeddings.class_text + 0.5, dim=-1)
+    return replace(
+        embeddings,
+        domain_text=torch.cat([embeddings.domain_text, text[None]]),
+        described_domains=(*embeddings.described_domains, name),
+    )
+
+
+def test_a_domain_without_images_may_be_imagined(prepared, tmp_path):
+    embeddings = with_imagined(shifted_embeddings(described=("photo", "painting")), "neon")
+    path = write_embeddings(tmp_path / "set.safetensors", embeddings)
+    assert prepared(root=path).told == ("painting", "neon")
+
+
+# Stage 2.
+
+
+def test_batches_hold_an_embedding_moved_to_each_domain(prepared):
+    trainer = prepared()
+    train = trainer.embeddings.train
+    for batch in trainer.train_loader_x:
+        real = len(batch) // 3
+        assert batch.sampled.tolist() == [False] * real + [True] * 2 * real
+        assert batch.label.tolist() == batch.label[:real].tolist() * 3
+        places = [int((train.embedding == row).all(dim=1).nonzero()[0]) for row in batch.embedding[:real]]
+        assert batch.label[:real].tolist() == train.label[places].tolist()
+        for block, network in enumerate(trainer.network, start=1):
+            with torch.no_grad():
+                moved = network(train.embedding)[places]
+            torch.testing.assert_close(batch.embedding[block * real : (block + 1) * real], moved)
+
+
+def test_validation_rows_are_neither_trained_on_nor_tested_on(prepared, build, tmp_path):
+    trainer = prepared()
+    rows_of = {name: set(map(tuple, rows.embedding.tolist())) for name, rows in trainer.embeddings.splits().items()}
+    assert not rows_of["val"] & (rows_of["train"] | rows_of["test"])
+    batches = torch.cat([batch.embedding[~batch.sampled] for batch in trainer.train_loader_x])
+    assert set(map(tuple, batches.tolist())) == rows_of["train"]
+    described = shifted_embeddings(described=("photo", "painting"))
+    for name, embeddings in (("with", described), ("without", replace(described, val=None))):
+        build("LADS", name, *QUICK, root=write_embeddings(tmp_path / f"{name}.safetensors", embeddings)).train()
+    assert torch.equal(last_state(tmp_path / "with")["state_dict"]["weight"], weight_of(tmp_path / "without"))
+    assert metrics_of(tmp_path / "with") == metrics_of(tmp_path / "without")
+
+
+def weight_of(folder):
+    return last_state(folder)["state_dict"]["weight"]
+
+
+def described_world():
+    """Painting and sketch shift the images of photo far; photo and painting are described so."""
+    generator = torch.Generator().manual_seed(3)
+    class_text = F.normalize(torch.randn(5, 16, generator=generator), dim=-1)
+    shifts = 1.2 * F.normalize(torch.randn(3, 16, generator=generator), dim=-1)
+
+    def rows(domains, per_class):
+        domain = torch.tensor(domains).repeat_interleave(5 * per_class)
+        label = torch.arange(len(domain)) % 5
+        noise = 0.25 * torch.randn(len(domain), 16, generator=generator)
+        return LabelledEmbeddings(F.normalize(class_text[label] + shifts[domain] + noise, dim=-1), label, domain)
+
+    return EmbeddingSet(
+        train=rows([0], 16),
+        val=None,
+        test=rows([0, 1, 2], 40),
+        class_text=class_text,
+        classnames=CLASSNAMES,
+        domain_names=("photo", "painting", "sketch"),
+        source_domains=("photo",),
+        target_domains=("painting", "sketch"),
+        vlm=VLMIdentity("made", "up", "", 16, 50.0),
+        domain_text=F.normalize(class_text + shifts[:2, None], dim=-1),
+        described_domains=("photo", "painting"),
+    )
+
+
+def test_it_is_better_than_a_linear_probe_in_the_domain_that_it_is_told_of(build, tmp_path):
+    path = write_embeddings(tmp_path / "world.safetensors", described_world())
+    longer = ("OPTIM.MAX_EPOCH", 40)
+    build("FineTune", "probe", *longer, root=path).train()
+    build("LADS", "lads", *longer, "TRAINER.LADS.EPOCHS", 200, root=path).train()
+    probe, lads = (metrics_of(tmp_path / name)["domain_accuracy"] for name in ("probe", "lads"))
+    assert probe["painting"] < 75
+    assert lads["painting"] > probe["painting"] + 10
+    assert lads["photo"] > 90
+
+
+# Resumption.
+
+
+def refuse_fitting(monkeypatch):
+    def fit_again(*_, **__):
+        raise AssertionError("the networks were fitted again")
+
+    monkeypatch.setattr("lare_dassl.trainers.lads.fit_augmentation", fit_again)
+
+
+def test_a_resumed_run_equals_the_undisturbed_one(build, described_file, tmp_path, monkeypatch, caplog):
+    build("LADS", "straight", *QUICK, root=described_file).train()
+    killed = build("LADS", "run", *QUICK, "TRAIN.CHECKPOINT_FREQ", 2, root=described_file)
+    train_until(killed, 4)
+    refuse_fitting(monkeypatch)
+    with caplog.at_level(logging.INFO, "lare_dassl"):
+        build("LADS", "run", *QUICK, "TRAIN.CHECKPOINT_FREQ", 2, root=described_file).train()
+    assert f"augmentation: taken from {tmp_path}/run/augmentation/model.pth.tar-3" in caplog.text
+    assert torch.equal(weight_of(tmp_path / "run"), weight_of(tmp_path / "straight"))
+    assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "straight")
+
+
+def test_a_run_resumed_in_another_folder_brings_its_networks_along(build, described_file, tmp_path, monkeypatch):
+    build("LADS", "run", *QUICK, root=described_file).before_train()
+    refuse_fitting(monkeypatch)
+    killed = build("LADS", "run", *QUICK, root=described_file)
+    train_until(killed, 0)
+    assert checkpoint.latest(tmp_path / "run" / "model") is None
+    first = build("LADS", "run", *QUICK, "TRAIN.CHECKPOINT_FREQ", 2, root=described_file)
+    train_until(first, 2)
+    build("LADS", "other", *QUICK, root=described_file, resume="run").train()
+    assert (tmp_path / "other" / "augmentation" / "model.pth.tar-3").is_file()
+
+
+def test_a_kill_in_stage_1_leaves_nothing_to_resume(build, described_file, tmp_path, monkeypatch):
+    killed = build("LADS", "run", *QUICK, root=described_file)
+
+    def report(domain, epoch, loss):
+        if (domain, epoch) == ("sketch", 2):
+            raise Killed
+
+    monkeypatch.setattr(killed, "_report_stage_one", report)
+    with pytest.raises(Killed):
+        killed.train()
+    assert checkpoint.latest(tmp_path / "run" / "augmentation") is None
+    build("LADS", "run", *QUICK, root=described_file).train()
+    assert last_state(tmp_path / "run")["epoch"] == 6
+
+
+def test_without_a_seed_a_kill_between_the_stages_keeps_the_drawn_one(prepared):
+    killed = prepared(seed=-1)
+    resumed = prepared(seed=-1)
+    assert resumed.seed == killed.seed
+    assert_same_weights(resumed.network, killed.network)
+
+
+def test_networks_of_other_settings_or_texts_are_refused(prepared, tmp_path):
+    prepared()
+    with pytest.raises(InputError, match=r"augmentation/model.pth.tar-3 is of another run \(TRAINER.LADS.ALPHA is 0.5"):
+        prepared("TRAINER.LADS.ALPHA", 0.7)
+    embeddings = shifted_embeddings(described=("photo", "painting", "sketch"))
+    described_otherwise = replace(embeddings, domain_text=embeddings.domain_text.flip(1))
+    path = write_embeddings(tmp_path / "other.safetensors", described_otherwise)
+    with pytest.raises(InputError, match=r"is of another run \(texts \(sha256\) is"):
+        prepared(root=path)
+
+
+def test_a_trained_model_is_tested_where_no_domain_is_described(build, described_file, embedding_file, tmp_path):
+    trained = build("LADS", "run", *QUICK, root=described_file)
+    trained.train()
+    tester = build("LADS", "test", *QUICK, root=embedding_file)
+    tester.load_model(str(tmp_path / "run"))
+    assert tester.test() == trained.results["accuracy"]
+
+
+# What cannot be run.
+
+
+def test_an_embedding_file_without_descriptions_is_refused(prepared, embedding_file):
+    with pytest.raises(InputError) as error:
+        prepared(root=embedding_file)
+    assert str(error.value).startswith(f"embedding file {embedding_file} has no text/domain: LADS needs domain")
+    assert "tools/extract.py" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("described", "overrides", "message"),
+    [
+        (("painting",), (), "source domain 'photo' is not described (described: painting)"),
+        (("photo",), (), "no target domain is described (described: photo)"),
+        (
+            ("photo", "painting"),
+            ("TRAINER.LADS.TARGETS", "['paintings']"),
+            "unknown described domain (TRAINER.LADS.TARGETS) 'paintings': did you mean 'painting'?",
+        ),
+        (
+            ("photo", "painting"),
+            ("TRAINER.LADS.TARGETS", "['sketch']"),
+            "unknown described domain (TRAINER.LADS.TARGETS) 'sketch'",
+        ),
+        (
+            ("photo", "painting"),
+            ("TRAINER.LADS.TARGETS", "['painting', 'photo']"),
+            "TRAINER.LADS.TARGETS names 'photo', which is a source domain of the run: take it out",
+        ),
+        (
+            ("photo", "painting"),
+            ("TRAINER.LADS.TARGETS", "['painting', 'painting']"),
+            "TRAINER.LADS.TARGETS names 'painting' twice",
+        ),
+        (("photo", "painting"), ("TRAINER.LADS.LR", "1e15"), "lower TRAINER.LADS.LR"),
+    ],
+)
+def test_descriptions_that_do_not_suffice_are_told(prepared, described, overrides, message):
+    with pytest.raises(InputError) as error:
+        prepared(*overrides, described=described)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("TRAINER.LADS.ALPHA", 1.5), r"TRAINER.LADS: alpha must lie in \[0, 1\], not 1.5"),
+        (("TRAINER.LADS.LOGIT_SCALE", -1), r"TRAINER.LADS.LOGIT_SCALE must be at least 0, not -1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(prepared, overrides, message):
+    with pytest.raises(InputError, match=message):
+        prepared(*overrides)
+
+
+# Images.
+
+PHOTO = ("DATASET.SOURCE_PROMPTS.photo", "a photo of a {}.")
+PAINTING = ("DATASET.TARGET_PROMPTS.painting", "a painting of a {}.")
+
+
+@pytest.fixture
+def build_on_images(build, tmp_path):
+    """`build_on_images(KEY, VALUE, ...)` gives a LADS trainer on a tree of images of two domains."""
+    root = make_domain_tree(tmp_path / "data", ("photo", "painting"), ("cat", "dog"), per_class=4)
+    model = ("MODEL.BACKBONE.NAME", write_tiny_model(tmp_path / "model"), "VLM.ALLOW_RANDOM", True)
+    domains = ("DATASET.SOURCE_DOMAINS", "['photo']", "DATASET.TARGET_DOMAINS", "['painting']")
+    cache = ("EMBEDDINGS.CACHE_DIR", tmp_path / "cache", "DATALOADER.NUM_WORKERS", 0)
+
+    def build_trainer(*overrides):
+        dataset = ("DATASET.NAME", "DomainFolders", *domains, *model, *cache)
+        return build("LADS", "run", *QUICK, *dataset, *overrides, root=root)
+
+    return build_trainer
+
+
+def test_images_are_described_by_the_prompts_of_the_dataset(build_on_images, tmp_path):
+    trainer = build_on_images(*PHOTO, *PAINTING, "DATASET.TARGET_PROMPTS.neon", "a neon sign of a {}.")
+    trainer.train()
+    assert trainer.told == ("painting", "neon")
+    assert trainer.embeddings.domain_text.shape == (3, 2, 32)
+    assert set(metrics_of(tmp_path / "run")["domain_accuracy"]) == {"photo", "painting"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ((), "DATASET.SOURCE_PROMPTS is empty: LADS needs domain descriptions"),
+        (PHOTO, "DATASET.TARGET_PROMPTS is empty: LADS needs domain descriptions"),
+        (("DATASET.SOURCE_PROMPTS.photos", "a photo of a {}.", *PAINTING), "source domain 'photo' is not described"),
+        ((*PHOTO, *PAINTING, "TRAINER.LADS.TARGETS", "['sketch']"), "unknown described domain (TRAINER.LADS.TARGETS)"),
+        ((*PHOTO, "DATASET.TARGET_PROMPTS.painting", "a painting."), "has no {} for the class name"),
+        ((*PHOTO, *PAINTING, "TRAINER.LADS.ALPHA", 2.0), "TRAINER.LADS: alpha must lie in [0, 1], not 2.0"),
+    ],
+)
+def test_descriptions_of_images_are_checked_before_any_is_encoded(build_on_images, tmp_path, overrides, message):
+    with pytest.raises(InputError) as error:
+        build_on_images(*overrides)
+    assert message in str(error.value)
+    assert not (tmp_path / "cache").exists()
