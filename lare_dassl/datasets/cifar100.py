@@ -1,0 +1,193 @@
+"""CIFAR-100 from its official files or from image folders. (`CIFAR100` is a dataset of Dassl's own.)"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.datasets.checks import check_trained, refuse_partial, shown_names
+from lare_dassl.datasets.cifar_files import ORIGIN, CifarRows, check_class_names, read_rows
+from lare_dassl.datasets.class_names import CIFAR100_CLASSES, cifar100_class, prompt_name
+from lare_dassl.datasets.domains import chosen_domains
+from lare_dassl.datasets.image_tree import dataset_root, folders_in, images_in
+from lare_dassl.datasets.sources import how_to_get
+from lare_dassl.datasets.splits import Split, check_fractions, split_by_hash, training_items
+from lare_dassl.embeddings.cache import file_sha256
+from lare_dassl.errors import InputError, unknown_name
+from lare_dassl.files import Marker, filled_folder, make_folder
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "test")
+OFFICIAL_FOLDER, UNPACKED_FOLDER, IMAGE_FOLDER = "cifar-100-python", "cifar-100-images", "cifar100"
+MARKER = "unpacked.txt"
+LONGEST_NAME = 80
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Images of each class in a complete copy."""
+
+    train: int = 500
+    test: int = 100
+
+
+COUNTS = Counts()
+
+
+@DATASET_REGISTRY.register()
+class CIFAR100Official(DatasetBase):
+    """CIFAR-100, 100 classes of 32 x 32 photos in one domain, for few-shot and imbalanced training.
+
+    DATASET.ROOT holds the official files `cifar-100-python/{train,test,meta}`, or image folders
+    `cifar100/{train,test}/<class>/`, the layout of Dassl; it may also be either folder itself. Class folders may be
+    spelled as the web page of CIFAR-100 does ("sweet peppers", "lawn-mower").
+
+    The images of official files are unpacked once, without loss, to
+    `<ROOT>/cifar-100-images/{train,test}/<class>/<row>_<name>.png`, so that any trainer finds them by path; a split
+    appears there only once it is complete, and serves without the official file from then on. Another official file is
+    unpacked anew.
+
+    The official training images are split within each class by a stable hash of their path below the folder of the two
+    splits: DATASET.VAL_FRACTION of them are val, the rest train. The official test images are the in-domain test.
+    Labels are the official ones, alphabetical. DATASET.TEST_FRACTION is not used.
+
+    Raises:
+        InputError: files are missing, damaged or not official, the images cannot be unpacked, class folders or counts
+            are not those of CIFAR-100, or the domains or shots do not fit.
+    """
+
+    domains = ("photo",)
+
+    def __init__(self, cfg: Any) -> None:
+        self.domain_names = list(self.domains)
+        self.source_domains, self.target_domains = chosen_domains(cfg, self.domain_names, self.domains)
+        check_fractions(cfg.DATASET.VAL_FRACTION, 0)
+        self._folder = image_folder(dataset_root(cfg, f"{OFFICIAL_FOLDER}/ or {IMAGE_FOLDER}/", ORIGIN))
+        paths = {split: _paths_by_class(cfg, self._folder, split) for split in SPLITS}
+        parts = Split()
+        for of_class in paths["train"].values():
+            parts.extend(split_by_hash(of_class, cfg.DATASET.VAL_FRACTION, 0))
+        label_of = {path: label for split in SPLITS for label, of in enumerate(paths[split].values()) for path in of}
+        check_trained({label_of[path] for path in parts.train}, CIFAR100_CLASSES)
+        train, val, test = (
+            [self._item(path, label_of[path]) for path in members]
+            for members in (parts.train, parts.val, [path for of in paths["test"].values() for path in of])
+        )
+        self.prompt_classnames = [prompt_name(name) for name in CIFAR100_CLASSES]
+        super().__init__(train_x=training_items(train, cfg), val=val, test=test)
+
+    def _item(self, path: str, label: int) -> Datum:
+        return Datum(impath=str(self._folder / path), label=label, domain=0, classname=CIFAR100_CLASSES[label])
+
+
+def image_folder(root: Path) -> Path:
+    """The folder with `train/<class>/` and `test/<class>/`; official files are unpacked first.
+
+    Args:
+        root: DATASET.ROOT.
+
+    Raises:
+        InputError: there are neither official files nor image folders, or the files cannot be read or unpacked.
+    """
+    for folder in (root / OFFICIAL_FOLDER, root):
+        if any((folder / split).is_file() for split in SPLITS):
+            return _unpacked(root, folder)
+    if any((root / UNPACKED_FOLDER / split / MARKER).is_file() for split in SPLITS):
+        return _unpacked(root, root / OFFICIAL_FOLDER)
+    for folder in (root / IMAGE_FOLDER, root):
+        if all((folder / split).is_dir() for split in SPLITS):
+            return folder
+    raise InputError(
+        f"DATASET.ROOT '{root}' has neither the official files {OFFICIAL_FOLDER}/{{train,test,meta}} nor image folders "
+        f"{IMAGE_FOLDER}/{{train,test}}/<class>/: {how_to_get(ORIGIN)}"
+    )
+
+
+def _unpacked(root: Path, official: Path) -> Path:
+    """The folder that the official files are unpacked to; what is complete there stays."""
+    folder = root / UNPACKED_FOLDER
+    for split in SPLITS:
+        file, target = official / split, folder / split
+        if file.is_file():
+            marker = Marker(MARKER, f"CIFAR-100 {split}, unpacked from the file of sha256 {_sha256(file)}\n")
+            if not marker.is_in(target):
+                _unpack(file, target, marker)
+        elif not (target / MARKER).is_file():
+            raise InputError(f"no official file '{file}': {how_to_get(ORIGIN)}")
+    return folder
+
+
+def _sha256(file: Path) -> str:
+    try:
+        return file_sha256(file)
+    except OSError as error:
+        raise InputError(f"cannot read '{file}': {error.strerror}; check its permissions") from error
+
+
+def _unpack(file: Path, target: Path, marker: Marker) -> None:
+    check_class_names(file.with_name("meta"))
+    rows = read_rows(file)
+    make_folder(target.parent, "the images of CIFAR-100 are unpacked below --root, DATASET.ROOT")
+    logger.info("unpacking '%s' to %s", file, target)
+    with filled_folder(target, marker) as folder:
+        _write_images(rows, folder)
+
+
+def _write_images(rows: CifarRows, folder: Path) -> None:
+    for name in CIFAR100_CLASSES:
+        (folder / name).mkdir()
+    for row, image in enumerate(tqdm(rows.images, desc="unpacking CIFAR-100", unit="image", mininterval=0.5)):
+        name = _file_name(row, rows.names[row])
+        Image.fromarray(image).save(folder / CIFAR100_CLASSES[rows.labels[row]] / name, compress_level=1)
+
+
+def _file_name(row: int, official: str) -> str:
+    """A name that no other row has, without anything that a path could make something of."""
+    return f"{row:05}_{re.sub(r'[^A-Za-z0-9-]+', '_', official.removesuffix('.png'))[:LONGEST_NAME]}.png"
+
+
+def _paths_by_class(cfg: Any, folder: Path, split: str) -> dict[str, list[str]]:
+    """The images of each official class, in the order of the labels, as paths below the folder of the two splits."""
+    folder_of = _match_folders(cfg, folder / split)
+    paths = {
+        name: _images_below(folder, f"{split}/{folder_of[name]}") if name in folder_of else []
+        for name in CIFAR100_CLASSES
+    }
+    expected = getattr(COUNTS, split)
+    other = {name: len(of_class) for name, of_class in paths.items() if len(of_class) != expected}
+    if other:
+        total, (name, found) = sum(map(len, paths.values())), next(iter(other.items()))
+        problem = f"'{folder / split}' has {total:,} images, expected {expected * len(CIFAR100_CLASSES):,}"
+        refuse_partial(cfg, f"{problem} ({found} of class '{name}', expected {expected})", how_to_get(ORIGIN))
+    return paths
+
+
+def _images_below(folder: Path, prefix: str) -> list[str]:
+    return [f"{prefix}/{image}" for image in images_in(folder / prefix)]
+
+
+def _match_folders(cfg: Any, folder: Path) -> Mapping[str, str]:
+    """The folder of each official class."""
+    folder_of: dict[str, str] = {}
+    for found in folders_in(folder):
+        name = cifar100_class(found)
+        if name is None:
+            raise unknown_name(f"class of CIFAR-100 in '{folder}',", found, CIFAR100_CLASSES)
+        if name in folder_of:
+            raise InputError(
+                f"'{folder}' has two folders of class '{name}', '{folder_of[name]}' and '{found}': keep one"
+            )
+        folder_of[name] = found
+    lacking = [name for name in CIFAR100_CLASSES if name not in folder_of]
+    if lacking:
+        refuse_partial(cfg, f"'{folder}' lacks {len(lacking)} classes ({shown_names(lacking)})", how_to_get(ORIGIN))
+    return folder_of

@@ -1,0 +1,167 @@
+"""DomainNet-mini: the 40 classes of DomainNet that LADS and LARE are measured on, in four domains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.datasets.checks import check_count, check_no_repeat, check_trained, refuse_partial, shown_names
+from lare_dassl.datasets.class_names import prompt_name
+from lare_dassl.datasets.domains import chosen_domains
+from lare_dassl.datasets.image_tree import dataset_root
+from lare_dassl.datasets.sources import how_to_get
+from lare_dassl.datasets.splits import Split, check_fractions, split_by_hash, training_items
+from lare_dassl.errors import InputError
+
+ORIGIN = "domainnet_mini"
+FOLDER = "domainnet"
+_CLASS_WORDS = """
+    airplane ambulance apple backpack banana bathtub bear bed bee bicycle bird book bridge bus butterfly cake calculator
+    camera car cat chair clock cow dog dolphin donut drums duck elephant fence fork horse house rabbit scissors sheep
+    strawberry table telephone truck
+"""
+CLASSES = tuple(_CLASS_WORDS.split())
+"""The 40 classes, in the order of their labels."""
+
+COUNTS = {
+    ("clipart", "train"): 3_707,
+    ("clipart", "test"): 1_616,
+    ("painting", "train"): 6_727,
+    ("painting", "test"): 2_909,
+    ("real", "train"): 16_141,
+    ("real", "test"): 6_943,
+    ("sketch", "train"): 5_537,
+    ("sketch", "test"): 2_399,
+}
+"""Images of the 40 classes in each official list, by domain and split."""
+
+PathsByClass = dict[str, list[str]]
+
+
+@DATASET_REGISTRY.register()
+class DomainNetMini(DatasetBase):
+    """Train on one domain of DomainNet-mini, test on it and on others; sketch to the other three by default.
+
+    DATASET.ROOT holds `domainnet/`, or is that folder: `<domain>/<class>/` trees and the official lists
+    `<domain>_{train,test}.txt`, whose lines give a path below the folder and a label among the 345 classes of
+    DomainNet. Only images of the 40 classes and files of the chosen domains are needed.
+
+    A source domain's train list is split within each class by a stable hash of the path: DATASET.VAL_FRACTION of it is
+    val, the rest train; its test list is the in-domain test. A target domain's test list is the out-of-domain test; its
+    train list is not used. Labels follow the alphabetical order of the 40 class names. DATASET.TEST_FRACTION is not
+    used.
+
+    Raises:
+        InputError: a list or image is missing, a list is malformed, names an image twice, lacks a class or gives one
+            label to two classes, counts are not the published ones, or the domains or shots do not fit.
+    """
+
+    domains = ("clipart", "painting", "real", "sketch")
+
+    def __init__(self, cfg: Any) -> None:
+        self.domain_names = list(self.domains)
+        source, target = chosen_domains(cfg, self.domain_names, ["sketch"], ["clipart", "painting", "real"])
+        self.source_domains, self.target_domains = source, target
+        check_fractions(cfg.DATASET.VAL_FRACTION, 0)
+        root = dataset_root(cfg, f"{FOLDER}/", ORIGIN)
+        self._lists = _Lists(cfg, root / FOLDER if (root / FOLDER).is_dir() else root)
+        split = Split()
+        for of_class in [paths for domain in source for paths in self._lists.read(domain, "train").values()]:
+            split.extend(split_by_hash(of_class, cfg.DATASET.VAL_FRACTION, 0))
+        for domain in [*source, *target]:
+            split.test.extend(path for paths in self._lists.read(domain, "test").values() for path in paths)
+        train, val, test = (self._items(paths) for paths in (split.train, split.val, split.test))
+        check_trained({item.label for item in train}, CLASSES)
+        self.prompt_classnames = [prompt_name(name) for name in CLASSES]
+        super().__init__(train_x=training_items(train, cfg), val=val, test=test)
+
+    def _items(self, paths: Sequence[str]) -> list[Datum]:
+        items = []
+        for path in paths:
+            domain, name, _ = path.split("/")
+            place = {"label": CLASSES.index(name), "domain": self.domain_names.index(domain)}
+            items.append(Datum(impath=f"{self._lists.folder}/{path}", classname=name, **place))
+        return items
+
+
+class _Lists:
+    """The official lists below one folder, checked as they are read, against each other too.
+
+    Args:
+        cfg: the config.
+        folder: holds the lists and the domains' trees.
+    """
+
+    def __init__(self, cfg: Any, folder: Path) -> None:
+        self.folder = folder
+        self._cfg = cfg
+        self._class_of_label: dict[str, str] = {}
+
+    def read(self, domain: str, split: str) -> PathsByClass:
+        """The listed images of each of the 40 classes, as paths below the folder.
+
+        Raises:
+            InputError: see `DomainNetMini`.
+        """
+        file = self.folder / f"{domain}_{split}.txt"
+        lines = self._read_lines(file, domain)
+        check_no_repeat(file, lines, how_to_get(ORIGIN))
+        paths: PathsByClass = {name: [] for name in CLASSES}
+        for _, path in lines:
+            paths[path.split("/")[1]].append(path)
+        lacking = [name for name, of_class in paths.items() if not of_class]
+        if lacking:
+            problem = f"'{file}' has no image of {len(lacking)} of the {len(CLASSES)} classes ({shown_names(lacking)})"
+            refuse_partial(self._cfg, problem, how_to_get(ORIGIN))
+        what, expected = f"images of the {len(CLASSES)} classes", COUNTS[domain, split]
+        check_count(self._cfg, file, what, len(lines), expected, remedy=how_to_get(ORIGIN))
+        return self._present(file, domain, paths)
+
+    def _read_lines(self, file: Path, domain: str) -> list[tuple[int, str]]:
+        """Number and path of each line that names an image of the 40 classes."""
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read '{file}': {error}; {how_to_get(ORIGIN)}") from error
+        kept = []
+        for number, line in enumerate(lines, start=1):
+            path, _, label = line.strip().rpartition(" ")
+            parts = path.split("/")
+            if len(parts) != 3 or parts[0] != domain or {"", ".", ".."} & {*parts} or not label.isdecimal():
+                wanted = f"'{domain}/<class>/<image> <label>'"
+                raise InputError(f"'{file}' line {number} is not {wanted}: {line[:200]!r}; {how_to_get(ORIGIN)}")
+            self._check_label(file, number, label, parts[1])
+            if parts[1] in CLASSES:
+                kept.append((number, path))
+        return kept
+
+    def _check_label(self, file: Path, number: int, label: str, name: str) -> None:
+        before = self._class_of_label.setdefault(label, name)
+        if before != name and {before, name} & {*CLASSES}:
+            raise InputError(
+                f"'{file}' line {number} gives label {label} to class '{name}', and a line before to '{before}': "
+                f"{how_to_get(ORIGIN)}"
+            )
+
+    def _present(self, file: Path, domain: str, paths: PathsByClass) -> PathsByClass:
+        """The listed images that are there: all of them, or those of a partial copy."""
+        there = {
+            name: {f"{domain}/{name}/{image}" for image in _names_in(self.folder / domain / name)} for name in CLASSES
+        }
+        missing = [path for name, of_class in paths.items() for path in of_class if path not in there[name]]
+        if missing:
+            problem = f"{len(missing):,} images that '{file}' lists are missing, first '{self.folder / missing[0]}'"
+            refuse_partial(self._cfg, problem, how_to_get(ORIGIN))
+        return {name: [path for path in of_class if path in there[name]] for name, of_class in paths.items()}
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Names in a folder, read at once: asking for each of 40,000 images takes long on a network drive."""
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(f"cannot read folder '{folder}': {error.strerror}; check its permissions") from error

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lare_dassl.dassl_api import build_dataset
+from lare_dassl.datasets import domainnet_mini
+from lare_dassl.datasets.domainnet_mini import CLASSES
+from lare_dassl.errors import InputError
+from tests.helpers import make_cfg
+
+# Of all 345 classes, three that are not among the 40; labels count all of them in alphabetical order.
+ALL_CLASSES = sorted([*CLASSES, "aircraft_carrier", "The_Eiffel_Tower", "zebra"])
+DOMAINS = ("clipart", "painting", "real", "sketch")
+PER_CLASS = {"train": 4, "test": 2}
+HOW = r"`python tools/prepare_data.py domainnet_mini --root DATA` says what is missing and where to get it"
+
+
+def image(domain, name, split, number):
+    return f"{domain}/{name}/{domain}_{split}_{number}.jpg"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A small DomainNet: 4 train and 2 test images of each class in each domain."""
+    root = tmp_path_factory.mktemp("domainnet")
+    for domain in DOMAINS:
+        for split, count in PER_CLASS.items():
+            rows = [
+                (image(domain, name, split, number), label)
+                for label, name in enumerate(ALL_CLASSES)
+                for number in range(count)
+            ]
+            folder = root / "domainnet"
+            for path, _ in rows:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).touch()
+            (folder / f"{domain}_{split}.txt").write_text("".join(f"{path} {label}\n" for path, label in rows))
+    return root
+
+
+@pytest.fixture
+def root(written, tmp_path, monkeypatch):
+    counts = {(domain, split): 40 * PER_CLASS[split] for domain in DOMAINS for split in PER_CLASS}
+    monkeypatch.setattr(domainnet_mini, "COUNTS", counts)
+    folder = tmp_path / "domainnet"
+    for path in (written / "domainnet").glob("*/*"):
+        (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (folder / path.parent.name / path.name).symlink_to(path)
+    for path in (written / "domainnet").glob("*.txt"):
+        shutil.copy(path, folder)
+    return tmp_path
+
+
+def build(root, **keys):
+    keys = {"DATASET__VAL_FRACTION": 0.25, "SEED": 1} | keys
+    return build_dataset(make_cfg(DATASET__NAME="DomainNetMini", DATASET__ROOT=root, **keys))
+
+
+def edit(root, name, old, new):
+    path = root / "domainnet" / name
+    content = path.read_text()
+    assert old in content
+    path.write_text(content.replace(old, new, 1))
+
+
+def line_of(root, name, start):
+    lines = (root / "domainnet" / name).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, start=1) if line.startswith(start))
+
+
+def test_the_40_classes_and_the_published_counts():
+    assert len(CLASSES) == 40
+    assert list(CLASSES) == sorted(CLASSES)
+    assert sum(domainnet_mini.COUNTS.values()) == 3_707 + 1_616 + 6_727 + 2_909 + 16_141 + 6_943 + 5_537 + 2_399
+
+
+def test_sketch_trains_and_the_test_lists_of_all_domains_test(root):
+    dataset = build(root)
+    assert dataset.domain_names == list(DOMAINS)
+    assert (dataset.source_domains, dataset.target_domains) == (["sketch"], ["clipart", "painting", "real"])
+    assert Counter((item.domain, item.label) for item in dataset.train_x) == {(3, label): 3 for label in range(40)}
+    assert Counter((item.domain, item.label) for item in dataset.val) == {(3, label): 1 for label in range(40)}
+    expected = {(domain, label): 2 for domain in range(4) for label in range(40)}
+    assert Counter((item.domain, item.label) for item in dataset.test) == expected
+    assert all("_test_" in item.impath for item in dataset.test)
+    assert all("_train_" in item.impath for item in [*dataset.train_x, *dataset.val])
+
+
+def test_labels_follow_the_40_names_not_the_lists(root):
+    dataset = build(root)
+    assert dataset.classnames == dataset.prompt_classnames == list(CLASSES)
+    for item in dataset.test:
+        domain, name = Path(item.impath).parts[-3:-1]
+        assert (DOMAINS[item.domain], CLASSES[item.label], item.classname) == (domain, name, name)
+
+
+def test_only_files_of_the_chosen_domains_are_needed(root):
+    for domain in ("painting", "real"):
+        shutil.rmtree(root / "domainnet" / domain)
+        (root / "domainnet" / f"{domain}_test.txt").unlink()
+    for name in ("painting_train.txt", "real_train.txt", "clipart_train.txt"):
+        (root / "domainnet" / name).unlink()
+    (root / "domainnet" / "clipart" / "zebra").unlink()
+    dataset = build(root, DATASET__SOURCE_DOMAINS=["sketch"], DATASET__TARGET_DOMAINS=["clipart"])
+    assert Counter(item.domain for item in dataset.test) == {3: 80, 0: 80}
+
+
+def test_several_sources_are_split_within_each_domain_and_class(root):
+    dataset = build(root, DATASET__SOURCE_DOMAINS=["real", "clipart"], DATASET__TARGET_DOMAINS=["sketch"])
+    counts = Counter((item.domain, item.label) for item in dataset.val)
+    assert counts == {(domain, label): 1 for domain in (0, 2) for label in range(40)}
+    assert len(dataset.train_x) == 2 * 40 * 3
+
+
+def test_shots_are_drawn_and_a_val_share_of_zero_trains_on_the_whole_list(root):
+    assert len(build(root, DATASET__NUM_SHOTS=2).train_x) == 80
+    dataset = build(root, DATASET__VAL_FRACTION=0.0)
+    assert (len(dataset.train_x), dataset.val) == (160, [])
+
+
+def test_the_root_may_be_the_folder_itself(root):
+    assert [item.impath for item in build(root / "domainnet").train_x] == [item.impath for item in build(root).train_x]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sketch/bear/sketch_1.jpg",
+        "sketch/bear/sketch_1.jpg x",
+        "sketch/sketch_1.jpg 3",
+        "sketch/bear/deep/sketch_1.jpg 3",
+        "clipart/bear/sketch_1.jpg 3",
+        "sketch/../bear.jpg 3",
+        "sketch//bear.jpg 3",
+        "",
+    ],
+)
+def test_a_malformed_line_is_named(root, line):
+    edit(root, "sketch_train.txt", image("sketch", "airplane", "train", 0) + " 2", line)
+    number = 4 * ALL_CLASSES.index("airplane") + 1
+    wanted = rf"sketch_train\.txt' line {number} is not 'sketch/<class>/<image> <label>': '{line}'; {HOW}"
+    with pytest.raises(InputError, match=wanted):
+        build(root)
+
+
+def test_a_path_named_twice_is_told_with_both_lines(root):
+    edit(root, "real_test.txt", image("real", "cow", "test", 1), image("real", "cow", "test", 0))
+    first = line_of(root, "real_test.txt", "real/cow/")
+    wanted = rf"real_test\.txt' names 'real/cow/real_test_0\.jpg' twice, in lines {first} and {first + 1}: {HOW}"
+    with pytest.raises(InputError, match=wanted):
+        build(root)
+
+
+def test_missing_images_are_counted_and_the_first_named(root, caplog):
+    folder = root / "domainnet"
+    (folder / "painting" / "truck").unlink()
+    (folder / "painting" / "bed").unlink()
+    (folder / "painting" / "bed").mkdir()
+    (folder / image("painting", "bed", "test", 0)).touch()
+    wanted = r"3 images that '.*painting_test\.txt' lists are missing, first '.*painting/bed/painting_test_1\.jpg'"
+    with pytest.raises(InputError, match=rf"{wanted}: {HOW}; DATASET.ALLOW_PARTIAL True"):
+        build(root)
+    with caplog.at_level(logging.WARNING):
+        dataset = build(root, DATASET__ALLOW_PARTIAL=True)
+    assert Counter(item.domain for item in dataset.test) == {0: 80, 1: 77, 2: 80, 3: 80}
+    assert "3 images that" in caplog.text
+
+
+def test_images_of_other_classes_may_be_missing(root):
+    (root / "domainnet" / "sketch" / "zebra").unlink()
+    assert len(build(root).train_x) == 120
+
+
+def test_a_class_that_one_list_lacks_is_named_with_the_list(root):
+    path = root / "domainnet" / "clipart_test.txt"
+    path.write_text("".join(line for line in path.open() if "/bear/" not in line))
+    wanted = r"clipart_test\.txt' has no image of 1 of the 40 classes \(bear\)"
+    with pytest.raises(InputError, match=rf"{wanted}: {HOW}"):
+        build(root)
+    assert len(build(root, DATASET__ALLOW_PARTIAL=True).test) == 318
+
+
+def test_a_class_without_training_images_is_refused_of_a_partial_copy_too(root):
+    path = root / "domainnet" / "sketch_train.txt"
+    path.write_text("".join(line for line in path.open() if "/truck/" not in line))
+    with pytest.raises(InputError, match="1 of 40 classes have no training image: truck"):
+        build(root, DATASET__ALLOW_PARTIAL=True)
+
+
+def test_a_label_of_two_classes_is_refused(root):
+    bear, bed = ALL_CLASSES.index("bear"), ALL_CLASSES.index("bed")
+    name = image("real", "bed", "test", 0)
+    edit(root, "real_test.txt", f"{name} {bed}", f"{name} {bear}")
+    number = line_of(root, "real_test.txt", name)
+    wanted = rf"real_test\.txt' line {number} gives label {bear} to class 'bed', and a line before to 'bear': {HOW}"
+    with pytest.raises(InputError, match=wanted):
+        build(root)
+
+
+def test_a_list_that_is_cut_short_is_refused(root, monkeypatch, caplog):
+    monkeypatch.setitem(domainnet_mini.COUNTS, ("clipart", "test"), 81)
+    wanted = r"clipart_test\.txt' has 80 images of the 40 classes, expected 81"
+    with pytest.raises(InputError, match=rf"{wanted}: {HOW}"):
+        build(root)
+    with caplog.at_level(logging.WARNING):
+        build(root, DATASET__ALLOW_PARTIAL=True)
+    assert "expected 81" in caplog.text
+
+
+def test_a_missing_list_or_root_is_named(root):
+    (root / "domainnet" / "sketch_test.txt").unlink()
+    with pytest.raises(InputError, match=rf"cannot read '.*sketch_test\.txt': .*; {HOW}"):
+        build(root)
+    with pytest.raises(InputError, match=rf"gone' does not exist: give the folder that holds domainnet/ .*; {HOW}"):
+        build(root / "gone")
+
+
+def test_unknown_domains_are_refused(root):
+    with pytest.raises(InputError, match=r"'quickdraw'.*known: clipart, painting, real, sketch"):
+        build(root, DATASET__TARGET_DOMAINS=["quickdraw"])
