@@ -29,6 +29,8 @@ setup(
         "numpy>=1.26",
         "pillow>=10",
         "safetensors>=0.4",
+        "requests>=2.31",
+        "urllib3>=2",
         "tqdm>=4.60",
         "rich>=13",
         "pandas>=2",

@@ -1,0 +1,1 @@
+"""Getting the files of a dataset, unpacking them and verifying what is there."""
