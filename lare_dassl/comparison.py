@@ -16,7 +16,7 @@ from . import dassl_api, run
 from .datasets.splits import ALL_SHOTS
 from .errors import InputError
 from .logs import start_logging
-from .record import FILE_NAME, read_record
+from .record import BY_DOMAIN, FILE_NAME, read_record
 from .report.summary import show_value, summarise
 
 DEMO_TRAINERS = ("ZeroShot", "FineTune", "LADS", "LARE")
@@ -44,6 +44,7 @@ def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) 
         run.show(f"{trainer}, seed {seed}: {record['seconds']['total']:.1f} s")
         records.append(record)
     run.show(accuracy_table(records, title="Demo world: mean ± std"))
+    run.show(domain_table(records, title="Accuracy on each domain, %: mean ± std"))
     run.show(f"records: {output_dir}/<method>/seed<k>/{FILE_NAME}")
 
 
@@ -109,6 +110,21 @@ def accuracy_table(
         }
         values = [show_value(row[f"{name}_mean"], row[f"{name}_std"]) for name in accuracies]
         table.add_row(row["trainer"], *(cells[name] for name in columns), *values, str(row["n"]))
+    return table
+
+
+def domain_table(records: Sequence[dict[str, Any]], title: str) -> Table:
+    """Accuracy of each method on each source and target domain as mean ± std over the seeds.
+
+    Args:
+        records: of runs on one dataset that differ in method and seed alone.
+        title: of the table.
+    """
+    domains = [*records[0]["source_domains"], *records[0]["target_domains"]]
+    table = Table("method", *domains, title=title)
+    for row in summarise(records).to_dict("records"):
+        names = [f"{BY_DOMAIN}{domain}" for domain in domains]
+        table.add_row(row["trainer"], *(show_value(row[f"{name}_mean"], row[f"{name}_std"]) for name in names))
     return table
 
 

@@ -26,15 +26,16 @@ METRICS = {
     "ece": "calibration error (ECE)",
 }
 """The figures of a test in percent, and what tables call them."""
+BY_DOMAIN = "domain_accuracy/"
+"""In a flat list of figures, what stands before the name of a domain."""
 STAGES = ("encode", "stage1", "stage2", "test", "total")
 
 
 def nest_metrics(results: dict[str, float]) -> dict[str, Any]:
     """An evaluator's figures with those by domain in a dictionary of their own; figures that do not apply are None."""
-    prefix = "domain_accuracy/"
     metrics: dict[str, Any] = {name: results.get(name) for name in METRICS}
     metrics["domain_accuracy"] = {
-        name.removeprefix(prefix): value for name, value in results.items() if name.startswith(prefix)
+        name.removeprefix(BY_DOMAIN): value for name, value in results.items() if name.startswith(BY_DOMAIN)
     }
     return metrics
 

@@ -22,7 +22,7 @@ from .encoding import build_embeddings
 from .errors import InputError, unknown_name
 from .files import make_folder
 from .logs import start_logging
-from .record import METRICS
+from .record import BY_DOMAIN, METRICS
 from .trainers.embedding_trainer import EmbeddingTrainer
 from .trainers.run_identity import with_seed_of
 
@@ -240,8 +240,8 @@ def show_results(results: dict[str, float], split: str) -> None:
         if name in results:
             table.add_row(title, f"{results[name]:.2f}")
     for name, value in results.items():
-        if name.startswith("domain_accuracy/"):
-            table.add_row(f"accuracy on {name.partition('/')[2]}", f"{value:.2f}")
+        if name.startswith(BY_DOMAIN):
+            table.add_row(f"accuracy on {name.removeprefix(BY_DOMAIN)}", f"{value:.2f}")
     show(table)
 
 

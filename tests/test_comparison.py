@@ -73,6 +73,16 @@ def test_shots_and_imbalance_have_columns_where_they_differ_from_the_usual(recor
     assert "reached" not in text_of(comparison.accuracy_table(records, title="", reached={(-1, 1.0): 3.5}))
 
 
+def test_the_table_of_domains_has_a_column_for_each(records):
+    for record, value in zip(records, (50.0, 50.0, 60.0, 62.0), strict=True):
+        record["metrics"]["domain_accuracy"] |= {"sketch": value}
+    lines = text_of(comparison.domain_table(records, title="")).splitlines()
+    (head,) = [line for line in lines if "method" in line]
+    assert [cell.strip() for cell in head.split("┃")[1:-1]] == ["method", "photo", "painting", "sketch"]
+    (row,) = [line for line in lines if "LARE" in line]
+    assert cells_of(row)[3] == "61.0 ± 1.4"
+
+
 def test_without_targets_the_column_says_none(records):
     records = [record | {"target_domains": []} for record in records]
     assert "out-of-domain, % (none)" in text_of(comparison.accuracy_table(records, title=""))

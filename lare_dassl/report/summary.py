@@ -7,15 +7,17 @@ from typing import Any
 
 import pandas as pd
 
-from ..record import METRICS
+from ..record import BY_DOMAIN, METRICS
 
 GROUP = ["dataset", "shots", "imbalance", "trainer"]
 
 
 def tidy(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """One row per record: dataset, shots, imbalance, trainer, seed and the metrics in percent."""
+    """One row per record: dataset, shots, imbalance, trainer, seed; metrics and accuracy on each domain in percent."""
     rows = [
-        {key: record[key] for key in [*GROUP, "seed"]} | {name: record["metrics"][name] for name in METRICS}
+        {key: record[key] for key in [*GROUP, "seed"]}
+        | {name: record["metrics"][name] for name in METRICS}
+        | {f"{BY_DOMAIN}{name}": value for name, value in record["metrics"]["domain_accuracy"].items()}
         for record in records
     ]
     return pd.DataFrame(rows)
@@ -25,12 +27,13 @@ def summarise(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Mean, sample standard deviation (ddof 1) and number of seeds by dataset, shots, imbalance and trainer.
 
     Returns:
-        A frame with columns n, and (metric)_mean and (metric)_std of each metric, in the order the trainers first
-        appear; std is NaN for a single seed.
+        A frame with columns n, and (metric)_mean and (metric)_std of each metric and domain, in the order the trainers
+        first appear; std is NaN for a single seed.
     """
-    groups = tidy(records).groupby(GROUP, sort=False)
+    frame = tidy(records)
+    groups = frame.groupby(GROUP, sort=False)
     columns = {"n": groups["seed"].count()}
-    for name in METRICS:
+    for name in frame.columns.drop([*GROUP, "seed"]):
         values = groups[name]
         columns[f"{name}_mean"] = values.mean()
         columns[f"{name}_std"] = values.std(ddof=1)

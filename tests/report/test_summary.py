@@ -11,13 +11,23 @@ from lare_dassl.report.summary import show_value, summarise, tidy
 def record(trainer, seed, accuracy, *, dataset="DemoWorld", shots=-1, imbalance=1.0, **metrics):
     values = dict.fromkeys(METRICS, 10.0) | {"accuracy": accuracy} | metrics
     keys = {"dataset": dataset, "shots": shots, "imbalance": imbalance, "trainer": trainer, "seed": seed}
-    return keys | {"metrics": values, "config": {}}
+    return keys | {"metrics": {"domain_accuracy": {}} | values, "config": {}}
 
 
 def test_a_record_is_a_row():
     frame = tidy([record("LARE", 3, 61.25, ece=2.5)])
     assert list(frame.columns) == ["dataset", "shots", "imbalance", "trainer", "seed", *METRICS]
     assert frame.iloc[0].tolist() == ["DemoWorld", -1, 1.0, "LARE", 3, 61.25, 10.0, 10.0, 10.0, 2.5]
+
+
+def test_each_domain_has_figures_of_its_own():
+    records = [
+        record("LARE", seed, 60.0, domain_accuracy={"photo": photo, "neon": 5.0})
+        for seed, photo in ((0, 70.0), (1, 74.0))
+    ]
+    row = summarise(records).iloc[0]
+    assert (row["domain_accuracy/photo_mean"], row["domain_accuracy/neon_mean"]) == (72.0, 5.0)
+    assert row["domain_accuracy/photo_std"] == pytest.approx(math.sqrt(8), rel=1e-12)
 
 
 def test_std_is_that_of_a_sample_and_n_counts_the_seeds():
