@@ -13,11 +13,11 @@ from typing import Any
 from rich.table import Table
 
 from . import dassl_api, run
-from .datasets.splits import ALL_SHOTS
 from .errors import InputError
 from .logs import start_logging
 from .record import BY_DOMAIN, FILE_NAME, read_record
 from .report.summary import show_value, summarise
+from .split_settings import ALL_SHOTS
 
 DEMO_TRAINERS = ("ZeroShot", "FineTune", "LADS", "LARE")
 

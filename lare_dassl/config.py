@@ -14,12 +14,12 @@ import yaml
 from yacs.config import CfgNode
 
 from .dassl_api import cfg_default, clean_cfg, get_cfg_default
-from .datasets.splits import PROFILES, SplitSettings
 from .errors import InputError, unknown_name
 from .methods.fitting import FittingSettings
 from .methods.lads import AugmentationSettings
 from .methods.linear import CLASSIFIER_INITS
 from .methods.regions import PARAMETRISATIONS, RegionSettings
+from .split_settings import PROFILES, SplitSettings
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CHOICES = {
@@ -184,7 +184,7 @@ def region_settings(cfg: CfgNode) -> RegionSettings:
     """
     lare = cfg.TRAINER.LARE
     own = {"parametrisation": lare.REGION, "normalise_corners": lare.NORMALISE_CORNERS}
-    with _named("TRAINER.LARE"):
+    with named("TRAINER.LARE"):
         return RegionSettings(**own, **_fitting_settings(lare))
 
 
@@ -194,7 +194,7 @@ def lads_settings(cfg: CfgNode) -> AugmentationSettings:
     Raises:
         InputError: a value is out of its range.
     """
-    with _named("TRAINER.LADS"):
+    with named("TRAINER.LADS"):
         return AugmentationSettings(**_fitting_settings(cfg.TRAINER.LADS))
 
 
@@ -203,7 +203,7 @@ def _fitting_settings(section: CfgNode) -> dict[str, Any]:
 
 
 @contextmanager
-def _named(section: str) -> Iterator[None]:
+def named(section: str) -> Iterator[None]:
     """Put the section of the configuration before the message of what its settings raise."""
     try:
         yield
@@ -314,7 +314,10 @@ def _leaves(node: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     leaves: list[tuple[str, Any]] = []
     for name, value in node.items():
         key = f"{prefix}{name}"
-        leaves += _leaves(value, f"{key}.") if isinstance(value, dict) and value else [(key, value)]
+        if isinstance(value, dict) and value and prefix.removesuffix(".") not in MAPPINGS:
+            leaves += _leaves(value, f"{key}.")
+        else:
+            leaves.append((key, value))
     return leaves
 
 

@@ -105,6 +105,7 @@ def build_embeddings(
             Encoder.encode_images.
     """
     if hasattr(dataset, "embedding_set"):
+        _check_no_prompts(cfg)
         return dataset.embedding_set, EncodingReport(images=0, decoded=0)
     if len(dataset.classnames) != dataset.num_classes:
         count = f"{len(dataset.classnames)} of {dataset.num_classes}"
@@ -130,6 +131,15 @@ def build_embeddings(
         described_domains=tuple(templates),
     )
     return embeddings, report
+
+
+def _check_no_prompts(cfg: CfgNode) -> None:
+    """Refuse prompts for a dataset that brings its text embeddings: the record would say that they were used."""
+    for section, key in (("VLM", "PROMPTS_FILE"), ("DATASET", "SOURCE_PROMPTS"), ("DATASET", "TARGET_PROMPTS")):
+        if cfg[section][key]:
+            raise InputError(
+                f"{section}.{key} has no effect on {cfg.DATASET.NAME}, which brings its texts: leave it out"
+            )
 
 
 def _encode_rows(

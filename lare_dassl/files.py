@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
+
+
+def composed(name: str) -> str:
+    """A file's name with its accents composed; some file systems keep them apart, and it must be the same name."""
+    return unicodedata.normalize("NFC", name)
 
 
 def make_folder(path: Path, purpose: str) -> Path:
@@ -78,8 +85,8 @@ def filled_folder(target: Path, marker: Marker) -> Iterator[Path]:
     Raises:
         InputError: a file in it cannot be written.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    # On a network drive a process of another machine may have the same number.
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         temporary.mkdir(parents=True)
         yield temporary

@@ -55,7 +55,7 @@ def check_templates(key: str, templates: Sequence[Any]) -> None:
     if not templates:
         raise InputError(f"{key} is empty: give at least one prompt, such as 'a photo of a {{}}.'")
     for template in templates:
-        if "{}" not in str(template):
+        if not isinstance(template, str) or "{}" not in template:
             raise InputError(f"{key}: '{template}' has no {{}} for the class name")
 
 
@@ -96,8 +96,8 @@ def read_prompts_file(path: Path, classnames: Sequence[str], prompt_names: Seque
     """
     of_name = {_comparable(name): descriptions for name, descriptions in _read_descriptions(path).items()}
     found = [
-        of_name.get(_comparable(name), of_name.get(_comparable(prompt_name)))
-        for name, prompt_name in zip(classnames, prompt_names, strict=True)
+        of_name.get(_comparable(name), of_name.get(_comparable(spoken)))
+        for name, spoken in zip(classnames, prompt_names, strict=True)
     ]
     lacking = [name for name, descriptions in zip(prompt_names, found, strict=True) if descriptions is None]
     if lacking:

@@ -64,7 +64,7 @@ def train(arguments: argparse.Namespace) -> None:
     start_logging()
     trainer = build_trainer(cfg)
     if not isinstance(trainer, EmbeddingTrainer):
-        keep_split(trainer, cfg)
+        keep_split(trainer, cfg, write=not (arguments.eval_only or arguments.no_train))
     if arguments.eval_only:
         trainer.load_model(arguments.model_dir, epoch=arguments.load_epoch)
         trainer.test()
@@ -113,8 +113,13 @@ def build_trainer(cfg: CfgNode) -> Any:
     return dassl_api.build_trainer(cfg)
 
 
-def keep_split(trainer: Any, cfg: CfgNode) -> None:
-    """Write the split of a plugin's trainer beside its run, as trainers of ours do themselves.
+def keep_split(trainer: Any, cfg: CfgNode, write: bool) -> None:
+    """Check the split of a plugin's trainer, and write it beside its run, as trainers of ours do themselves.
+
+    Args:
+        trainer: with Dassl's DataManager in `dm`, or without.
+        cfg: of the run.
+        write: whether it is going to train.
 
     Raises:
         InputError: its dataset ignores DATASET.NUM_SHOTS or DATASET.LONG_TAIL.
@@ -122,6 +127,7 @@ def keep_split(trainer: Any, cfg: CfgNode) -> None:
     dataset = getattr(getattr(trainer, "dm", None), "dataset", None)
     if dataset is not None:
         check_split_applied(cfg, dataset)
+    if dataset is not None and write:
         write_split(Path(cfg.OUTPUT_DIR), dataset, split_items(dataset, cfg), cfg)
 
 

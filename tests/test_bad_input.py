@@ -319,7 +319,9 @@ CASES = {
         ("cannot read VLM.PROMPTS_FILE '{tmp}/no.json'",), keys="VLM.PROMPTS_FILE {tmp}/no.json", images=True
     ),
     "LADS without descriptions": Case(
-        ("DATASET.SOURCE_PROMPTS is empty: LADS needs domain descriptions",), "--trainer LADS", images=True
+        ("DATASET.SOURCE_PROMPTS and DATASET.TARGET_PROMPTS are empty: LADS needs domain descriptions",),
+        "--trainer LADS",
+        images=True,
     ),
     "a description without class name": Case(
         ("DATASET.TARGET_PROMPTS.sketch: 'a sketch' has no {{}}",),

@@ -333,6 +333,7 @@ def test_a_mapping_takes_entries_of_any_name(cfg, tmp_path):
     [
         ("DATASET.TARGET_PROMPTS", "a {}.", "DATASET.TARGET_PROMPTS takes entries NAME: VALUE"),
         ("DATASET.TARGET_PROMPTS.photo", 5, "DATASET.TARGET_PROMPTS.photo takes a value of type str or list, not 5"),
+        ("DATASET.TARGET_PROMPTS.photo", {"x": "a {}."}, "takes a value of type str or list, not {'x': 'a {}.'}"),
         ("DATASET.EXPECTED_IMAGES.photo", "many", "takes a value of type int, not 'many'"),
         ("DATASET.EXPECTED_IMAGES.photo", "[1", "takes a value of type int, not '[1'"),
         ("DATASET.EXPECTED_IMAGES.photo", True, "takes a value of type int, not True"),
@@ -344,3 +345,10 @@ def test_a_mapping_refuses_what_is_no_entry(cfg, key, value, message):
         config.merge_key(cfg, key, value, where="here")
     assert str(error.value).startswith("here: ")
     assert message in str(error.value)
+
+
+def test_a_domain_in_a_domain_is_refused(cfg, tmp_path):
+    path = tmp_path / "data.yaml"
+    path.write_text("DATASET: {TARGET_PROMPTS: {photo: {x: 'a {}.'}}}\n")
+    with pytest.raises(InputError, match=r"DATASET.TARGET_PROMPTS.photo takes a value of type str or list"):
+        config.merge_file(cfg, path)

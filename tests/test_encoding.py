@@ -192,3 +192,19 @@ def test_descriptions_of_a_file_take_the_place_of_templates(cfg, dataset, tmp_pa
     told, _ = encode(cfg, dataset)
     assert torch.equal(told.class_text[0], plain.class_text[0])
     assert not torch.allclose(told.class_text[1], plain.class_text[1])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("VLM__PROMPTS_FILE", "prompts.json"), ("DATASET__SOURCE_PROMPTS__photo", "a photo of a {}.")]
+)
+def test_prompts_for_a_dataset_that_brings_its_texts_are_refused(key, value):
+    dataset = SimpleNamespace(embedding_set=shifted_embeddings(), domain_names=["photo"], train_x=[], val=[], test=[])
+    with pytest.raises(InputError, match=r"has no effect on EmbeddingFile, which brings its texts: leave it out"):
+        encode(make_cfg(DATASET__NAME="EmbeddingFile", **{key: value}), dataset)
+
+
+def test_prompts_of_domains_are_checked_before_an_image_is_encoded(cfg, dataset, tmp_path):
+    cfg.DATASET.TARGET_PROMPTS.painting = ["a painting of a {}.", {"b{}": 1}]
+    with pytest.raises(InputError, match=r"DATASET.TARGET_PROMPTS.painting: .* has no \{\} for the class name"):
+        encode(cfg, dataset, describe_domains=True)
+    assert not (tmp_path / "cache").exists()

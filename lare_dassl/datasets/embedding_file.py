@@ -12,10 +12,11 @@ from torch import Tensor
 
 from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
 from lare_dassl.datasets.domains import check_domains
-from lare_dassl.datasets.splits import SplitSettings, training_rows
+from lare_dassl.datasets.splits import training_rows
 from lare_dassl.embeddings.embedding_file import read_embedding_file
 from lare_dassl.embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings
 from lare_dassl.errors import InputError
+from lare_dassl.split_settings import SplitSettings
 
 
 @DATASET_REGISTRY.register()
@@ -27,6 +28,7 @@ class EmbeddingFile(DatasetBase):
     takes them out of the file's own targets. DATASET.NUM_SHOTS and DATASET.LONG_TAIL apply to the train rows.
 
     Attributes:
+        brings_embeddings: that there are no images to encode, and no prompts.
         rows: which rows of the file's train, val and test are used, ascending.
         embedding_set: these rows; trainers of ours read it and encode nothing. The lists of Datum have its rows in the
             same order, each with the path of the file, for the host's sake.
@@ -34,6 +36,8 @@ class EmbeddingFile(DatasetBase):
     Raises:
         InputError: anything wrong with the file, the domains, DATASET.NUM_SHOTS or DATASET.LONG_TAIL.
     """
+
+    brings_embeddings = True
 
     def __init__(self, cfg: Any) -> None:
         if not cfg.DATASET.ROOT:

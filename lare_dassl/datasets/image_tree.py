@@ -9,6 +9,7 @@ from typing import Any
 
 from lare_dassl.datasets.sources import how_to_get
 from lare_dassl.errors import InputError
+from lare_dassl.files import composed
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -42,6 +43,7 @@ def also_get(origin: str) -> str:
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
     """Sort key that puts 'class2' before 'class10' and upper beside lower case."""
+    name = composed(name)
     parts = re.split(r"([0-9]+)", name)
     return [int(part) if place % 2 else part.casefold() for place, part in enumerate(parts)], name
 

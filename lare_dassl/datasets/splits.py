@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,10 +16,9 @@ import numpy as np
 
 from lare_dassl.dassl_api import Datum
 from lare_dassl.errors import InputError
-from lare_dassl.files import replaced
+from lare_dassl.files import composed, replaced
+from lare_dassl.split_settings import ALL_SHOTS, SplitSettings
 
-ALL_SHOTS = -1
-PROFILES = ("exp", "step")
 HASH_BITS = 53
 FORMAT = "split/1"
 FILE_NAME = "split.json"
@@ -50,47 +48,6 @@ class ItemSplit:
     train: list[Datum]
     val: list[Datum]
     test: list[Datum]
-
-
-@dataclass(frozen=True)
-class SplitSettings:
-    """How many images of each class are trained on.
-
-    Attributes:
-        shots: images per class, under a long tail of the largest class; -1 for all.
-        ratio: of the largest class to the smallest, r; 1 for no long tail.
-        profile: how the sizes fall from the first class to the last, "exp" or "step", see `profile_counts`.
-        min_images: least size of a class under a long tail; 0 refuses classes that would be left empty.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-
-    shots: int = ALL_SHOTS
-    ratio: float = 1.0
-    profile: str = "exp"
-    min_images: int = 0
-
-    def __post_init__(self) -> None:
-        if self.shots != ALL_SHOTS and self.shots < 1:
-            raise InputError(f"DATASET.NUM_SHOTS is {self.shots}: give the images per class, at least 1, or -1 for all")
-        if not 1 <= self.ratio < math.inf:
-            raise InputError(f"DATASET.LONG_TAIL.RATIO is {self.ratio}: give a finite number, at least 1")
-        if self.profile not in PROFILES:
-            raise InputError(f"DATASET.LONG_TAIL.PROFILE is '{self.profile}': give one of {', '.join(PROFILES)}")
-        if self.min_images < 0:
-            raise InputError(f"DATASET.LONG_TAIL.MIN_IMAGES is {self.min_images}: give a number from 0")
-
-    @classmethod
-    def from_cfg(cls, cfg: Any) -> SplitSettings:
-        """The settings that a configuration holds in DATASET.NUM_SHOTS and DATASET.LONG_TAIL."""
-        tail = cfg.DATASET.LONG_TAIL
-        return cls(cfg.DATASET.NUM_SHOTS, tail.RATIO, tail.PROFILE, tail.MIN_IMAGES)
-
-    @property
-    def keeps_all(self) -> bool:
-        """Whether every image is trained on."""
-        return self.shots == ALL_SHOTS and self.ratio == 1
 
 
 def training_items(items: Sequence[Datum], cfg: Any) -> list[Datum]:
@@ -312,11 +269,11 @@ def split_content(dataset: Any, split: ItemSplit, cfg: Any) -> dict[str, Any]:
 
     Args:
         dataset: the images of one that has `rows` (row numbers of train, val and test) are named by them, those of
-            others by their paths, relative to DATASET.ROOT where they are below it.
+            others by their paths, relative to its `root`, else DATASET.ROOT, where they are below it.
         split: the images of the dataset.
         cfg: the configuration that the dataset was built from.
     """
-    settings = SplitSettings.from_cfg(cfg)
+    settings, root = SplitSettings.from_cfg(cfg), getattr(dataset, "root", cfg.DATASET.ROOT)
     parts = {"train": split.train, "val": split.val, "test": split.test}
     return {
         "format": FORMAT,
@@ -325,7 +282,7 @@ def split_content(dataset: Any, split: ItemSplit, cfg: Any) -> dict[str, Any]:
         "shots": settings.shots,
         "long_tail": {"ratio": settings.ratio, "profile": settings.profile, "min_images": settings.min_images},
         "reached_ratio": reached_ratio(split.train),
-        **(getattr(dataset, "rows", None) or {part: image_keys(parts[part], cfg.DATASET.ROOT) for part in parts}),
+        **(getattr(dataset, "rows", None) or {part: image_keys(parts[part], root) for part in parts}),
     }
 
 
@@ -335,10 +292,10 @@ def reached_ratio(items: Iterable[Datum]) -> float:
     return max(sizes) / min(sizes)
 
 
-def image_keys(items: Iterable[Datum], root: str) -> list[str]:
+def image_keys(items: Iterable[Datum], root: str | Path) -> list[str]:
     """The paths of images with forward slashes, relative to the root where they are below it, else absolute."""
     base = _absolute(str(Path(root).expanduser())) + "/"
-    return [_absolute(item.impath).removeprefix(base) for item in items]
+    return [composed(_absolute(item.impath).removeprefix(base)) for item in items]
 
 
 def _absolute(path: str) -> str:
@@ -352,8 +309,7 @@ def stable_fraction(key: str) -> float:
     Args:
         key: the path of an image relative to the root of its dataset, with forward slashes.
     """
-    # Some file systems decompose accents; the same file must stay in the same part everywhere.
-    digest = hashlib.sha256(unicodedata.normalize("NFC", key).encode("utf-8", "surrogateescape")).digest()
+    digest = hashlib.sha256(composed(key).encode("utf-8", "surrogateescape")).digest()
     return (int.from_bytes(digest[:8], "big") >> (64 - HASH_BITS)) / 2.0**HASH_BITS
 
 
@@ -376,7 +332,7 @@ def split_by_hash(keys: Sequence[str], val_fraction: float, test_fraction: float
     spare = max(len(keys) - 1, 0)
     test_size = min(_rounded(len(keys) * test_fraction), spare)
     val_size = min(_rounded(len(keys) * val_fraction), spare - test_size)
-    order = sorted(keys, key=lambda key: (stable_fraction(key), key))
+    order = sorted(keys, key=lambda key: (stable_fraction(key), composed(key)))
     test, val = set(order[:test_size]), set(order[test_size : test_size + val_size])
     return Split(
         train=[key for key in keys if key not in test and key not in val],

@@ -76,7 +76,6 @@ def fit_epochs(
     settings: FittingSettings,
     *,
     seed: int,
-    lr_key: str,
 ) -> Iterator[tuple[int, list[float]]]:
     """Train a network with AdamW, epoch by epoch; the global random state is neither read nor changed.
 
@@ -86,7 +85,6 @@ def fit_epochs(
         embeddings: the training embeddings, (N, D).
         settings: see FittingSettings.
         seed: of the order of the embeddings.
-        lr_key: the configuration's key of the learning rate, for the message.
 
     Yields:
         After each epoch its number from 1 and the means of the losses over its embeddings.
@@ -106,10 +104,12 @@ def fit_epochs(
             optimizer.step()
             sums = sums + torch.stack(parts).detach() * len(rows)
         means = (sums / len(embeddings)).tolist()
-        _check_finite(means[0], epoch, lr_key)
+        _check_finite(means[0], epoch)
         yield epoch, means
 
 
-def _check_finite(loss: float, epoch: int, lr_key: str) -> None:
+def _check_finite(loss: float, epoch: int) -> None:
     if not torch.isfinite(torch.tensor(loss)):
-        raise InputError(f"stage 1 diverged in epoch {epoch} (loss {loss}): lower {lr_key}, or check the embeddings")
+        raise InputError(
+            f"stage 1 diverged in epoch {epoch} (loss {loss}): lower the learning rate, or check the embeddings"
+        )

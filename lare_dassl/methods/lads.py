@@ -133,7 +133,7 @@ def fit_augmentation(
         consistency = consistency_loss(moved, labels[rows], class_text, logit_scale)
         return lads_loss(directional, consistency, settings.alpha), directional, consistency
 
-    for epoch, means in fit_epochs(network, losses, embeddings, settings, seed=seed, lr_key="TRAINER.LADS.LR"):
+    for epoch, means in fit_epochs(network, losses, embeddings, settings, seed=seed):
         if on_epoch is not None:
             on_epoch(epoch, AugmentationLoss(*means))
     return network.eval()

@@ -251,7 +251,7 @@ def fit_regions(
     def losses(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return region_losses(network(embeddings[rows]), labels[rows], class_text, logit_scale, settings)
 
-    for epoch, means in fit_epochs(network, losses, embeddings, settings, seed=seed, lr_key="TRAINER.LARE.LR"):
+    for epoch, means in fit_epochs(network, losses, embeddings, settings, seed=seed):
         if on_epoch is not None:
             on_epoch(epoch, StageOneLoss(*means))
     return network.eval()

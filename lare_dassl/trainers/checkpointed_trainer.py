@@ -44,8 +44,12 @@ class CheckpointedTrainer(TrainerX):
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """See run_identity."""
-        return run_identity(self.cfg, self.embeddings)
+        """See run_identity; and what else determines the training of the method."""
+        return run_identity(self.cfg, self.embeddings) | self.method_identity()
+
+    def method_identity(self) -> dict[str, str]:
+        """What determines the training of this method alone, beside the settings."""
+        return {}
 
     def check_loaded_settings(self) -> None:
         """Refuse to write a record where the loaded model was trained with other settings than the configuration's.

@@ -11,18 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from ..config import lads_settings
-from ..dassl_api import TRAINER_REGISTRY
+from ..dassl_api import DATASET_REGISTRY, TRAINER_REGISTRY
 from ..embeddings.embedding_set import EmbeddingSet
 from ..errors import InputError, unknown_name
 from ..methods.augmentation import MovedEmbeddings
 from ..methods.lads import AugmentationLoss, AugmentationNetwork, AugmentationSettings, fit_augmentation
 from ..prompts import domain_templates
 from .embedding_trainer import worth_a_line
+from .run_identity import sha256_of
 from .two_stage import TwoStageTrainer
 
 logger = logging.getLogger(__name__)
-
-PROMPT_KEYS = ("SOURCE_PROMPTS", "TARGET_PROMPTS")
 
 
 @TRAINER_REGISTRY.register()
@@ -39,15 +38,17 @@ class LADS(TwoStageTrainer):
     def check_cfg(self, cfg: Any) -> None:
         """Refuse, before anything is encoded, settings out of range and descriptions that do not suffice."""
         super().check_cfg(cfg)
-        if cfg.DATASET.NAME == "EmbeddingFile":
+        if getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "brings_embeddings", False):
             return
-        for key in PROMPT_KEYS:
-            if not cfg.DATASET[key]:
-                raise InputError(
-                    f"DATASET.{key} is empty: LADS needs domain descriptions in DATASET.SOURCE_PROMPTS and "
-                    "DATASET.TARGET_PROMPTS, such as DATASET.TARGET_PROMPTS.painting 'a painting of a {}.'"
-                )
-        check_descriptions(cfg.DATASET.SOURCE_DOMAINS, _named_targets(cfg), domain_templates(cfg.DATASET))
+        described = domain_templates(cfg.DATASET)
+        if not described:
+            raise InputError(
+                "DATASET.SOURCE_PROMPTS and DATASET.TARGET_PROMPTS are empty: LADS needs domain descriptions, such as "
+                "DATASET.TARGET_PROMPTS.painting 'a painting of a {}.'"
+            )
+        check_descriptions(cfg.DATASET.SOURCE_DOMAINS, _named_targets(cfg), described)
+        if not described.keys() - {*cfg.DATASET.SOURCE_DOMAINS}:
+            raise _no_target(described)
 
     def stage_one_settings(self, cfg: Any) -> AugmentationSettings:
         """See config.lads_settings."""
@@ -104,10 +105,10 @@ class LADS(TwoStageTrainer):
         assert self.embeddings.domain_text is not None
         return self.embeddings.domain_text[self.embeddings.described_domains.index(domain)]
 
-    def stage_one_texts(self) -> list[Tensor]:
-        """Class texts, and the classes described in the source domains and in those that embeddings are moved to."""
+    def method_identity(self) -> dict[str, str]:
+        """The domains that LADS is told of, and what it is told of them and of the source domains."""
         described = [self._texts(name) for name in (*self.told, *self.embeddings.source_domains)]
-        return [self.embeddings.class_text, *described]
+        return {"domains told of": ", ".join(self.told), "domain descriptions (sha256)": sha256_of(*described)}
 
     def make_augmentation(self) -> MovedEmbeddings:
         """The training embeddings, moved to each domain."""
@@ -137,11 +138,15 @@ def told_domains(embeddings: EmbeddingSet, named: Sequence[str]) -> tuple[str, .
     others = {*sources, *embeddings.domain_names} - {*embeddings.target_domains}
     told = tuple(named) or tuple(name for name in described if name not in others)
     if not told:
-        raise InputError(
-            f"no target domain is described (described: {', '.join(described)}): add one to DATASET.TARGET_PROMPTS, or "
-            "to text/domain of the embedding file"
-        )
+        raise _no_target(described)
     return told
+
+
+def _no_target(described: Collection[str]) -> InputError:
+    return InputError(
+        f"no target domain is described (described: {', '.join(described)}): add one to DATASET.TARGET_PROMPTS, or to "
+        "text/domain of the embedding file"
+    )
 
 
 def check_descriptions(sources: Sequence[str], named: Sequence[str], described: Collection[str]) -> None:

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from yacs.config import CfgNode
 
 from ..config import leaf_keys
@@ -18,8 +19,13 @@ from ..host import checkpoint
 FREE_KEYS = {"OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"}
 FREE_KEYS |= {"EMBEDDINGS.BATCH_SIZE", "EMBEDDINGS.CACHE_DIR", "OPTIM.MAX_EPOCH"}
 FREE_KEYS |= {"DATASET.ORIGIN", "DATASET.FOLDER", "DATASET.ALLOW_PARTIAL"}
+# What these name or choose is in the identity itself: images and texts by their embeddings, LADS's domains by name.
+FREE_KEYS |= {"DATASET.SPLIT_FILE", "VLM.PROMPTS_FILE", "TRAINER.LADS.TARGETS"}
 FREE_KEYS |= {f"TEST.{name}" for name in ("EVALUATOR", "PER_CLASS_RESULT", "COMPUTE_CMAT", "NO_TEST", "SPLIT")}
-FREE_SECTIONS = ("TRAIN.", "INPUT.", "DATALOADER.TEST.", "DATASET.EXPECTED_IMAGES")
+FREE_SECTIONS = (
+    *("TRAIN.", "INPUT.", "DATALOADER.TEST."),
+    *("DATASET.EXPECTED_IMAGES", "DATASET.SOURCE_PROMPTS", "DATASET.TARGET_PROMPTS"),
+)
 # What a trained model may be tested under though it was trained under another; the seed has done its work by then.
 FREE_IN_TESTS = {"DATASET.TARGET_DOMAINS", "SEED"}
 
@@ -65,13 +71,23 @@ def _kept_seed(folder: Path) -> int | None:
 
 
 def run_identity(cfg: CfgNode, embeddings: EmbeddingSet) -> dict[str, str]:
-    """All that determines the course of a training: settings by their key, model and training data."""
+    """All that determines the course of a training: settings by their key, model, training data and class texts."""
     settings = {
         key: str(value) for key, value in leaf_keys(cfg) if key not in FREE_KEYS and not key.startswith(FREE_SECTIONS)
     }
-    rows = embeddings.train
-    content = hashlib.sha256(rows.embedding.cpu().numpy().tobytes() + rows.label.cpu().numpy().tobytes())
-    return settings | model_identity(cfg, embeddings) | {"training data (sha256)": content.hexdigest()}
+    content = {
+        "training data (sha256)": sha256_of(embeddings.train.embedding, embeddings.train.label),
+        "class texts (sha256)": sha256_of(embeddings.class_text),
+    }
+    return settings | model_identity(cfg, embeddings) | content
+
+
+def sha256_of(*tensors: Tensor) -> str:
+    """The hash of the content of tensors."""
+    content = hashlib.sha256()
+    for tensor in tensors:
+        content.update(tensor.cpu().numpy().tobytes())
+    return content.hexdigest()
 
 
 def model_identity(cfg: CfgNode, embeddings: EmbeddingSet) -> dict[str, str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from ..config import named
 from ..host import checkpoint
 from ..methods.augmentation import Augmentation
 from ..methods.fitting import FittingSettings
@@ -50,10 +49,6 @@ class TwoStageTrainer(EmbeddingTrainer):
         """What `network` adds to the training embeddings."""
         raise NotImplementedError
 
-    def stage_one_texts(self) -> Sequence[Tensor]:
-        """The text embeddings that stage 1 uses."""
-        return [self.embeddings.class_text]
-
     def check_cfg(self, cfg: Any) -> None:
         """Refuse settings of stage 1 that are out of range, before anything is encoded."""
         super().check_cfg(cfg)
@@ -71,7 +66,7 @@ class TwoStageTrainer(EmbeddingTrainer):
         if path is None:
             return None
         state = checkpoint.read(path)
-        check_same_run(path, state, self._stage_one_identity())
+        check_same_run(path, state, self.identity)
         network = self.new_network()
         checkpoint.load_weights(network, state, path)
         logger.info("%s: taken from %s", self.stage_one_folder, path)
@@ -81,16 +76,10 @@ class TwoStageTrainer(EmbeddingTrainer):
         return network.to(self.device).eval()
 
     def _fitted_network(self) -> nn.Module:
-        with self.clock.timed("stage1"):
+        identity = self.identity
+        with self.clock.timed("stage1"), named(f"TRAINER.{self.cfg.TRAINER.NAME.upper()}"):
             network = self.fit_network()
-        state = {"state_dict": network.state_dict(), "run": self._stage_one_identity()}
+        state = {"state_dict": network.state_dict(), "run": identity}
         name = checkpoint.epoch_file(self.stage_one_settings(self.cfg).epochs)
         checkpoint.write(state, Path(self.output_dir) / self.stage_one_folder, name)
         return network
-
-    def _stage_one_identity(self) -> dict[str, str]:
-        """See run_identity; settings do not tell what texts an embedding file or a file of prompts holds."""
-        content = hashlib.sha256()
-        for text in self.stage_one_texts():
-            content.update(text.cpu().numpy().tobytes())
-        return self.identity | {"texts (sha256)": content.hexdigest()}

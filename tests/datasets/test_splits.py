@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import unicodedata
 from collections import Counter
 from fractions import Fraction
 from types import SimpleNamespace
@@ -13,7 +14,6 @@ import pytest
 from lare_dassl.dassl_api import Datum, build_dataset
 from lare_dassl.datasets.splits import (
     ItemSplit,
-    SplitSettings,
     check_split_applied,
     class_order,
     image_keys,
@@ -28,7 +28,15 @@ from lare_dassl.datasets.splits import (
     write_split,
 )
 from lare_dassl.errors import InputError
-from tests.helpers import make_cfg, make_domain_tree, run_train, write_embeddings
+from lare_dassl.split_settings import SplitSettings
+from tests.helpers import (
+    make_cfg,
+    make_domain_tree,
+    run_train,
+    shifted_embeddings,
+    write_embeddings,
+    write_image,
+)
 
 NAMES = ["cat", "dog", "owl"]
 TEN = [f"class{label}" for label in range(10)]
@@ -341,12 +349,13 @@ def test_a_split_file_is_the_same_wherever_the_data_is_and_whoever_trains(tmp_pa
 
 
 def test_every_trainer_leaves_the_same_split_file(tmp_path):
-    file = write_embeddings(tmp_path / "data.safetensors")
+    file = write_embeddings(tmp_path / "data.safetensors", shifted_embeddings(described=("photo", "painting")))
     keys = "DATASET.NAME EmbeddingFile DATASET.NUM_SHOTS 4 DATASET.LONG_TAIL.RATIO 4 OPTIM.MAX_EPOCH 2"
-    for trainer in ("ZeroShot", "FineTune", "LARE"):
+    trainers = ("ZeroShot", "FineTune", "LADS", "LARE")
+    for trainer in trainers:
         words = ["--trainer", trainer, "--root", file, "--seed", 2, "--output-dir", tmp_path / trainer]
-        assert run_train(*words, *keys.split(), "TRAINER.LARE.EPOCHS", 2) == 0
-    written = {(tmp_path / trainer / "split.json").read_bytes() for trainer in ("ZeroShot", "FineTune", "LARE")}
+        assert run_train(*words, *keys.split(), "TRAINER.LARE.EPOCHS", 2, "TRAINER.LADS.EPOCHS", 2) == 0
+    written = {(tmp_path / trainer / "split.json").read_bytes() for trainer in trainers}
     assert len(written) == 1
     assert len(json.loads(written.pop())["train"]) == 4 + 3 + 2 + 1 + 1
 
@@ -418,3 +427,25 @@ def test_split_by_hash_leaves_one_image_to_train_on(size, parts):
 def test_shares_that_make_no_sense_are_refused(val, test, message):
     with pytest.raises(InputError, match=message):
         split_by_hash(["1.jpg"], val, test)
+
+
+def test_a_file_system_that_decomposes_accents_gives_the_same_images(tmp_path):
+    names = [f"{letter}.png" for letter in ("a", "b", "é", "f", "z", "ö", "o", "zé")]
+    kept = {}
+    for form in ("NFC", "NFD"):
+        root = tmp_path / form
+        for place, name in enumerate(names):
+            write_image(root / "photo" / "cat" / unicodedata.normalize(form, name), seed=place)
+            write_image(
+                root / "photo" / "dog" / name.encode("ascii", "replace").decode().replace("?", f"x{place}"), place
+            )
+        cfg = make_cfg(
+            DATASET__NAME="DomainFolders",
+            DATASET__ROOT=root,
+            DATASET__SOURCE_DOMAINS=["photo"],
+            DATASET__NUM_SHOTS=3,
+            SEED=4,
+        )
+        dataset = build_dataset(cfg)
+        kept[form] = split_content(dataset, split_items(dataset, cfg), cfg)
+    assert kept["NFC"] == kept["NFD"]

@@ -18,7 +18,7 @@ def test_an_epoch_takes_every_row_once_in_an_order_of_its_own_and_reports_means(
         orders[-1].append(rows.tolist())
         return network(embeddings[rows]).mean(), rows.float().mean()
 
-    for epoch, means in fit_epochs(network, losses, embeddings, SETTINGS, seed=1, lr_key="LR"):
+    for epoch, means in fit_epochs(network, losses, embeddings, SETTINGS, seed=1):
         assert epoch == len(orders)
         assert [len(batch) for batch in orders[-1]] == [4, 4, 2]
         assert sorted(row for batch in orders[-1] for row in batch) == list(range(10))
@@ -35,17 +35,17 @@ def test_the_first_loss_is_lowered_and_the_others_only_reported():
         output = network(embeddings[rows]).mean()
         return (output - 3) ** 2, -output
 
-    *_, (_, means) = fit_epochs(network, losses, embeddings, settings, seed=0, lr_key="LR")
+    *_, (_, means) = fit_epochs(network, losses, embeddings, settings, seed=0)
     assert network(embeddings).mean().item() == pytest.approx(3, abs=0.05)
     assert means[1] == pytest.approx(-3, abs=0.05)
 
 
-def test_a_loss_that_is_not_finite_ends_the_fit_and_names_the_key():
+def test_a_loss_that_is_not_finite_ends_the_fit():
     network = nn.Linear(2, 1)
-    epochs = fit_epochs(
-        network, lambda rows: (network.weight.sum() * torch.nan,), torch.ones(3, 2), SETTINGS, seed=0, lr_key="A.LR"
-    )
-    with pytest.raises(InputError, match=r"stage 1 diverged in epoch 1 \(loss nan\): lower A.LR, or check the"):
+    epochs = fit_epochs(network, lambda rows: (network.weight.sum() * torch.nan,), torch.ones(3, 2), SETTINGS, seed=0)
+    with pytest.raises(
+        InputError, match=r"stage 1 diverged in epoch 1 \(loss nan\): lower the learning rate, or check the"
+    ):
         next(epochs)
 
 

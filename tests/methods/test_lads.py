@@ -160,7 +160,7 @@ def test_the_seed_alone_decides_the_result_and_the_global_state_stays(problem):
         (lambda e, y, t, s, g: (e, y, t, s, g.half()), "target_text must be float32 (40, 12) as the embeddings, got"),
         (
             lambda e, y, t, s, g: (e * torch.nan, y, t, s, g),
-            "stage 1 diverged in epoch 1 (loss nan): lower TRAINER",
+            "stage 1 diverged in epoch 1 (loss nan): lower the learning rate",
         ),
     ],
 )

@@ -283,7 +283,7 @@ def test_networks_of_other_settings_or_texts_are_refused(prepared, tmp_path):
     embeddings = shifted_embeddings(described=("photo", "painting", "sketch"))
     described_otherwise = replace(embeddings, domain_text=embeddings.domain_text.flip(1))
     path = write_embeddings(tmp_path / "other.safetensors", described_otherwise)
-    with pytest.raises(InputError, match=r"is of another run \(texts \(sha256\) is"):
+    with pytest.raises(InputError, match=r"is of another run \(domain descriptions \(sha256\) is"):
         prepared(root=path)
 
 
@@ -293,6 +293,19 @@ def test_a_trained_model_is_tested_where_no_domain_is_described(build, described
     tester = build("LADS", "test", *QUICK, root=embedding_file)
     tester.load_model(str(tmp_path / "run"))
     assert tester.test() == trained.results["accuracy"]
+
+
+def test_a_record_of_a_loaded_model_needs_the_domains_that_it_was_told_of(build, tmp_path, described_file):
+    targets = ("DATASET.TARGET_DOMAINS", "['painting']")
+    build("LADS", "run", *QUICK, *targets, root=described_file).train()
+    other = ("DATASET.TARGET_DOMAINS", "['sketch']")
+    tester = build("LADS", "test", *QUICK, *other, root=described_file)
+    tester.load_model(str(tmp_path / "run"))
+    with pytest.raises(InputError, match=r"\(domains told of is painting there and sketch here"):
+        tester.check_loaded_settings()
+    tester = build("LADS", "test", *QUICK, *other, "TRAINER.LADS.TARGETS", "['painting']", root=described_file)
+    tester.load_model(str(tmp_path / "run"))
+    tester.check_loaded_settings()
 
 
 # What cannot be run.
@@ -330,7 +343,7 @@ def test_an_embedding_file_without_descriptions_is_refused(prepared, embedding_f
             ("TRAINER.LADS.TARGETS", "['painting', 'painting']"),
             "TRAINER.LADS.TARGETS names 'painting' twice",
         ),
-        (("photo", "painting"), ("TRAINER.LADS.LR", "1e15"), "lower TRAINER.LADS.LR"),
+        (("photo", "painting"), ("TRAINER.LADS.LR", "1e15"), "TRAINER.LADS: stage 1 diverged"),
     ],
 )
 def test_descriptions_that_do_not_suffice_are_told(prepared, described, overrides, message):
@@ -384,8 +397,8 @@ def test_images_are_described_by_the_prompts_of_the_dataset(build_on_images, tmp
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ((), "DATASET.SOURCE_PROMPTS is empty: LADS needs domain descriptions"),
-        (PHOTO, "DATASET.TARGET_PROMPTS is empty: LADS needs domain descriptions"),
+        ((), "DATASET.SOURCE_PROMPTS and DATASET.TARGET_PROMPTS are empty: LADS needs domain descriptions"),
+        (PHOTO, "no target domain is described (described: photo): add one to DATASET.TARGET_PROMPTS"),
         (("DATASET.SOURCE_PROMPTS.photos", "a photo of a {}.", *PAINTING), "source domain 'photo' is not described"),
         ((*PHOTO, *PAINTING, "TRAINER.LADS.TARGETS", "['sketch']"), "unknown described domain (TRAINER.LADS.TARGETS)"),
         ((*PHOTO, "DATASET.TARGET_PROMPTS.painting", "a painting."), "has no {} for the class name"),

@@ -156,7 +156,7 @@ def test_regions_fitted_to_other_class_texts_are_refused(build, tmp_path):
     path = write_embeddings(
         tmp_path / "other.safetensors", replace(embeddings, class_text=embeddings.class_text.flip(0))
     )
-    with pytest.raises(InputError, match=r"regions/model.pth.tar-3 is of another run \(texts \(sha256\) is"):
+    with pytest.raises(InputError, match=r"regions/model.pth.tar-3 is of another run \(class texts \(sha256\) is"):
         build("LARE", "run", root=path).before_train()
 
 
@@ -176,7 +176,7 @@ def test_settings_out_of_range_are_refused(build, tmp_path):
 
 
 def test_stage_1_that_diverges_is_one_line(build, tmp_path):
-    with pytest.raises(InputError, match=r"stage 1 diverged in epoch .*: lower TRAINER.LARE.LR"):
+    with pytest.raises(InputError, match=r"TRAINER.LARE: stage 1 diverged in epoch .*: lower the learning rate"):
         prepared(build, tmp_path, "TRAINER.LARE.LR", "1e15")
 
 

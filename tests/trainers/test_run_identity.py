@@ -8,6 +8,7 @@ import torch
 from lare_dassl import write_embedding_file
 from lare_dassl.errors import InputError
 from lare_dassl.host import checkpoint
+from lare_dassl.trainers.run_identity import run_identity
 from tests.helpers import shifted_embeddings
 from tests.trainers.interruption import train_until
 
@@ -52,6 +53,16 @@ def test_a_run_of_other_settings_does_not_go_on(build, tmp_path, killed, words, 
     message = refusal(build("FineTune", "run", *CHECKPOINTS, *words).train)
     path = tmp_path / "run" / "model" / "model.pth.tar-3"
     assert message == f"checkpoint {path} is of another run ({difference}): give another --output-dir, or delete it"
+
+
+def test_descriptions_that_are_not_used_and_names_of_files_are_free(build, killed):
+    trainer = build("FineTune", "run", *CHECKPOINTS)
+    there = dict(trainer.identity)
+    assert not {"VLM.PROMPTS_FILE", "DATASET.SPLIT_FILE", "DATASET.TARGET_PROMPTS"} & there.keys()
+    cfg = trainer.cfg.clone()
+    cfg.defrost()
+    cfg.DATASET.TARGET_PROMPTS["painting"] = "a painting of a {}."
+    assert run_identity(cfg, trainer.embeddings) == there
 
 
 def test_a_run_of_another_seed_does_not_go_on(build, killed):

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import pytest
 import torch
 
+from lare_dassl.errors import InputError
+from tests.helpers import shifted_embeddings, write_embeddings
 from tests.trainers.interruption import last_state, metrics_of
 
 
@@ -60,3 +64,13 @@ def test_eval_only_needs_no_folder_even_for_a_record(build, tmp_path):
     evaluated.check_loaded_settings()
     evaluated.write_record(tmp_path / "eval")
     assert metrics_of(tmp_path / "eval") == metrics_of(tmp_path / "run")
+
+
+def test_other_class_texts_are_another_run(build, tmp_path):
+    build("ZeroShot", "run").train()
+    embeddings = shifted_embeddings()
+    path = write_embeddings(
+        tmp_path / "other.safetensors", replace(embeddings, class_text=embeddings.class_text.flip(0))
+    )
+    with pytest.raises(InputError, match=r"model.pth.tar-0 is of another run \(class texts \(sha256\) is"):
+        build("ZeroShot", "run", root=path).train()
