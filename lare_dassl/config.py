@@ -254,6 +254,8 @@ def merge_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     Raises:
         InputError: an unknown key (with the nearest), a value of another type, or none of the allowed choices.
     """
+    if key.startswith("--"):
+        raise InputError(f"{where}: the flag {key} comes after a KEY VALUE pair: put flags before the first pair")
     known = dict(leaf_keys(cfg))
     mapping = next((name for name in MAPPINGS if key == name or key.startswith(f"{name}.")), None)
     if mapping:
@@ -299,9 +301,16 @@ def _read_literal(value: Any) -> Any:
 
 
 def _literal(value: Any, known: Any) -> Any:
-    """A value as yacs is to read it: a whole number may stand for a float, and text for a text is no literal."""
+    """A value as yacs is to read it.
+
+    A whole number may stand for a float, and text for a text is no literal. A list may be written as in YAML, or, of
+    one entry, as that alone.
+    """
     if type(known) is float:
         return float(value)
+    if isinstance(known, list | tuple) and isinstance(value, str):
+        read = _read_literal(value)
+        return read if isinstance(read, list | tuple) else [value]
     return repr(value) if isinstance(value, str) and isinstance(known, str) else value
 
 
@@ -322,9 +331,10 @@ def _leaves(node: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _near(key: str, known: dict[str, Any]) -> list[str]:
-    """The keys of the same section, or all keys where the section is unknown too."""
+    """The keys below it, or of the same section, or all keys where the section is unknown too."""
     section = key.rpartition(".")[0]
-    return [name for name in known if name.rpartition(".")[0] == section] or list(known)
+    below = [name for name in known if name.startswith(f"{key}.")]
+    return below or [name for name in known if name.rpartition(".")[0] == section] or list(known)
 
 
 def new_config() -> CfgNode:

@@ -26,7 +26,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     lowered = {choice.lower(): choice for choice in choices}
     nearest = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.4)
     hint = f"did you mean '{lowered[nearest[0]]}'? " if nearest else ""
-    shown = ", ".join(choices[:40]) + (", ..." if len(choices) > 40 else "")
+    most = 12 if nearest else 40
+    shown = ", ".join(choices[:most]) + (", ..." if len(choices) > most else "")
     return InputError(f"unknown {kind} '{name}': {hint}known: {shown}")
 
 

@@ -23,6 +23,7 @@ from .errors import InputError, unknown_name
 from .files import make_folder
 from .logs import start_logging
 from .record import BY_DOMAIN, METRICS
+from .split_settings import ALL_SHOTS
 from .trainers.embedding_trainer import EmbeddingTrainer
 from .trainers.run_identity import with_seed_of
 
@@ -67,9 +68,11 @@ def train(arguments: argparse.Namespace) -> None:
         keep_split(trainer, cfg, write=not (arguments.eval_only or arguments.no_train))
     if arguments.eval_only:
         trainer.load_model(arguments.model_dir, epoch=arguments.load_epoch)
-        trainer.test()
-        if arguments.output_dir and isinstance(trainer, EmbeddingTrainer):
+        to_record = arguments.output_dir and isinstance(trainer, EmbeddingTrainer)
+        if to_record:
             trainer.check_loaded_settings()
+        trainer.test()
+        if to_record:
             trainer.write_record(Path(cfg.OUTPUT_DIR))
     elif not arguments.no_train:
         trainer.train()
@@ -108,7 +111,8 @@ def build_trainer(cfg: CfgNode) -> Any:
         InputError: what the configuration or the data names cannot be used.
     """
     logger.info(
-        "%s on %s, host: %s (Dassl %s)", cfg.TRAINER.NAME, cfg.DATASET.NAME, dassl_api.HOST, dassl_api.HOST_VERSION
+        "%s on %s, host: %s (interface of Dassl %s)",
+        *(cfg.TRAINER.NAME, cfg.DATASET.NAME, dassl_api.HOST, dassl_api.HOST_VERSION),
     )
     return dassl_api.build_trainer(cfg)
 
@@ -144,9 +148,22 @@ def make_config(arguments: argparse.Namespace) -> CfgNode:
     if cfg.SEED >= 2**32:
         raise InputError(f"SEED must be below 2**32, not {cfg.SEED}")
     if cfg.OUTPUT_DIR == "./output":
-        seed = f"seed{cfg.SEED}" if cfg.SEED >= 0 else "unseeded"
-        cfg.OUTPUT_DIR = f"output/{cfg.DATASET.NAME}/{cfg.TRAINER.NAME}/{seed}"
+        cfg.OUTPUT_DIR = default_output_dir(cfg, arguments.dataset_config_file)
     return config.finish(cfg)
+
+
+def default_output_dir(cfg: CfgNode, dataset_config_file: str) -> str:
+    """The folder of a run that names none: output/<dataset>/<trainer>/[<shots and long tail>/]seed<k>.
+
+    The dataset is called by its config file, an embedding file by its own name.
+    """
+    named_by = cfg.DATASET.ROOT if cfg.DATASET.NAME == "EmbeddingFile" else dataset_config_file
+    shots, ratio = cfg.DATASET.NUM_SHOTS, cfg.DATASET.LONG_TAIL.RATIO
+    parts = [f"shots{shots}"] if shots != ALL_SHOTS else []
+    parts += [f"{cfg.DATASET.LONG_TAIL.PROFILE}{ratio:g}"] if ratio != 1 else []
+    seed = f"seed{cfg.SEED}" if cfg.SEED >= 0 else "unseeded"
+    folders = ["output", Path(named_by).stem or cfg.DATASET.NAME, cfg.TRAINER.NAME, "-".join(parts), seed]
+    return "/".join(filter(None, folders))
 
 
 def merge_sources(arguments: argparse.Namespace) -> CfgNode:

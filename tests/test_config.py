@@ -82,8 +82,24 @@ def test_lads_settings_takes_every_key_and_starts_from_the_defaults(cfg):
         config.lads_settings(cfg)
     with pytest.raises(InputError, match=r"TRAINER.LADS.LOGIT_SCALE must be at least 0, not -1"):
         config.merge_key(cfg, "TRAINER.LADS.LOGIT_SCALE", -1, "test")
-    with pytest.raises(InputError, match=r"TRAINER.LADS.TARGETS takes a value of type list, not 'painting'"):
-        config.merge_key(cfg, "TRAINER.LADS.TARGETS", "painting", "test")
+    with pytest.raises(InputError, match=r"TRAINER.LADS.TARGETS takes a value of type list, not 3"):
+        config.merge_key(cfg, "TRAINER.LADS.TARGETS", 3, "test")
+
+
+@pytest.mark.parametrize("text", ["painting", "[painting]", "['painting']"])
+def test_a_list_of_one_may_be_written_without_brackets_or_quotes(cfg, text):
+    config.merge_overrides(cfg, ["TRAINER.LADS.TARGETS", text])
+    assert cfg.TRAINER.LADS.TARGETS == ["painting"]
+
+
+def test_a_flag_behind_the_pairs_is_told(cfg):
+    with pytest.raises(InputError, match=r"the flag --output-dir comes after a KEY VALUE pair: put flags before"):
+        config.merge_overrides(cfg, ["OPTIM.LR", "1", "--output-dir", "x"])
+
+
+def test_a_section_is_answered_by_its_keys(cfg):
+    with pytest.raises(InputError, match=r"did you mean 'DATASET.LONG_TAIL.RATIO'"):
+        config.merge_overrides(cfg, ["DATASET.LONG_TAIL", "10"])
 
 
 def test_the_probe_of_the_lads_paper_stands_in_its_config(cfg):
@@ -182,7 +198,7 @@ def test_values_and_their_texts_are_taken(cfg, key, value, stored):
         ("TRAINER.LARE.EPOCHS", "many", "int"),
         ("TRAINER.LARE.EPOCHS", None, "int"),
         ("VLM.ALLOW_RANDOM", "yes", "bool"),
-        ("VLM.TEMPLATES", "a photo of a {}.", "list"),
+        ("VLM.TEMPLATES", 7, "list"),
         ("VLM.PRETRAINED", ["openai"], "str"),
         ("DATASET.NUM_SHOTS", None, "int"),
     ],

@@ -12,6 +12,7 @@ from lare_dassl.errors import InputError
 from lare_dassl.record import read_record
 from tests.helpers import run_train, train_arguments, write_embeddings
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 PLUGIN = """
 from lare_dassl.dassl_api import DATASET_REGISTRY, TRAINER_REGISTRY
 from lare_dassl.datasets.embedding_file import EmbeddingFile
@@ -260,3 +261,26 @@ def test_the_log_holds_what_was_printed(tmp_path, capsys):
     output = capsys.readouterr().out
     assert (tmp_path / "out" / "log.txt").read_text() == output
     assert output.count("record: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        (("--trainer", "LARE", "--dataset-config-file", CONFIGS / "cub.yaml", "--seed", 3), "output/cub/LARE/seed3"),
+        (("--trainer", "LARE", "--dataset-config-file", CONFIGS / "pacs.yaml"), "output/pacs/LARE/unseeded"),
+        (
+            ("--trainer", "LADS", "--root", "x/caltech.safetensors", "DATASET.NAME", "EmbeddingFile"),
+            "output/caltech/LADS/unseeded",
+        ),
+        (("--trainer", "LARE", "DATASET.NAME", "DemoWorld"), "output/DemoWorld/LARE/unseeded"),
+        (
+            (
+                *("--trainer", "LARE", "--dataset-config-file", CONFIGS / "demo.yaml", "--seed", 0),
+                *("DATASET.NUM_SHOTS", 4, "DATASET.LONG_TAIL.RATIO", 2.5),
+            ),
+            "output/demo/LARE/shots4-exp2.5/seed0",
+        ),
+    ],
+)
+def test_a_run_that_names_no_folder_has_one_of_its_dataset_and_split(words, folder):
+    assert folder == run.make_config(train_arguments(*words)).OUTPUT_DIR

@@ -79,7 +79,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             file="CUB-200-Painting.zip",
             gives="CUB-200-Painting",
             holds=("001.Black_footed_Albatross",),
-            get="the archive of the PAN authors, Google Drive file 1G327KsD93eyGTjMmByuVy9sk4tlEOyK3",
+            get="the archive of the PAN authors, https://drive.google.com/file/d/1G327KsD93eyGTjMmByuVy9sk4tlEOyK3",
             domain="painting",
         ),
     ),
@@ -145,7 +145,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             file="PACS.zip",
             gives="PACS",
             holds=("art_painting", "cartoon", "photo", "sketch"),
-            get="PACS.zip as DomainBed has it, Google Drive file 1JFr8f805nMUelQWWmfnJR3y4_SYoN5Pd",
+            get="PACS.zip as DomainBed has it, https://drive.google.com/file/d/1JFr8f805nMUelQWWmfnJR3y4_SYoN5Pd",
         ),
     ),
     "office_home": (
@@ -153,7 +153,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             file="office_home.zip",
             gives="office_home",
             holds=("Art", "Clipart", "Product", "Real World"),
-            get="OfficeHome as DomainBed has it, Google Drive file 1uY0pj7oFsjMxRwaD3Sxy0jgel0fsYXLC "
+            get="OfficeHome as DomainBed has it, https://drive.google.com/file/d/1uY0pj7oFsjMxRwaD3Sxy0jgel0fsYXLC "
             "(for research alone, terms at hemanthdv.org/officeHomeDataset.html)",
         ),
     ),
@@ -162,7 +162,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             file="VLCS.tar.gz",
             gives="VLCS",
             holds=("Caltech101", "LabelMe", "SUN09", "VOC2007"),
-            get="VLCS.tar.gz as DomainBed has it, Google Drive file 1skwblH1_okBwxWxmRsp9_qi15hyPpxg8",
+            get="VLCS.tar.gz as DomainBed has it, https://drive.google.com/file/d/1skwblH1_okBwxWxmRsp9_qi15hyPpxg8",
             unpacked_size=10**10,
         ),
     ),
