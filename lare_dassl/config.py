@@ -308,7 +308,7 @@ def _literal(value: Any, known: Any) -> Any:
     """
     if type(known) is float:
         return float(value)
-    if isinstance(known, list | tuple) and isinstance(value, str):
+    if isinstance(known, list | tuple) and isinstance(value, str) and not value.startswith("("):
         read = _read_literal(value)
         return read if isinstance(read, list | tuple) else [value]
     return repr(value) if isinstance(value, str) and isinstance(known, str) else value

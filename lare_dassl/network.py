@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
 import urllib.error
 import urllib.request
@@ -18,7 +19,7 @@ def reachable(url: str) -> bool:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_SECONDS).close()
         except urllib.error.HTTPError:
             pass
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return
         answered.set()
 

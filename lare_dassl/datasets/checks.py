@@ -56,6 +56,22 @@ def check_trained(trained: Collection[int], classnames: Sequence[str]) -> None:
         )
 
 
+def check_tested(tested: Collection[str], domains: Sequence[str], remedy: str) -> None:
+    """Refuse a copy that leaves a domain without test images: the run would say nothing of it.
+
+    Args:
+        tested: the names of the domains that occur among the test images.
+        domains: the names of the chosen source and target domains.
+        remedy: what to do about it.
+
+    Raises:
+        InputError: names the domains that have none.
+    """
+    lacking = [name for name in domains if name not in tested]
+    if lacking:
+        raise InputError(f"domain {shown_names([repr(name) for name in lacking])} has no test image: {remedy}")
+
+
 def check_no_repeat(file: Path, lines: Iterable[tuple[int, str]], remedy: str) -> None:
     """Refuse a list that names one image twice.
 

@@ -13,7 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
-from lare_dassl.datasets.checks import check_trained, refuse_partial, shown_names
+from lare_dassl.datasets.checks import check_tested, check_trained, refuse_partial, shown_names
 from lare_dassl.datasets.cifar_files import ORIGIN, CifarRows, check_class_names, read_rows
 from lare_dassl.datasets.class_names import CIFAR100_CLASSES, cifar100_class, prompt_name
 from lare_dassl.datasets.domains import chosen_domains
@@ -71,8 +71,8 @@ class CIFAR100Official(DatasetBase):
         self.domain_names = list(self.domains)
         self.source_domains, self.target_domains = chosen_domains(cfg, self.domain_names, self.domains)
         check_fractions(cfg.DATASET.VAL_FRACTION, 0)
-        self._folder = image_folder(dataset_root(cfg, f"{OFFICIAL_FOLDER}/ or {IMAGE_FOLDER}/", ORIGIN))
-        paths = {split: _paths_by_class(cfg, self._folder, split) for split in SPLITS}
+        self.root = image_folder(dataset_root(cfg, f"{OFFICIAL_FOLDER}/ or {IMAGE_FOLDER}/", ORIGIN))
+        paths = {split: _paths_by_class(cfg, self.root, split) for split in SPLITS}
         parts = Split()
         for of_class in paths["train"].values():
             parts.extend(split_by_hash(of_class, cfg.DATASET.VAL_FRACTION, 0))
@@ -82,11 +82,12 @@ class CIFAR100Official(DatasetBase):
             [self._item(path, label_of[path]) for path in members]
             for members in (parts.train, parts.val, [path for of in paths["test"].values() for path in of])
         )
+        check_tested({self.domain_names[item.domain] for item in test}, self.source_domains, how_to_get(ORIGIN))
         self.prompt_classnames = [prompt_name(name) for name in CIFAR100_CLASSES]
         super().__init__(train_x=training_items(train, cfg), val=val, test=test)
 
     def _item(self, path: str, label: int) -> Datum:
-        return Datum(impath=str(self._folder / path), label=label, domain=0, classname=CIFAR100_CLASSES[label])
+        return Datum(impath=str(self.root / path), label=label, domain=0, classname=CIFAR100_CLASSES[label])
 
 
 def image_folder(root: Path) -> Path:

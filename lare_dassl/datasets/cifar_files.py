@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,60 @@ SIDE = 32
 ROW_BYTES = 3 * SIDE * SIDE
 LONGEST_CAUSE = 200
 
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
+BYTE_TYPES = ("u1", "|u1", b"u1", b"|u1")
+
+
+class _Array:
+    """What stands in a pickle for a numpy array of bytes, of (N, ...) uint8."""
+
+    def __init__(self) -> None:
+        self.values = np.zeros(0, np.uint8)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, is_fortran, raw = state
+        if not isinstance(kind, _ByteType) or not isinstance(raw, bytes) or math.prod(shape) != len(raw):
+            raise ValueError("an array whose bytes do not fit its shape")
+        self.values = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if is_fortran else "C")
+
+
+class _ByteType:
+    """What stands in a pickle for the numpy type of bytes, whatever else the pickle says of it."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+# Not a class: a pickle could write attributes to that.
+_NDARRAY = object()
+
+
+def _reconstruct(kind: Any, *_: Any) -> _Array:
+    if kind is not _NDARRAY:
+        raise ValueError("an array of no known class")
+    return _Array()
+
+
+def _dtype(code: Any, *_: Any) -> _ByteType:
+    if code not in BYTE_TYPES:
+        raise ValueError(f"an array of {code!r}, not of bytes")
+    return _ByteType()
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    if not isinstance(text, str) or encoding != "latin1":
+        raise ValueError("bytes that are not written as latin1")
+    return text.encode("latin1")
+
+
+# numpy's own would take a type with forged flags, and with it bytes of the file for addresses.
 ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _dtype,
+    ("_codecs", "encode"): _encode,
 }
-"""All that a numpy array of bytes needs, by the module and name that a pickle asks for."""
+"""Stand-ins for all that an array of bytes needs, by the module and name that a pickle asks for."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +91,7 @@ class CifarRows:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """An unpickler that knows numpy arrays and refuses to look up anything else."""
+    """An unpickler that knows arrays of bytes and refuses to look up anything else."""
 
     def __init__(self, file: Any, path: Path) -> None:
         # Python 2 wrote the files: its strings are bytes.
@@ -52,7 +99,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         self._path = path
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
-        """The object of an allowed name.
+        """The stand-in of an allowed name.
 
         Raises:
             InputError: any other name.
@@ -74,15 +121,15 @@ def read_rows(file: Path) -> CifarRows:
     """
     content = _read(file)
     data, labels, names = (_entry(file, content, key) for key in (b"data", b"fine_labels", b"filenames"))
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (ROW_BYTES,):
+    if not isinstance(data, _Array) or data.values.shape[1:] != (ROW_BYTES,):
         raise _other(file, f"'data' is no array of bytes (N, {ROW_BYTES:,})")
     if not _all_are(int, labels) or not all(0 <= label < len(CIFAR100_CLASSES) for label in labels):
         raise _other(file, f"'fine_labels' is no list of labels from 0 to {len(CIFAR100_CLASSES) - 1}")
     if not _all_are(bytes, names):
         raise _other(file, "'filenames' is no list of names")
-    if not len(data) == len(labels) == len(names):
-        raise _other(file, f"it has {len(data):,} images, {len(labels):,} labels and {len(names):,} names")
-    images = data.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+    if not len(data.values) == len(labels) == len(names):
+        raise _other(file, f"it has {len(data.values):,} images, {len(labels):,} labels and {len(names):,} names")
+    images = data.values.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     return CifarRows(np.ascontiguousarray(images), labels, [name.decode("utf-8", "replace") for name in names])
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
-from lare_dassl.datasets.checks import check_count, check_no_repeat, check_trained, refuse_partial, shown_names
+from lare_dassl.datasets.checks import (
+    check_count,
+    check_no_repeat,
+    check_tested,
+    check_trained,
+    refuse_partial,
+    shown_names,
+)
 from lare_dassl.datasets.class_names import prompt_name, without_number
 from lare_dassl.datasets.domains import chosen_domains
 from lare_dassl.datasets.image_tree import dataset_root, folders_in, images_in
-from lare_dassl.datasets.sources import SOURCES
+from lare_dassl.datasets.sources import SOURCES, how_to_get
 from lare_dassl.datasets.splits import Split, check_fractions, split_by_hash, training_items
 from lare_dassl.errors import InputError
 
@@ -82,8 +89,9 @@ class CUBPainting(DatasetBase):
         if PAINTING in source:
             raise InputError("the paintings of CUBPainting are for testing only: use --source-domains photo")
         root = dataset_root(cfg, f"{PHOTO_FOLDER}/ and {PAINTING_FOLDER}/", ORIGIN)
-        images = _photo_root(root) / "images"
-        photos = read_photos(cfg, images.parent)
+        photo_root = _photo_root(root)
+        self.root, images = photo_root.parent, photo_root / "images"
+        photos = read_photos(cfg, photo_root)
         split = _split_training(photos, cfg.DATASET.VAL_FRACTION)
         check_trained({photos.label[path] for path in split.train}, photos.classnames)
         train, val, test = (
@@ -91,6 +99,7 @@ class CUBPainting(DatasetBase):
         )
         if PAINTING in target:
             test += _paintings(cfg, _painting_root(root), photos.classnames)
+        check_tested({self.domain_names[item.domain] for item in test}, [*source, *target], how_to_get(ORIGIN))
         self.prompt_classnames = [prompt_name(name) for name in photos.classnames]
         super().__init__(train_x=training_items(train, cfg), val=val, test=test)
 
@@ -103,14 +112,17 @@ def read_photos(cfg: Any, folder: Path) -> Photos:
         folder: `CUB_200_2011`.
 
     Raises:
-        InputError: a list or an image is missing, a line is malformed, a photo is named twice, or a count is not the
-            published one.
+        InputError: a list or an image is missing, a line is malformed, a photo is named twice or outside of `images/`,
+            two classes have one name, or a count is not the published one.
     """
     path_of = _read_list(folder / "images.txt")
     check_no_repeat(folder / "images.txt", enumerate(path_of.values(), start=1), f"get {PHOTO_SOURCE} anew")
     number_of = _read_list(folder / "image_class_labels.txt")
     in_train = _read_list(folder / "train_test_split.txt")
     classes = _read_list(folder / "classes.txt")
+    _check_values(folder / "images.txt", path_of, "a path below images/", _is_inside)
+    _check_values(folder / "train_test_split.txt", in_train, "0 or 1", lambda value: value in ("0", "1"))
+    _check_class_names(folder / "classes.txt", classes)
     for name, column in (("image_class_labels.txt", number_of), ("train_test_split.txt", in_train)):
         if column.keys() != path_of.keys():
             raise InputError(f"'{folder / name}' lists other images than images.txt: get {PHOTO_SOURCE} anew")
@@ -126,6 +138,28 @@ def read_photos(cfg: Any, folder: Path) -> Photos:
     )
     _check_counts(cfg, folder, photos)
     return _present(cfg, folder / "images", photos)
+
+
+def _check_values(file: Path, values: Mapping[str, str], wanted: str, fits: Callable[[str], bool]) -> None:
+    for number, value in values.items():
+        if not fits(value):
+            raise InputError(f"'{file}' gives image {number} {value!r}, which is not {wanted}: get {PHOTO_SOURCE} anew")
+
+
+def _is_inside(path: str) -> bool:
+    return not {"", ".", ".."} & {*path.split("/")} and not {"\\", ":"} & {*path}
+
+
+def _check_class_names(file: Path, classes: Mapping[str, str]) -> None:
+    """Paintings are matched by name, so that of two classes of one name one would get none."""
+    number_of: dict[str, str] = {}
+    for number, name in classes.items():
+        before = number_of.setdefault(_comparable(name), number)
+        if before != number:
+            raise InputError(
+                f"'{file}' gives classes {before} and {number} one name, '{without_number(name)}': get {PHOTO_SOURCE} "
+                "anew"
+            )
 
 
 def _check_counts(cfg: Any, folder: Path, photos: Photos) -> None:

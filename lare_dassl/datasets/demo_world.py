@@ -75,21 +75,19 @@ class DemoWorld(DatasetBase):
         others = [name for name in self.domains if name != "photo"]
         source, target = chosen_domains(cfg, self.domain_names, ["photo"], others)
         self.source_domains, self.target_domains = source, target
-        root = _root(cfg)
+        self.root = _root(cfg)
         parts = {
             "train": [Part(name, "train") for name in source],
             "val": [Part(name, "val") for name in source],
             "test": [Part(name, "test") for name in self.domains if name in {*source, *target}],
         }
-        render_missing(root, [part for split in parts.values() for part in split])
-        lists = {
-            split: [item for part in members for item in self._items(root, part)] for split, members in parts.items()
-        }
+        render_missing(self.root, [part for split in parts.values() for part in split])
+        lists = {split: [item for part in members for item in self._items(part)] for split, members in parts.items()}
         train_x = training_items(lists["train"], cfg)
         super().__init__(train_x=train_x, val=lists["val"], test=lists["test"])
 
-    def _items(self, root: Path, part: Part) -> list[Datum]:
-        domain, folder = self.domain_names.index(part.domain), part.folder(root)
+    def _items(self, part: Part) -> list[Datum]:
+        domain, folder = self.domain_names.index(part.domain), part.folder(self.root)
         return [
             Datum(impath=str(folder / path), label=label, domain=domain, classname=name)
             for label, name, path in part.images()

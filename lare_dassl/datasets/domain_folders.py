@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
-from lare_dassl.datasets.checks import check_count
+from lare_dassl.datasets.checks import check_count, check_tested
 from lare_dassl.datasets.class_names import prompt_name
 from lare_dassl.datasets.domains import chosen_domains
 from lare_dassl.datasets.image_tree import also_get, dataset_root, folders_in, images_in, natural_key
@@ -61,6 +61,7 @@ class DomainFolders(DatasetBase):
         split = self._split_sources(cfg, tree, source)
         split.test.extend(path for domain in target for paths in tree[domain].values() for path in paths)
         _check_split(split, tree)
+        self._check_tested(cfg, split)
 
         names = _class_names(tree)
         self.prompt_classnames = [prompt_name(name) for name in names]
@@ -79,6 +80,16 @@ class DomainFolders(DatasetBase):
             for paths in tree[domain].values():
                 split.extend(split_by_hash(paths, cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION))
         return split
+
+    def _check_tested(self, cfg: Any, split: Split) -> None:
+        """Source domains need no test image where a share of 0, or a split file without any, says so."""
+        tested = {_domain_of(path) for path in split.test}
+        if cfg.DATASET.SPLIT_FILE:
+            without, remedy = not tested & {*self.source_domains}, "list one in DATASET.SPLIT_FILE"
+        else:
+            without = not cfg.DATASET.TEST_FRACTION
+            remedy = "raise DATASET.TEST_FRACTION, or set it to 0 to test on no source domain"
+        check_tested(tested, self.target_domains if without else [*self.source_domains, *self.target_domains], remedy)
 
     def _items(self, paths: Iterable[str], names: Sequence[str]) -> list[Datum]:
         root, labels = str(self.root), {name: label for label, name in enumerate(names)}

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
-from lare_dassl.datasets.checks import check_count, check_no_repeat, check_trained, refuse_partial, shown_names
+from lare_dassl.datasets.checks import (
+    check_count,
+    check_no_repeat,
+    check_tested,
+    check_trained,
+    refuse_partial,
+    shown_names,
+)
 from lare_dassl.datasets.class_names import prompt_name
 from lare_dassl.datasets.domains import chosen_domains
 from lare_dassl.datasets.image_tree import dataset_root
@@ -54,8 +61,9 @@ class DomainNetMini(DatasetBase):
     used.
 
     Raises:
-        InputError: a list or image is missing, a list is malformed, names an image twice, lacks a class or gives one
-            label to two classes, counts are not the published ones, or the domains or shots do not fit.
+        InputError: a list or image is missing, a list is malformed, names an image that it or another list named, lacks
+            a class or gives one label to two classes, counts are not the published ones, or the domains or shots do not
+            fit.
     """
 
     domains = ("clipart", "painting", "real", "sketch")
@@ -66,14 +74,17 @@ class DomainNetMini(DatasetBase):
         self.source_domains, self.target_domains = source, target
         check_fractions(cfg.DATASET.VAL_FRACTION, 0)
         root = dataset_root(cfg, f"{FOLDER}/", ORIGIN)
-        self._lists = _Lists(cfg, root / FOLDER if (root / FOLDER).is_dir() else root)
+        self.root = root / FOLDER if (root / FOLDER).is_dir() else root
+        lists = _Lists(cfg, self.root)
         split = Split()
-        for of_class in [paths for domain in source for paths in self._lists.read(domain, "train").values()]:
+        for of_class in [paths for domain in source for paths in lists.read(domain, "train").values()]:
             split.extend(split_by_hash(of_class, cfg.DATASET.VAL_FRACTION, 0))
         for domain in [*source, *target]:
-            split.test.extend(path for paths in self._lists.read(domain, "test").values() for path in paths)
+            split.test.extend(path for paths in lists.read(domain, "test").values() for path in paths)
         train, val, test = (self._items(paths) for paths in (split.train, split.val, split.test))
         check_trained({item.label for item in train}, CLASSES)
+        tested = {self.domain_names[item.domain] for item in test}
+        check_tested(tested, [*source, *target], how_to_get(ORIGIN))
         self.prompt_classnames = [prompt_name(name) for name in CLASSES]
         super().__init__(train_x=training_items(train, cfg), val=val, test=test)
 
@@ -82,7 +93,7 @@ class DomainNetMini(DatasetBase):
         for path in paths:
             domain, name, _ = path.split("/")
             place = {"label": CLASSES.index(name), "domain": self.domain_names.index(domain)}
-            items.append(Datum(impath=f"{self._lists.folder}/{path}", classname=name, **place))
+            items.append(Datum(impath=f"{self.root}/{path}", classname=name, **place))
         return items
 
 
@@ -98,6 +109,7 @@ class _Lists:
         self.folder = folder
         self._cfg = cfg
         self._class_of_label: dict[str, str] = {}
+        self._list_of: dict[str, Path] = {}
 
     def read(self, domain: str, split: str) -> PathsByClass:
         """The listed images of each of the 40 classes, as paths below the folder.
@@ -110,6 +122,7 @@ class _Lists:
         check_no_repeat(file, lines, how_to_get(ORIGIN))
         paths: PathsByClass = {name: [] for name in CLASSES}
         for _, path in lines:
+            self._check_new(file, path)
             paths[path.split("/")[1]].append(path)
         lacking = [name for name, of_class in paths.items() if not of_class]
         if lacking:
@@ -136,6 +149,12 @@ class _Lists:
             if parts[1] in CLASSES:
                 kept.append((number, path))
         return kept
+
+    def _check_new(self, file: Path, path: str) -> None:
+        """An image to train on must not be one to test on."""
+        before = self._list_of.setdefault(path, file)
+        if before != file:
+            raise InputError(f"both '{before}' and '{file}' name '{path}': {how_to_get(ORIGIN)}")
 
     def _check_label(self, file: Path, number: int, label: str, name: str) -> None:
         before = self._class_of_label.setdefault(label, name)

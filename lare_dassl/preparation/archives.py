@@ -27,20 +27,21 @@ CHUNK = 1 << 20
 MAX_MEMBERS = 1_000_000
 # Folders above the one that is looked for.
 MAX_DEPTH = 3
-# The most that a tar header, with its long names, or the padding at the end may take; real ones take some kilobytes.
+# The most that the headers of a tar's member, or the padding at the end, may take; real ones take some kilobytes.
 MAX_HEADER = MAX_PADDING = 1 << 24
 # macOS puts what its disk knows of the files beside them.
 LEFT_OUT = "__MACOSX"
+END_OF_TAR = bytes(tarfile.BLOCKSIZE)
+# What zipfile and tarfile raise for damage, and, in the last two lines, for headers that they do not expect.
 DAMAGES = (
     zipfile.BadZipFile,
     tarfile.TarError,
     gzip.BadGzipFile,
     zlib.error,
     lzma.LZMAError,
-    struct.error,
     EOFError,
-    UnicodeError,
-    NotImplementedError,
+    struct.error,
+    *(ValueError, LookupError, ArithmeticError, RuntimeError),
 )
 
 
@@ -95,28 +96,33 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
         return "a link"
     if unix_kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "a device"
-    return "folder" if info.is_dir() else "file"
+    return "folder" if info.orig_filename.endswith("/") else "file"
 
 
 class _Tar:
     def __init__(self, stream: IO[bytes] | gzip.GzipFile) -> None:
-        self.stream = _SmallReads(stream)
+        self.whole, self.stream = stream, _SmallReads(stream)
         self.file = tarfile.TarFile(fileobj=self.stream)  # type: ignore[arg-type]
 
     def members(self) -> Iterator[Member]:
         for info in self.file:
             yield Member(info.name, _tar_kind(info), info.size, info)
+            self.stream.taken = 0
+        # tarfile takes the end of the file, or a header it cannot read, for the end of the archive.
+        if self.stream.last != END_OF_TAR:
+            raise tarfile.ReadError("it has no end")
         self._read_to_the_end()
 
     def _read_to_the_end(self) -> None:
         """Behind the last member there is padding, and then the checksum of the whole, which shows damage."""
         padding = 0
-        while chunk := self.stream.read(CHUNK):
+        while chunk := self.whole.read(CHUNK):
             padding += len(chunk)
             if padding > MAX_PADDING:
                 raise _RefusedError("it goes on behind its end")
 
     def open(self, member: Member) -> IO[bytes]:
+        self.stream.taken = -member.size
         content = self.file.extractfile(member.handle)
         if content is None:
             raise tarfile.ReadError(f"{member.name!r} has no content")
@@ -132,16 +138,25 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
 
 
 class _SmallReads:
-    """A stream for tarfile, which reads a header into memory whatever length it declares."""
+    """A stream for tarfile, which reads headers into memory whatever length and number they have.
+
+    Attributes:
+        stream: what is read.
+        taken: bytes read of the headers of one member.
+        last: the last piece that was read.
+    """
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
         self.seek, self.tell = stream.seek, stream.tell
+        self.taken, self.last = 0, b""
 
     def read(self, size: int) -> bytes:
-        if size > MAX_HEADER:
-            raise _RefusedError(f"one of its headers takes {show_size(size)}")
-        return self.stream.read(size)
+        self.taken += size
+        if self.taken > MAX_HEADER:
+            raise _RefusedError(f"the headers of one member take {show_size(self.taken)}")
+        self.last = self.stream.read(size)
+        return self.last
 
 
 def _open(file: IO[bytes]) -> Archive:
@@ -164,9 +179,9 @@ def unpack(path: Path, target: Path, holds: Sequence[str], limit: int, advice: s
         advice: how to get the archive anew, for the messages.
 
     Raises:
-        InputError: the archive is damaged; it does not have the folder; it has a path outside of it, a link, a device,
-            two members of one name (or of names that are one on some systems), more than `limit` bytes, or more
-            members than any dataset; or the disk is full.
+        InputError: the archive is damaged; it does not have the folder; it has a path outside of it, a name with a
+            colon or control character, a link, a device, two members of one name (or of names that are one on some
+            systems), more than `limit` bytes, or more members than any dataset; or the disk is full.
     """
     try:
         with path.open("rb") as file:
@@ -231,8 +246,11 @@ def check_members(members: Iterable[Member], limit: int) -> dict[str, Member]:
 
 def _safe_name(name: str) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:|.*[\\\0]", name, re.DOTALL):
+    if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:|.*\\", name, re.DOTALL):
         raise _RefusedError(f"{name!r} is a path outside of it")
+    # Behind a colon some systems write to a stream that no listing shows.
+    if re.search(r"[:\x00-\x1f\x7f-\x9f]", name):
+        raise _RefusedError(f"{name!r} has a colon or a control character")
     return "/".join(parts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +14,8 @@ try:
     import fcntl
 except ImportError:  # There is none on Windows, and no lock then.
     fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
 
 
 def show_size(size: int) -> str:
@@ -47,15 +49,27 @@ def check_space(folder: Path, needed: int, purpose: str) -> None:
 def only_one(folder: Path, name: str) -> Iterator[None]:
     """Let one process at a time prepare a dataset in a folder; the lock of a process that is killed goes with it.
 
+    Where the file system has no locks there is none, and a warning.
+
     Raises:
-        InputError: another one is at it.
+        InputError: another one is at it, or the lock file cannot be written.
     """
-    descriptor = os.open(folder / f".{name}.lock", os.O_RDWR | os.O_CREAT)
+    path = folder / f".{name}.lock"
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file = path.open("a")
+    except OSError as error:
+        raise InputError(f"cannot write '{path}': {error.strerror}; check its permissions") from error
+    with file:
+        _lock(file.fileno(), folder, name)
         yield
+
+
+def _lock(descriptor: int, folder: Path, name: str) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise InputError(f"another process prepares {name} in '{folder}': wait for its end") from error
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        logger.warning("no lock on '%s' (%s): let one process at a time prepare %s there", folder, error.strerror, name)

@@ -35,25 +35,39 @@ class _UnfinishedError(Exception):
     """An attempt ended too early; another may do better."""
 
 
+class _ChangedError(_UnfinishedError):
+    """The server cannot go on with what is there; it has to be asked for the whole file."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A download under way: `<file>.part`, and in `<file>.part.version` which version of the remote file it is.
 
+    A download that starts over lies in `<file>.part.new` until it is longer than the part: what came first may be worth
+    more, as where the new answer is that of some gateway.
+
     Attributes:
         target: the file that it becomes.
+        suffix: of the file beside the target.
     """
 
     target: Path
+    suffix: str = ".part"
 
     @property
     def path(self) -> Path:
         """What is there so far."""
-        return self.target.with_name(f"{self.target.name}.part")
+        return self.target.with_name(self.target.name + self.suffix)
 
     @property
     def version_path(self) -> Path:
-        """Holds what the server calls its version: an entity tag or a date; there is none where it gave neither."""
-        return self.target.with_name(f"{self.target.name}.part.version")
+        """Holds what the server calls its version: an entity tag or a date; empty where it gave neither."""
+        return self.target.with_name(f"{self.path.name}.version")
+
+    @property
+    def new(self) -> Part:
+        """The download that started over."""
+        return Part(self.target, ".part.new")
 
     @property
     def size(self) -> int:
@@ -70,10 +84,32 @@ class Part:
         self.path.unlink(missing_ok=True)
         self.version_path.unlink(missing_ok=True)
 
+    def start(self, version: str) -> None:
+        """Begin anew, with this version."""
+        self.clear()
+        self.version_path.write_text(version, encoding="utf-8")
+
+    def settle(self) -> None:
+        """Keep the longer of the part and of the download that started over; drop of the latter what has no version."""
+        if self.new.size > self.size:
+            self.take_new()
+        elif not self.new.version:
+            self.new.clear()
+
+    def take_new(self) -> None:
+        """Put the download that started over in the place of the part."""
+        version = self.new.version
+        # Killed in between, the part has no version rather than that of another file.
+        self.version_path.unlink(missing_ok=True)
+        self.new.path.replace(self.path)
+        self.version_path.write_text(version, encoding="utf-8")
+        self.new.clear()
+
     def finish(self) -> None:
         """Make it the file."""
         self.path.replace(self.target)
-        self.version_path.unlink(missing_ok=True)
+        self.clear()
+        self.new.clear()
 
 
 def download(source: Source, root: Path) -> Path:
@@ -93,6 +129,7 @@ def download(source: Source, root: Path) -> Path:
     part = Part(root / source.file)
     make_folder(part.target.parent, "--root")
     try:
+        part.settle()
         if source.size and part.size > source.size:
             part.clear()
         check_space(part.target.parent, source.size - part.size, f"the download of {source.file}")
@@ -143,15 +180,18 @@ def _check_content(source: Source, part: Part) -> None:
 
 def _fetch(source: Source, part: Part) -> None:
     """Attempts until one comes to the end; those that bring something new may be as many as it takes."""
-    fruitless, best = 0, part.size
-    with tqdm(total=source.size or None, initial=best, desc=part.target.name, unit="B", unit_scale=True) as progress:
+    fruitless, best, anew = 0, (part.size, part.new.size), False
+    with tqdm(total=source.size or None, initial=best[0], desc=part.target.name, unit="B", unit_scale=True) as progress:
         while True:
             try:
-                _attempt(source, part, progress)
+                _attempt(source, part, progress, anew=anew)
                 return
             except (requests.RequestException, urllib3.exceptions.HTTPError, _UnfinishedError) as error:
-                fruitless = 0 if part.size > best else fruitless + 1
-                best = max(best, part.size)
+                anew = isinstance(error, _ChangedError)
+                sizes = part.size, part.new.size
+                fruitless = 0 if sizes[0] > best[0] or sizes[1] > best[1] else fruitless + 1
+                best = max(best[0], sizes[0]), max(best[1], sizes[1])
+                part.settle()
                 if fruitless == FRUITLESS_ATTEMPTS:
                     raise InputError(
                         f"cannot download {source.file} from {source.url}: {' '.join(str(error).split())}; "
@@ -160,34 +200,37 @@ def _fetch(source: Source, part: Part) -> None:
                 time.sleep(FIRST_WAIT_SECONDS * 2 ** (fruitless - 1))
 
 
-def _attempt(source: Source, part: Part, progress: tqdm) -> None:
-    """Ask for what is missing, and write it as it comes."""
+def _attempt(source: Source, part: Part, progress: tqdm, *, anew: bool) -> None:
+    """Ask for what is missing, or for the whole file, and write it as it comes."""
+    under_way = part.new if part.new.size else part
     # Packed for the way, the bytes would not be those that the checksum is of.
-    headers = {"Accept-Encoding": "identity"}
-    if part.size:
-        headers["Range"] = f"bytes={part.size}-"
-        if part.version:
-            headers["If-Range"] = part.version
+    headers = {"Accept-Encoding": "identity"} | ({} if anew else _range_headers(under_way))
     with requests.get(source.url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
         _check_status(source, part, response)
-        continued = response.status_code == requests.codes.partial_content
-        if continued and not _continues(response, part):
-            part.clear()
-            raise _UnfinishedError("the file there has changed since the download began")
-        if not continued:
-            _check_announced(source, response)
-            part.clear()
-            part.version_path.write_text(_version(response), encoding="utf-8")
-        progress.update(part.size - progress.n)
+        if response.status_code != requests.codes.partial_content:
+            _check_answer(source, response)
+            under_way = part.new if part.size else part
+            under_way.start(_version(response))
+        elif not _continues(response, under_way):
+            raise _ChangedError("the file there has changed since the download began")
+        progress.update(under_way.size - progress.n)
         length = _announced(response)
-        _write(response, part, source.size or (length and part.size + length), progress)
+        _write(response, under_way, source.size or (length and under_way.size + length), progress)
+    if under_way != part:
+        part.take_new()
+
+
+def _range_headers(part: Part) -> dict[str, str]:
+    """Ask for what is behind the part, if the file is still the same."""
+    if not part.size:
+        return {}
+    return {"Range": f"bytes={part.size}-"} | ({"If-Range": part.version} if part.version else {})
 
 
 def _check_status(source: Source, part: Part, response: requests.Response) -> None:
     status = response.status_code
     if status == requests.codes.requested_range_not_satisfiable:
-        part.clear()
-        raise _UnfinishedError("the file there is shorter than what was downloaded of it")
+        raise _ChangedError("the file there is shorter than what was downloaded of it")
     if status >= 500 or status in PASSING_STATUS:
         raise _UnfinishedError(f"{status} {response.reason}")
     if status not in (requests.codes.ok, requests.codes.partial_content):
@@ -215,7 +258,13 @@ def _announced(response: requests.Response) -> int:
     return int(response.headers.get("Content-Length") or 0)
 
 
-def _check_announced(source: Source, response: requests.Response) -> None:
+def _check_answer(source: Source, response: requests.Response) -> None:
+    """Refuse an answer that is not the file, before anything of it is written."""
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise InputError(
+            f"{source.url} gives a web page, not {source.file}: sign in where your network asks for that and run "
+            "again, or get it elsewhere"
+        )
     length = _announced(response)
     if source.size and length and length != source.size:
         raise InputError(
@@ -225,6 +274,7 @@ def _check_announced(source: Source, response: requests.Response) -> None:
 
 
 def _write(response: requests.Response, part: Part, expected: int, progress: tqdm) -> None:
+    before = part.size
     with part.path.open("ab") as file:
         for chunk in response.raw.stream(CHUNK, decode_content=False):
             file.write(chunk)
@@ -232,8 +282,7 @@ def _write(response: requests.Response, part: Part, expected: int, progress: tqd
             file.flush()
             progress.update(len(chunk))
             if expected and file.tell() > expected:
+                file.truncate(before)
                 break
     if expected and part.size != expected:
-        if part.size > expected:
-            part.clear()
         raise _UnfinishedError("the answer is of another length than announced")

@@ -66,15 +66,17 @@ def prepare(arguments: argparse.Namespace, configs: Path) -> None:
     root = Path(cfg.DATASET.ROOT).expanduser()
     start_logging()
     sources = _needed_sources(arguments.name, cfg)
-    _show_states([look(source, root) for source in sources])
-    dataset, problems = _get_dataset(arguments, cfg, sources, root)
+    findings = [look(source, root) for source in sources]
+    _show_states(findings)
+    dataset, problems = _get_dataset(arguments, cfg, findings, root)
     if dataset is not None:
         run.show(counts_table(dataset))
         problems += _image_problems(dataset, sample)
     _raise_problems(arguments.name, problems)
     if arguments.delete_archives:
         _delete_archives([look(source, root) for source in sources])
-    run.show(f"{arguments.name} is complete")
+    partial = " as it is (DATASET.ALLOW_PARTIAL)" if cfg.DATASET.ALLOW_PARTIAL else ""
+    run.show(f"{arguments.name} is {'usable' if partial else 'complete'}{partial}")
 
 
 def _make_config(arguments: argparse.Namespace, configs: Path) -> CfgNode:
@@ -152,18 +154,19 @@ def _show_states(findings: Sequence[Finding]) -> None:
 
 
 def _get_dataset(
-    arguments: argparse.Namespace, cfg: CfgNode, sources: Sequence[Source], root: Path
+    arguments: argparse.Namespace, cfg: CfgNode, findings: Sequence[Finding], root: Path
 ) -> tuple[Any | None, list[str]]:
     """The dataset, or what there is of it, and the problems on the way.
 
     A dataset that is complete without some of the files needs none of them: the chosen domains may do without, or what
-    was made of a file is there.
+    was made of a file is there. A plain file that is there must be the right one all the same.
     """
     try:
-        return dassl_api.build_dataset(cfg), []
+        dataset = dassl_api.build_dataset(cfg)
+        return dataset, [finding.fault for finding in findings if finding.fault and not finding.source.holds]
     except InputError as error:
         cause = str(error)
-    problems = _get_sources(arguments, sources, root) if sources else [cause]
+    problems = _get_sources(arguments, findings, root) if findings else [cause]
     try:
         return dassl_api.build_dataset(cfg), problems
     except InputError as error:
@@ -172,9 +175,9 @@ def _get_dataset(
         return build_what_is_there(cfg), problems or [problem]
 
 
-def _get_sources(arguments: argparse.Namespace, sources: Sequence[Source], root: Path) -> list[str]:
+def _get_sources(arguments: argparse.Namespace, findings: Sequence[Finding], root: Path) -> list[str]:
     """Download and unpack what is missing; gives a line for each source that stays so."""
-    findings = [finding for finding in (look(source, root) for source in sources) if not finding.is_there]
+    findings = [finding for finding in findings if not finding.is_there]
     if not findings:
         return []
     hosts = _hosts_to_ask(findings, arguments.no_download)

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl.datasets.checks import check_count, check_no_repeat, check_trained, refuse_partial, shown_names
+from lare_dassl.datasets.checks import (
+    check_count,
+    check_no_repeat,
+    check_tested,
+    check_trained,
+    refuse_partial,
+    shown_names,
+)
 from lare_dassl.errors import InputError
 from tests.helpers import make_cfg
 
@@ -33,6 +40,12 @@ def test_classes_without_training_images_are_named():
     check_trained({0, 1, 2}, ["a", "b", "c"])
     with pytest.raises(InputError, match="2 of 3 classes have no training image: a, c; a partial copy needs one"):
         check_trained({1}, ["a", "b", "c"])
+
+
+def test_domains_without_test_images_are_named():
+    check_tested({"photo", "sketch"}, ["sketch", "photo"], "get it anew")
+    with pytest.raises(InputError, match=r"^domain 'sketch', 'neon' has no test image: get it anew$"):
+        check_tested({"photo"}, ["photo", "sketch", "neon"], "get it anew")
 
 
 def test_a_path_that_a_list_names_twice_is_told_with_both_lines():

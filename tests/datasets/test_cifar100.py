@@ -131,7 +131,8 @@ def test_a_killed_unpacking_leaves_nothing_that_counts_and_is_done_again(root, m
 def test_the_root_may_be_the_folder_of_the_official_files(root):
     dataset = build(root / "cifar-100-python")
     assert len(dataset.test) == 100
-    assert (root / "cifar-100-python" / "cifar-100-images" / "test").is_dir()
+    assert dataset.root == root / "cifar-100-python" / "cifar-100-images"
+    assert (dataset.root / "test").is_dir()
 
 
 def test_names_of_official_files_cannot_leave_their_folder(tmp_path):
@@ -147,6 +148,7 @@ def test_image_folders_are_matched_by_their_names(tree):
     assert of_class["Sweet Peppers"] == CIFAR100_CLASSES.index("sweet_pepper")
     assert of_class["maple"] == CIFAR100_CLASSES.index("maple_tree")
     assert build(tree / "cifar100").train_x[0].impath == dataset.train_x[0].impath
+    assert dataset.root == build(tree / "cifar100").root == tree / "cifar100"
 
 
 def test_the_val_share_and_shots(tree):
@@ -171,6 +173,13 @@ def test_a_missing_class_folder_is_named(tree):
     with pytest.raises(InputError, match=r"train' lacks 1 classes \(apple\): `python tools/prepare_data.py cifar100"):
         build(tree)
     with pytest.raises(InputError, match=r"1 of 100 classes have no training image: apple; a partial copy needs one"):
+        build(tree, DATASET__ALLOW_PARTIAL=True)
+
+
+def test_a_copy_without_test_images_is_refused_of_a_partial_copy_too(tree):
+    for path in (tree / "cifar100" / "test").glob("*/*.png"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"^domain 'photo' has no test image: `python tools/prepare_data.py cifar100 "):
         build(tree, DATASET__ALLOW_PARTIAL=True)
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lare_dassl.dassl_api import build_dataset
 from lare_dassl.datasets import cub_painting
+from lare_dassl.datasets.splits import image_keys
 from lare_dassl.errors import InputError
 from tests.helpers import make_cfg
 
@@ -111,9 +112,21 @@ def test_few_shot(root):
 
 
 def test_the_root_may_be_the_photo_folder(root):
-    assert len(build(root / "CUB_200_2011").test) == 15
+    dataset = build(root / "CUB_200_2011")
+    assert (len(dataset.test), dataset.root) == (15, root)
     shutil.move(root / "CUB-200-Painting", root / "CUB_200_2011")
-    assert len(build(root / "CUB_200_2011").test) == 15
+    dataset = build(root / "CUB_200_2011")
+    assert (len(dataset.test), dataset.root) == (15, root)
+
+
+def test_both_ways_to_the_root_name_the_images_alike(root):
+    datasets = [build(root), build(root / "CUB_200_2011")]
+    keys = [image_keys(dataset.test, dataset.root) for dataset in datasets]
+    assert keys[0] == keys[1]
+    assert (keys[0][0], keys[0][-1]) == (
+        "CUB_200_2011/images/001.Black_footed_Albatross/0_5.jpg",
+        "CUB-200-Painting/001.Red_Winged_blackbird/2.jpg",
+    )
 
 
 def test_without_painting_as_a_target_no_painting_is_needed(root):
@@ -157,6 +170,41 @@ def test_damaged_lists_are_refused(root, file, old, new, message):
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(InputError, match=message):
         build(root)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("train_test_split.txt", "4 1\n", "4 yes\n", "gives image 4 'yes', which is not 0 or 1: get CUB"),
+        ("train_test_split.txt", "4 1\n", "4 01\n", "gives image 4 '01', which is not 0 or 1: get CUB"),
+        ("images.txt", "\n2 ", "\n2 ../", r"gives image 2 '\.\./001.*', which is not a path below images/: get CUB"),
+        ("images.txt", "\n2 ", "\n2 /", "gives image 2 '/001.*', which is not a path below"),
+        ("images.txt", "\n2 001.", "\n2 C:001.", "gives image 2 'C:001.*', which is not a path below"),
+        ("images.txt", "\n2 001.", "\n2 ..\\001.", "gives image 2 '.*001.*', which is not a path below"),
+        ("images.txt", "Albatross/0_1", "Albatross/./0_1", "gives image 2 '.*', which is not a path below"),
+        ("classes.txt", "Laysan_", "black-footed ", "gives classes 1 and 2 one name, 'black-footed Albatross': get"),
+    ],
+)
+def test_lists_that_would_mislead_are_refused_of_a_partial_copy_too(root, file, old, new, message):
+    path = root / "CUB_200_2011" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    for partial in (False, True):
+        with pytest.raises(InputError, match=rf"{file}' {message}"):
+            build(root, DATASET__ALLOW_PARTIAL=partial)
+
+
+@pytest.mark.parametrize("domain", ["photo", "painting"])
+def test_a_domain_without_test_images_is_refused_of_a_partial_copy_too(root, domain):
+    if domain == "photo":
+        for path in (root / "CUB_200_2011" / "images").glob("*/*_[5-7].jpg"):
+            path.unlink()
+    else:
+        shutil.rmtree(root / "CUB-200-Painting")
+        (root / "CUB-200-Painting").mkdir()
+    with pytest.raises(InputError, match=rf"^domain '{domain}' has no test image: `python tools/prepare_data.py cub "):
+        build(root, DATASET__ALLOW_PARTIAL=True)
 
 
 def test_a_wrong_number_of_paintings_is_refused(root):

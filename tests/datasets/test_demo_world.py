@@ -9,6 +9,7 @@ from PIL import Image
 from lare_dassl.datasets import demo_world
 from lare_dassl.datasets.demo_rendering import STYLES, render
 from lare_dassl.datasets.demo_world import DemoWorld, Part, is_complete
+from lare_dassl.datasets.splits import image_keys
 from lare_dassl.errors import InputError
 from tests.helpers import make_cfg
 
@@ -115,6 +116,29 @@ def test_another_process_may_be_quicker(tmp_path, monkeypatch):
     demo_world.render_missing(ours, [part])
     assert files(part.folder(ours)) == files(part.folder(theirs))
     assert [path.name for path in (ours / "photo").iterdir()] == ["train"]
+
+
+def test_a_process_of_the_same_number_on_another_machine_may_render_too(tmp_path, monkeypatch):
+    part, rendering = Part("photo", "train"), []
+
+    def render_while_they_render(folder, *args):
+        rendering.append(folder)
+        if len(rendering) == 1:
+            demo_world.render_missing(tmp_path, [part])
+        original(folder, *args)
+
+    original = demo_world._render_images
+    monkeypatch.setattr(demo_world, "_render_images", render_while_they_render)
+    demo_world.render_missing(tmp_path, [part])
+    assert len(set(rendering)) == 2
+    assert is_complete(tmp_path, part)
+    assert [path.name for path in (tmp_path / "photo").iterdir()] == ["train"]
+
+
+def test_the_root_is_the_folder_of_the_demo_world(tmp_path):
+    world = make_world(tmp_path)
+    assert world.root == tmp_path / "demo_world"
+    assert image_keys(world.test, world.root)[0] == "photo/test/red_star/000.png"
 
 
 def test_few_shots_are_drawn_from_the_training_images(tmp_path):

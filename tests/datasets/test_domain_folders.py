@@ -194,6 +194,22 @@ def test_nothing_to_test_on_is_refused(root):
         build(root, target=[], DATASET__TEST_FRACTION=0.0)
 
 
+def test_a_source_domain_without_test_images_is_refused_where_sources_are_tested_on(root, tmp_path):
+    for name in ("big-dog", "cat_fish", "c10"):
+        for number in range(2, 10):
+            (root / "cartoon" / name / f"{number}.png").unlink()
+    sources = ["photo", "cartoon"]
+    with pytest.raises(InputError, match=r"^domain 'cartoon' has no test image: raise DATASET.TEST_FRACTION, or set"):
+        build(root, source=sources)
+    assert len(build(root, source=sources, DATASET__TEST_FRACTION=0.0).test) == 30
+    lists = {"train": [f"{domain}/{name}/0.png" for domain in sources for name in ("big-dog", "cat_fish", "c10")]}
+    (tmp_path / "split.json").write_text(json.dumps(lists))
+    assert len(build(root, source=sources, DATASET__SPLIT_FILE=tmp_path / "split.json").test) == 30
+    (tmp_path / "split.json").write_text(json.dumps(lists | {"test": ["photo/c10/1.png"]}))
+    with pytest.raises(InputError, match=r"^domain 'cartoon' has no test image: list one in DATASET.SPLIT_FILE$"):
+        build(root, source=sources, DATASET__SPLIT_FILE=tmp_path / "split.json")
+
+
 def published(**keys):
     """A dataset with an origin, complete with 30 images in each domain."""
     return {f"DATASET__EXPECTED_IMAGES.{domain}": 30 for domain in DOMAINS} | {"DATASET__ORIGIN": "pacs"} | keys

@@ -124,6 +124,7 @@ def test_shots_are_drawn_and_a_val_share_of_zero_trains_on_the_whole_list(root):
 
 
 def test_the_root_may_be_the_folder_itself(root):
+    assert build(root).root == build(root / "domainnet").root == root / "domainnet"
     assert [item.impath for item in build(root / "domainnet").train_x] == [item.impath for item in build(root).train_x]
 
 
@@ -154,6 +155,22 @@ def test_a_path_named_twice_is_told_with_both_lines(root):
     wanted = rf"real_test\.txt' names 'real/cow/real_test_0\.jpg' twice, in lines {first} and {first + 1}: {HOW}"
     with pytest.raises(InputError, match=wanted):
         build(root)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_an_image_of_two_lists_is_refused(root, partial):
+    edit(root, "sketch_test.txt", image("sketch", "cow", "test", 1), image("sketch", "cow", "train", 3))
+    folder = rf"{root}/domainnet"
+    wanted = rf"both '{folder}/sketch_train\.txt' and '{folder}/sketch_test\.txt' name 'sketch/cow/sketch_train_3\.jpg'"
+    with pytest.raises(InputError, match=rf"^{wanted}: {HOW}$"):
+        build(root, DATASET__ALLOW_PARTIAL=partial)
+
+
+@pytest.mark.parametrize("domain", ["sketch", "clipart"])
+def test_a_domain_without_test_images_is_refused_of_a_partial_copy_too(root, domain):
+    (root / "domainnet" / f"{domain}_test.txt").write_text("")
+    with pytest.raises(InputError, match=rf"^domain '{domain}' has no test image: {HOW}$"):
+        build(root, DATASET__ALLOW_PARTIAL=True)
 
 
 def test_missing_images_are_counted_and_the_first_named(root, caplog):

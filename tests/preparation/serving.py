@@ -19,6 +19,8 @@ class Site:
         version: entity tag of every file; "" sends none.
         ranges: whether it answers a Range with a part.
         keeps_if_range: whether it heeds If-Range.
+        kind: Content-Type of every file; "" sends none.
+        tells_length: whether it sends Content-Length.
         break_after: lengths of the answers that break off, one each, before whole ones are given.
         stall_after: lengths of the answers that stop there until `go_on` is set.
         statuses: status codes that are answered first, one each.
@@ -30,6 +32,8 @@ class Site:
     version: str = '"one"'
     ranges: bool = True
     keeps_if_range: bool = True
+    kind: str = ""
+    tells_length: bool = True
     break_after: list[int] = field(default_factory=list)
     stall_after: list[int] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
@@ -59,7 +63,10 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
             if site.version:
                 self.send_header("ETag", site.version)
-            self.send_header("Content-Length", str(len(content) - start))
+            if site.kind:
+                self.send_header("Content-Type", site.kind)
+            if site.tells_length:
+                self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             rest = content[start:]
             if site.stall_after:

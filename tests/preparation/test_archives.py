@@ -116,6 +116,9 @@ def test_an_empty_folder_may_be_in_its_place(folder):
         ("/tmp/escaped.txt", "'/tmp/escaped.txt' is a path outside of it"),
         ("C:escaped.txt", "'C:escaped.txt' is a path outside of it"),
         ("kfold\\..\\escaped.txt", "is a path outside of it"),
+        ("kfold/photo/dog/1.jpg:hidden", "'kfold/photo/dog/1.jpg:hidden' has a colon or a control character"),
+        ("kfold/photo/a\nb", r"'kfold/photo/a\\nb' has a colon or a control character"),
+        ("kfold/photo/a\x9bb", r"'kfold/photo/a\\x9bb' has a colon or a control character"),
         ("kfold/photo/dog/1.jpg", "it has 'kfold/photo/dog/1.jpg' twice"),
         ("./kfold//photo/dog/1.jpg", "it has 'kfold/photo/dog/1.jpg' twice"),
         ("kfold/photo/dog/1.JPG", "'kfold/photo/dog/1.jpg' and 'kfold/photo/dog/1.JPG' are one name on some"),
@@ -186,7 +189,59 @@ def test_a_tar_header_that_would_fill_the_memory_is_refused(folder):
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 8 * 10**9
     with gzip.open(folder / "a.tgz", "wb") as file:
         file.write(info.tobuf(tarfile.GNU_FORMAT))
-    check_refused(folder / "a.tgz", r"one of its headers takes 8\.0 GB")
+    check_refused(folder / "a.tgz", r"the headers of one member take 8\.0 GB")
+
+
+@pytest.mark.parametrize("kind", ["long names", "sparse map"])
+def test_many_tar_headers_that_would_fill_the_memory_are_refused(folder, monkeypatch, kind):
+    monkeypatch.setattr(archives, "MAX_HEADER", 100_000)
+    names = tarfile.TarInfo("././@LongLink")
+    names.type, names.size = tarfile.GNUTYPE_LONGNAME, 2_048
+    sparse = tarfile.TarInfo("kfold/photo/odd")
+    sparse.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    sparse.size = 500_000
+    with gzip.open(folder / "a.tgz", "wb") as file:
+        if kind == "long names":
+            file.write((names.tobuf(tarfile.GNU_FORMAT) + b"x" * 2_048) * 60)
+        else:
+            file.write(sparse.tobuf(tarfile.PAX_FORMAT) + b"250000\n" + b"0\n" * 250_000)
+    check_refused(folder / "a.tgz", r"the headers of one member take 10\d\.\d kB")
+
+
+def test_members_larger_than_their_headers_may_be_are_unpacked(folder, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_HEADER", 20_000)
+    unpack_here(write_tar(folder / "a.tgz", {name: bytes(50_000) for name in GOOD}))
+    assert [len(content) for content in contents(folder / "PACS").values()] == [50_000] * 3
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.map": "a,b", "GNU.sparse.size": "5"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "10"},
+        {"GNU.sparse.size": "x", "GNU.sparse.numblocks": "1", "GNU.sparse.offset": "z"},
+        {"hdrcharset": "\0"},
+    ],
+)
+def test_tar_headers_that_make_no_sense_are_damage_or_refused(folder, headers):
+    with tarfile.open(folder / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        info = tarfile.TarInfo("kfold/photo/odd")
+        info.size, info.pax_headers = 512, headers
+        archive.addfile(info, io.BytesIO(b"q" * 512))
+    check_refused(folder / "a.tar", "damaged or no archive|is a device|has no folder")
+
+
+def test_endless_tar_headers_before_one_member_are_damage(folder):
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1
+    (folder / "a.tar").write_bytes((info.tobuf(tarfile.GNU_FORMAT) + b"x".ljust(512, b"\0")) * 2_000)
+    check_refused(folder / "a.tar", "half-downloaded, damaged or no archive")
+
+
+def test_a_zip_name_that_begins_with_nul_is_refused(folder):
+    path = write_zip(folder / "a.zip", GOOD | {"@odd": b""})
+    path.write_bytes(path.read_bytes().replace(b"@odd", b"\0odd"))
+    check_refused(path, r"'\\x00odd' has a colon or a control character")
 
 
 def test_a_tar_that_goes_on_behind_its_end_is_refused(folder, monkeypatch):
@@ -212,6 +267,28 @@ def test_a_half_downloaded_archive_is_one_line_with_its_size(folder, write, shar
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     check_refused(path, rf"\({int(share * len(data)):,} bytes\) is half-downloaded, damaged or no archive \(.+\): get")
+
+
+@pytest.mark.parametrize("into_header", [0, 1, 100, 511])
+@pytest.mark.parametrize("members", [1, 2, 3])
+def test_a_plain_tar_that_ends_where_a_header_would_stand_is_half_downloaded(folder, members, into_header):
+    files = {f"kfold/{folder_name}/{place}": bytes(512) for place, folder_name in enumerate([*HOLDS, "photo"])}
+    path = write_tar(folder / "a.tar", files, mode="w")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: members * 1024 + into_header])
+    check_refused(path, r"bytes\) is half-downloaded, damaged or no archive \(.+\): get")
+    # One block of zeros is an end.
+    path.write_bytes(whole[: 3 * 1024 + 512])
+    unpack_here(path)
+    assert len(contents(folder / "PACS")) == 3
+
+
+def test_a_plain_tar_with_a_damaged_header_is_not_taken_for_a_shorter_one(folder):
+    path = write_tar(folder / "a.tar", GOOD | {"kfold/photo/last": b""}, mode="w")
+    data = bytearray(path.read_bytes())
+    data[3 * 1024] ^= 0xFF
+    path.write_bytes(data)
+    check_refused(path, "half-downloaded, damaged or no archive")
 
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])

@@ -30,6 +30,16 @@ def source(site):
     )
 
 
+@pytest.fixture
+def part(tmp_path):
+    """The first 3,000 bytes, downloaded before."""
+    part = Part(tmp_path / "sub/a.zip")
+    part.path.parent.mkdir()
+    part.path.write_bytes(CONTENT[:3000])
+    part.version_path.write_text('"one"')
+    return part
+
+
 def changed(source, **changes):
     return Source(**{**vars(source), **changes})
 
@@ -189,6 +199,78 @@ def test_a_file_of_another_length_is_refused_before_it_is_read(tmp_path, site, s
     with pytest.raises(InputError, match=r"/a.zip gives 14 bytes, expected 10,240: it is not sub/a.zip any more"):
         download.download(source, tmp_path)
     assert part.size == 3000
+
+
+def test_a_web_page_is_refused_and_what_is_there_is_kept(tmp_path, site, source, part):
+    site.files["/a.zip"], site.ranges = b"<html>please sign in</html>", False
+    site.kind, site.tells_length = "text/html; charset=utf-8", False
+    with pytest.raises(InputError, match=r"/a.zip gives a web page, not sub/a.zip: sign in where your network asks"):
+        download.download(source, tmp_path)
+    assert part.path.read_bytes() == CONTENT[:3000]
+    assert len(site.asked) == 1
+    site.kind, site.ranges, site.files["/a.zip"] = "", True, CONTENT
+    download.download(source, tmp_path)
+    assert ranges(site) == ["bytes=3000-", "bytes=3000-"]
+
+
+@pytest.mark.parametrize("version", ["", '"of the gateway"'])
+@pytest.mark.parametrize("length", [5, 20_000])
+def test_an_answer_of_unknown_length_does_not_cost_what_is_there(site, source, part, version, length):
+    root = part.target.parents[1]
+    site.files["/a.zip"], site.version, site.ranges, site.tells_length = bytes(length), version, False, False
+    with pytest.raises(InputError, match=r"of another length than announced; 3.0 kB are kept: run again later"):
+        download.download(source, root)
+    assert part.path.read_bytes() == CONTENT[:3000]
+    site.files["/a.zip"], site.version, site.ranges = CONTENT, '"one"', True
+    site.asked.clear()
+    assert download.download(source, root).read_bytes() == CONTENT
+    assert files_in(root) == ["a.zip"]
+
+
+def test_a_part_that_the_server_overruns_is_kept(tmp_path, site, source, part):
+    site.files["/a.zip"] = CONTENT + b"more"
+    with pytest.raises(InputError, match=r"of another length than announced; 3.0 kB are kept"):
+        download.download(source, tmp_path)
+    assert part.path.read_bytes() == CONTENT[:3000]
+
+
+def test_a_part_beyond_the_end_of_what_the_server_has_is_kept(tmp_path, site, source, part):
+    site.files["/a.zip"] = CONTENT[:2000]
+    with pytest.raises(InputError, match=r"/a.zip gives 2,000 bytes, expected 10,240"):
+        download.download(source, tmp_path)
+    assert part.path.read_bytes() == CONTENT[:3000]
+    assert ranges(site) == ["bytes=3000-", ""]
+
+
+def test_a_download_that_started_over_is_gone_on_with(tmp_path, site, source, part):
+    part.version_path.write_text('"older"')
+    site.break_after = [1000, 1500]
+    download.download(source, tmp_path)
+    assert ranges(site) == ["bytes=3000-", "bytes=1000-", "bytes=2500-"]
+    assert (tmp_path / "sub/a.zip").read_bytes() == CONTENT
+    assert files_in(tmp_path) == ["a.zip"]
+
+
+def test_a_download_that_started_over_takes_the_place_of_the_part_once_it_is_longer(tmp_path, site, source, part):
+    part.version_path.write_text('"older"')
+    site.break_after = [3500]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(download.time, "sleep", interrupt)
+        download.download(source, tmp_path)
+    assert (part.size, part.version) == (3500, '"one"')
+    assert files_in(tmp_path) == ["a.zip.part", "a.zip.part.version"]
+
+
+def test_one_that_was_killed_when_it_was_longer_takes_its_place_the_next_time(tmp_path, site, source, part):
+    part.new.path.write_bytes(CONTENT[:4000])
+    part.new.version_path.write_text('"one"')
+    download.download(source, tmp_path)
+    assert ranges(site) == ["bytes=4000-"]
+    assert files_in(tmp_path) == ["a.zip"]
+
+
+def interrupt(_):
+    raise KeyboardInterrupt
 
 
 def test_a_full_disk_is_told_before_anything_is_asked(tmp_path, site, source, monkeypatch):

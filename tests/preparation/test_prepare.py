@@ -22,7 +22,7 @@ from tools.prepare_data import parse_arguments
 
 ROOT = Path(__file__).parents[2]
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
-DRIVE = "PACS.zip as DomainBed has it, Google Drive file 1JFr8f805nMUelQWWmfnJR3y4_SYoN5Pd"
+DRIVE = SOURCES["pacs"][0].get
 
 
 def zipped(tree: Path, above: str = "") -> bytes:
@@ -239,6 +239,24 @@ def test_a_plain_file_is_downloaded_and_checked(root, by_domain, monkeypatch, ca
         (root / "PACS" / name / "dog/0.png").unlink()
     assert run(root) == 2
     assert (root / "list.txt").read_bytes() == b"photo/dog/0.png 0\n"
+
+
+def test_a_wrong_plain_file_is_a_problem_even_where_the_dataset_does_without(
+    root, pacs, by_domain, monkeypatch, capsys
+):
+    text = source_of(by_domain, "list.txt", b"photo/dog/0.png 0\n", gives="list.txt", holds=())
+    monkeypatch.setitem(SOURCES, "pacs", (*SOURCES["pacs"], text))
+    shutil.copytree(pacs, root / "PACS", dirs_exist_ok=True)
+    assert run(root) == 0
+    (root / "list.txt").write_bytes(b"photo/dog/0.png 9\n")
+    capsys.readouterr()
+    assert run(root) == 2
+    output = capsys.readouterr()
+    assert "32 images decoded" in output.out
+    assert "complete" not in output.out
+    assert f"error: '{root}/list.txt' is damaged: its md5 is " in output.err
+    assert output.err.endswith("; remove it and run again, or get list.txt\n")
+    assert by_domain.asked == []
 
 
 def test_a_folder_that_lacks_something_is_left_as_it_is(root, served, capsys):
