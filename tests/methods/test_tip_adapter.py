@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lare_dassl.methods import tip_adapter
+from lare_dassl.methods.tip_adapter import CacheClassifier, cache_classifier, choose_strengths
+
+
+def unit(rows, width, seed):
+    return F.normalize(torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+@pytest.fixture
+def classifier():
+    """Seven keys of three classes, width 5; class 0 has four of them."""
+    label = torch.tensor([0, 1, 2, 0, 0, 0, 2])
+    return cache_classifier(unit(7, 5, 0), label, unit(3, 5, 1), logit_scale=20.0, alpha=1.5, beta=3.0)
+
+
+def logit_by_hand(row, target, keys, labels, text, *, scale, alpha, beta):
+    """One logit, summed key by key."""
+    total = scale * sum(float(x) * float(t) for x, t in zip(row, text[target], strict=True))
+    for key, label in zip(keys, labels, strict=True):
+        if label == target:
+            cosine = sum(float(x) * float(k) for x, k in zip(row, key, strict=True))
+            total += alpha * math.exp(-beta * (1 - cosine))
+    return total
+
+
+@pytest.mark.parametrize("chunk", [2, 512])
+def test_logits_are_the_papers_key_by_key(classifier, chunk, monkeypatch):
+    monkeypatch.setattr(tip_adapter, "CHUNK", chunk)
+    rows, labels, text = unit(5, 5, 2), [0, 1, 2, 0, 0, 0, 2], unit(3, 5, 1)
+    keys = unit(7, 5, 0)
+    strengths = {"scale": 20.0, "alpha": 1.5, "beta": 3.0}
+    expected = [[logit_by_hand(row, c, keys, labels, text, **strengths) for c in range(3)] for row in rows]
+    torch.testing.assert_close(classifier(rows), torch.tensor(expected))
+
+
+def test_a_row_of_the_cache_adds_alpha_to_its_class(classifier):
+    rows = unit(7, 5, 0)[1:2]
+    alone = cache_classifier(rows, torch.tensor([1]), unit(3, 5, 1), 20.0, alpha=1.5, beta=3.0)
+    gained = alone(rows) - 20.0 * rows @ unit(3, 5, 1).T
+    torch.testing.assert_close(gained, torch.tensor([[0.0, 1.5, 0.0]]), atol=1e-5, rtol=0)
+
+
+def test_the_keys_alone_are_trained(classifier):
+    assert [name for name, _ in classifier.named_parameters()] == ["keys"]
+    classifier(unit(4, 5, 2)).sum().backward()
+    assert classifier.keys.grad.abs().sum() > 0
+
+
+def test_training_leaves_the_embeddings_as_they_are():
+    embedding = unit(4, 5, 0)
+    classifier = cache_classifier(embedding, torch.tensor([0, 1, 2, 0]), unit(3, 5, 1), 20.0)
+    with torch.no_grad():
+        classifier.keys.zero_()
+    assert torch.equal(embedding, unit(4, 5, 0))
+
+
+def test_a_state_dict_is_all_that_it_takes(classifier):
+    state = {name: value.clone() for name, value in classifier.state_dict().items()}
+    again = CacheClassifier.from_state(state)
+    assert torch.equal(again(unit(4, 5, 2)), classifier(unit(4, 5, 2)))
+    assert (CacheClassifier.kind, float(again.alpha), float(again.beta)) == ("tip_adapter", 1.5, 3.0)
+
+
+def test_a_cache_of_other_shots_is_taken_in(classifier):
+    other = cache_classifier(unit(2, 5, 8), torch.tensor([0, 1]), unit(3, 5, 1), 20.0)
+    other.load_state_dict(classifier.state_dict())
+    assert torch.equal(other(unit(4, 5, 2)), classifier(unit(4, 5, 2)))
+
+
+@pytest.mark.parametrize(("width", "classes"), [(6, 3), (5, 4)])
+def test_a_cache_of_another_width_or_other_classes_is_refused(classifier, width, classes):
+    other = cache_classifier(unit(7, width, 8), torch.tensor([0] * 7), unit(classes, width, 1), 20.0)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        other.load_state_dict(classifier.state_dict())
+
+
+def test_the_chosen_strengths_are_the_best_of_the_grid(classifier):
+    rows, label = unit(40, 5, 3), torch.randint(3, (40,), generator=torch.Generator().manual_seed(4))
+    alphas, betas = (0.5, 4.0, 30.0), (0.5, 8.0)
+    correct = {}
+    for alpha in alphas:
+        for beta in betas:
+            tried = cache_classifier(
+                unit(7, 5, 0), torch.tensor([0, 1, 2, 0, 0, 0, 2]), unit(3, 5, 1), 20.0, alpha=alpha, beta=beta
+            )
+            correct[alpha, beta] = int((tried(rows).argmax(dim=1) == label).sum())
+    best = [pair for pair, score in correct.items() if score == max(correct.values())]
+    assert len(set(correct.values())) > 1
+    assert choose_strengths(classifier, rows, label, alphas, betas) == min(best)
+    assert (float(classifier.alpha), float(classifier.beta)) == (1.5, 3.0)
+
+
+def test_of_equally_good_strengths_the_least_are_chosen(classifier):
+    """A row that lies on its class text and on its key is right whatever the strengths."""
+    text = torch.eye(3)
+    sure = cache_classifier(text, torch.arange(3), text, 20.0)
+    assert choose_strengths(sure, text, torch.arange(3), (9.0, 2.0, 5.0), (7.0, 3.0)) == (2.0, 3.0)
