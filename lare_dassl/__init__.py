@@ -23,6 +23,7 @@ from .methods.regions import (  # noqa: E402
     fit_regions,
     sample_regions,
 )
+from .prediction import ImageClassifier, Prediction, load_classifier  # noqa: E402
 
 __version__ = "0.1.0"
 
@@ -31,10 +32,12 @@ __all__ = [
     "AugmentationNetwork",
     "AugmentationSettings",
     "EmbeddingSet",
+    "ImageClassifier",
     "InputError",
     "LabelledEmbeddings",
     "MixedLoader",
     "MovedEmbeddings",
+    "Prediction",
     "RegionNetwork",
     "RegionSettings",
     "RegionalSamples",
@@ -42,6 +45,7 @@ __all__ = [
     "VLMIdentity",
     "fit_augmentation",
     "fit_regions",
+    "load_classifier",
     "read_embedding_file",
     "sample_regions",
     "write_embedding_file",

@@ -112,8 +112,8 @@ def build_embeddings(
         raise InputError(f"{cfg.DATASET.NAME}: only {count} classes have training images")
     domains = domains_of(dataset, cfg)
     classnames = _classnames(dataset)
-    prompt_names = _prompt_names(dataset, classnames)
-    prompts = class_prompts(cfg.VLM, classnames, prompt_names)
+    spoken = prompt_names(dataset, classnames)
+    prompts = class_prompts(cfg.VLM, classnames, spoken)
     templates = domain_templates(cfg.DATASET) if describe_domains else {}
     encoder = build_encoder(cfg)
     rows, report = _encode_rows(encoder, split, domains)
@@ -127,7 +127,7 @@ def build_embeddings(
         source_domains=domains.sources,
         target_domains=domains.targets,
         vlm=encoder.identity(),
-        domain_text=_domain_text_embeddings(encoder, templates, prompt_names),
+        domain_text=_domain_text_embeddings(encoder, templates, spoken),
         described_domains=tuple(templates),
     )
     return embeddings, report
@@ -154,12 +154,10 @@ def _encode_rows(
     return rows, report
 
 
-def _domain_text_embeddings(
-    encoder: Encoder, templates: dict[str, list[str]], prompt_names: Sequence[str]
-) -> Tensor | None:
+def _domain_text_embeddings(encoder: Encoder, templates: dict[str, list[str]], spoken: Sequence[str]) -> Tensor | None:
     """Every class described in every domain: (K, C, D); None where no domain is described."""
     described = [
-        class_text_embeddings(encoder, fill_templates(domain, of_domain, prompt_names))
+        class_text_embeddings(encoder, fill_templates(domain, of_domain, spoken))
         for domain, of_domain in templates.items()
     ]
     return torch.stack(described) if described else None
@@ -174,7 +172,8 @@ def _classnames(dataset: Any) -> list[str]:
     return [folders[label] for label in sorted(folders)]
 
 
-def _prompt_names(dataset: Any, classnames: Sequence[str]) -> list[str]:
+def prompt_names(dataset: Any, classnames: Sequence[str]) -> list[str]:
+    """The class names of a dataset as its prompts have them."""
     names = getattr(dataset, "prompt_classnames", None)
     return list(names) if names else [prompt_name(name) for name in classnames]
 

@@ -41,7 +41,14 @@ def nest_metrics(results: dict[str, float]) -> dict[str, Any]:
 
 
 def make_record(
-    cfg: CfgNode, seed: int, embeddings: EmbeddingSet, results: dict[str, float], seconds: dict[str, float]
+    cfg: CfgNode,
+    seed: int,
+    embeddings: EmbeddingSet,
+    results: dict[str, float],
+    seconds: dict[str, float],
+    *,
+    split_sha256: str,
+    chosen: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """The record of a finished run.
 
@@ -51,6 +58,8 @@ def make_record(
         embeddings: what was trained and tested on.
         results: the evaluator's figures on the split that TEST.SPLIT names, in percent.
         seconds: time of each stage.
+        split_sha256: hash of the run's split.json; runs on the same split share it.
+        chosen: the settings that were chosen on validation rows, by their keys.
     """
     identity = embeddings.vlm
     return {
@@ -65,12 +74,15 @@ def make_record(
             "model": identity.model,
             "pretrained": identity.pretrained,
             "weights_sha256": identity.weights_sha256,
+            "precision": identity.precision,
             "embedding_dim": identity.embedding_dim,
         },
         "source_domains": list(embeddings.source_domains),
         "target_domains": list(embeddings.target_domains),
         "split": cfg.TEST.SPLIT,
+        "split_sha256": split_sha256,
         "samples": {name: len(rows) for name, rows in embeddings.splits().items()},
+        "chosen": chosen or {},
         "metrics": nest_metrics(results),
         "seconds": {stage: seconds.get(stage, 0.0) for stage in STAGES},
         "versions": _versions(),

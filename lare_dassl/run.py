@@ -175,8 +175,9 @@ def merge_sources(arguments: argparse.Namespace) -> CfgNode:
     cfg = config.new_config()
     load_plugins(arguments.plugin, cfg)
     # The method's defaults come first, but any of the sources may name the method.
-    if is_embedding_trainer(_merge(cfg.clone(), arguments).TRAINER.NAME):
-        config.use_linear_probe_defaults(cfg)
+    trainer = _merge(cfg.clone(), arguments).TRAINER.NAME
+    if is_embedding_trainer(trainer):
+        config.use_trainer_defaults(cfg, trainer)
     return _merge(cfg, arguments)
 
 

@@ -95,7 +95,7 @@ def shifted_embeddings(with_val: bool = True, described: Sequence[str] = ()) -> 
         domain_names=names,
         source_domains=names[:1],
         target_domains=names[1:],
-        vlm=VLMIdentity("ViT-B-32", "openai", "0123abcd", 16, 50.0),
+        vlm=VLMIdentity("ViT-B-32", "openai", "0123abcd", 16, 50.0, "bf16", "{}"),
     )
     if not described:
         return embeddings
@@ -120,6 +120,20 @@ def run_train(*words: object) -> int:
     """`tools/train.py WORDS...` in this process; gives the exit code."""
     with _kept_process():
         return exit_code(lambda: run.train(train_arguments(*words)))
+
+
+def train_on_images(folder: Path) -> Path:
+    """Train a FineTune on images of a cat, a dog and an owl, with a tiny model: <folder>/{images,model,cache,run}."""
+    make_domain_tree(folder / "images", ["photo", "sketch"], ["cat", "dog", "owl"], per_class=10)
+    backbone = write_tiny_model(folder / "model")
+    done = run_train(
+        *("--trainer", "FineTune", "--root", folder / "images", "--backbone", backbone, "--seed", 0),
+        *("--source-domains", "photo", "--target-domains", "sketch", "--output-dir", folder / "run"),
+        *("DATASET.NAME", "DomainFolders", "VLM.ALLOW_RANDOM", "True", "VLM.PRECISION", "fp32"),
+        *("DATALOADER.NUM_WORKERS", 0, "EMBEDDINGS.CACHE_DIR", folder / "cache", "OPTIM.MAX_EPOCH", 20),
+    )
+    assert done == 0
+    return folder
 
 
 @contextmanager

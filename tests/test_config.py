@@ -12,7 +12,13 @@ from lare_dassl.errors import InputError
 from lare_dassl.methods.lads import AugmentationSettings
 from lare_dassl.methods.regions import RegionSettings
 
-EXTENSIONS = (config._extend_dataset, config._extend_vlm, config._extend_lare, config._extend_lads)
+EXTENSIONS = (
+    config._extend_dataset,
+    config._extend_vlm,
+    config._extend_lare,
+    config._extend_lads,
+    config._extend_siblings,
+)
 # Keys that share the comment of the key above them.
 SHARED_COMMENT = {"DATASET.TEST_FRACTION", "DATASET.TARGET_PROMPTS"}
 

@@ -25,7 +25,9 @@ RESULTS = {
 def record():
     keys = {"DATASET__NAME": "EmbeddingFile", "DATASET__NUM_SHOTS": 4, "DATASET__LONG_TAIL__RATIO": 2.5}
     cfg = make_cfg(TRAINER__NAME="LARE", **keys)
-    return make_record(cfg, 7, shifted_embeddings(), RESULTS, {"stage1": 1.5, "total": 2.0})
+    return make_record(
+        cfg, 7, shifted_embeddings(), RESULTS, {"stage1": 1.5, "total": 2.0}, split_sha256="4567", chosen={"K": 0.5}
+    )
 
 
 def test_figures_by_domain_get_a_dictionary_of_their_own():
@@ -48,13 +50,19 @@ def test_figures_that_do_not_apply_are_none():
 def test_a_record_says_what_ran_and_on_what(record):
     assert list(record) == [
         "format", "trainer", "dataset", "seed", "shots", "imbalance", "host", "vlm", "source_domains",
-        "target_domains", "split", "samples", "metrics", "seconds", "versions", "config",
+        "target_domains", "split", "split_sha256", "samples", "chosen", "metrics", "seconds", "versions", "config",
     ]  # fmt: skip
     assert (record["format"], record["trainer"], record["dataset"]) == ("record/1", "LARE", "EmbeddingFile")
     assert (record["seed"], record["shots"], record["imbalance"]) == (7, 4, 2.5)
     assert record["host"] == dassl_api.HOST
-    expected = {"model": "ViT-B-32", "pretrained": "openai", "weights_sha256": "0123abcd", "embedding_dim": 16}
-    assert record["vlm"] == expected
+    assert record["vlm"] == {
+        "model": "ViT-B-32",
+        "pretrained": "openai",
+        "weights_sha256": "0123abcd",
+        "precision": "bf16",
+        "embedding_dim": 16,
+    }
+    assert (record["split_sha256"], record["chosen"]) == ("4567", {"K": 0.5})
     assert (record["source_domains"], record["target_domains"]) == (["photo"], ["painting", "sketch"])
     assert record["samples"] == {"train": 40, "val": 20, "test": 60}
     assert record["metrics"] == nest_metrics(RESULTS)

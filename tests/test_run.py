@@ -227,7 +227,8 @@ def test_eval_only_shows_the_figures_of_training(tmp_path, capsys):
     assert run_train(*words, "--eval-only", "--model-dir", tmp_path / "run", *keys) == 0
     assert table_of(capsys) == trained and len(trained) == 8
     files = {entry.name for entry in (tmp_path / "run").iterdir()}
-    assert files == {"log.txt", "model", "record.json", "split.json", "tensorboard"}
+    left = {"classifier.safetensors", "predictions.safetensors", "record.json", "split.json"}
+    assert files == left | {"log.txt", "model", "tensorboard"}
 
 
 def test_eval_only_writes_a_record_where_it_is_told_to(tmp_path, monkeypatch):

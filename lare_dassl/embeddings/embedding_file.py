@@ -4,7 +4,7 @@ Tensors: `{train,val,test}/image` float16, bfloat16 or float32 (N, D), `{train,v
 (N,), `text/class` (C, D), `text/domain` (K, C, D), class c described in domain k; `val/*` and `text/domain` may be
 absent. Metadata, all strings: `format`, `classnames`, `domains`, `source_domains`, `target_domains` (JSON lists),
 `model`, `pretrained`, `logit_scale`, and `described_domains`, a JSON list of the K names of `text/domain`; without it
-they are those of `domains`.
+they are those of `domains`. `weights_sha256`, `precision` and `preprocess` (see VLMIdentity) may be absent.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import replaced
+from ..tensor_files import check_format, json_list, read_tensors, write_tensors
 from .embedding_set import EmbeddingSet, LabelledEmbeddings, VLMIdentity
 
 FORMAT = "embedding-file/1"
@@ -37,7 +35,9 @@ def read_embedding_file(path: Path) -> EmbeddingSet:
     Raises:
         InputError: the file is missing, no safetensors file, or breaks the format; the message names file and key.
     """
-    tensors, metadata = _read_safetensors(path)
+    if not path.is_file():
+        raise InputError(f"no embedding file {path}: give its path by --root or DATASET.ROOT")
+    tensors, metadata = read_tensors(path)
     try:
         return _build(tensors, metadata)
     except InputError as error:
@@ -62,11 +62,7 @@ def write_embedding_file(path: Path, embeddings: EmbeddingSet, dtype: torch.dtyp
         tensors[f"{split}/image"] = rows.embedding.to("cpu", dtype)
         tensors[f"{split}/label"] = rows.label.cpu()
         tensors[f"{split}/domain"] = rows.domain.cpu()
-    with replaced(path) as temporary:
-        try:
-            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary, _metadata(embeddings))
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
+    write_tensors(path, tensors, _metadata(embeddings))
 
 
 def _metadata(embeddings: EmbeddingSet) -> dict[str, str]:
@@ -75,29 +71,15 @@ def _metadata(embeddings: EmbeddingSet) -> dict[str, str]:
     return described | {
         "format": FORMAT,
         **{name: json.dumps(list(values)) for name, values in zip(LISTS, lists, strict=True)},
-        "model": embeddings.vlm.model,
-        "pretrained": embeddings.vlm.pretrained,
-        "weights_sha256": embeddings.vlm.weights_sha256,
-        "logit_scale": repr(embeddings.vlm.logit_scale),
+        **identity_metadata(embeddings.vlm),
     }
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if not path.is_file():
-        raise InputError(f"no embedding file {path}: give its path by --root or DATASET.ROOT")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged or no safetensors file: {error}") from error
-
-
 def _build(tensors: dict[str, Tensor], metadata: dict[str, str]) -> EmbeddingSet:
-    if metadata.get("format") != FORMAT:
-        raise InputError(f"metadata 'format' must be '{FORMAT}', not '{metadata.get('format')}'")
-    names = {key: _json_list(metadata, key) for key in LISTS}
+    check_format(metadata, FORMAT)
+    names = {key: _unique_names(metadata, key) for key in LISTS}
     splits = {split: _read_split(tensors, split) for split in SPLITS if split != "val" or "val/image" in tensors}
-    class_text = _unit_rows(_take(tensors, "text/class"), "text/class")
+    class_text = unit_rows(_take(tensors, "text/class"), "text/class")
     domain_text, described = _read_descriptions(tensors, metadata, names["domains"])
     for role in ("source_domains", "target_domains"):
         unknown = sorted(set(names[role]) - set(names["domains"]))
@@ -113,7 +95,7 @@ def _build(tensors: dict[str, Tensor], metadata: dict[str, str]) -> EmbeddingSet
         source_domains=names["source_domains"],
         # A domain that was trained on is no target, even where a file of one domain lists it as both.
         target_domains=tuple(name for name in names["target_domains"] if name not in names["source_domains"]),
-        vlm=_identity(metadata, class_text.shape[1]),
+        vlm=read_identity(metadata, class_text.shape[1]),
         domain_text=domain_text,
         described_domains=described,
     )
@@ -125,8 +107,8 @@ def _read_descriptions(
     """`text/domain` and the names of the domains that it describes; (None, ()) where the file has neither."""
     if "text/domain" not in tensors and DESCRIBED not in metadata:
         return None, ()
-    domain_text = _unit_rows(_take(tensors, "text/domain"), "text/domain", "(K, C, D)")
-    described = _json_list(metadata, DESCRIBED) if DESCRIBED in metadata else domains
+    domain_text = unit_rows(_take(tensors, "text/domain"), "text/domain", "(K, C, D)")
+    described = _unique_names(metadata, DESCRIBED) if DESCRIBED in metadata else domains
     if len(described) != len(domain_text):
         raise InputError(
             f"'text/domain' describes {len(domain_text)} domains, and metadata "
@@ -136,7 +118,24 @@ def _read_descriptions(
     return domain_text, described
 
 
-def _identity(metadata: dict[str, str], embedding_dim: int) -> VLMIdentity:
+def identity_metadata(identity: VLMIdentity) -> dict[str, str]:
+    """What metadata say of a frozen model; its width is told by the tensors."""
+    return {
+        "model": identity.model,
+        "pretrained": identity.pretrained,
+        "weights_sha256": identity.weights_sha256,
+        "precision": identity.precision,
+        "preprocess": identity.preprocess,
+        "logit_scale": repr(identity.logit_scale),
+    }
+
+
+def read_identity(metadata: dict[str, str], embedding_dim: int) -> VLMIdentity:
+    """The frozen model that metadata tell of; what they leave out is "".
+
+    Raises:
+        InputError: `logit_scale` is no positive number.
+    """
     try:
         logit_scale = float(metadata["logit_scale"])
     except (KeyError, ValueError):
@@ -149,19 +148,16 @@ def _identity(metadata: dict[str, str], embedding_dim: int) -> VLMIdentity:
         weights_sha256=metadata.get("weights_sha256", ""),
         embedding_dim=embedding_dim,
         logit_scale=logit_scale,
+        precision=metadata.get("precision", ""),
+        preprocess=metadata.get("preprocess", ""),
     )
 
 
-def _json_list(metadata: dict[str, str], key: str) -> tuple[str, ...]:
-    try:
-        values = json.loads(metadata[key])
-    except (KeyError, json.JSONDecodeError) as error:
-        raise InputError(f"metadata '{key}' must be a JSON list of strings") from error
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise InputError(f"metadata '{key}' must be a JSON list of strings")
-    if len(set(values)) != len(values):
+def _unique_names(metadata: dict[str, str], key: str) -> tuple[str, ...]:
+    names = json_list(metadata, key)
+    if len(set(names)) != len(names):
         raise InputError(f"metadata '{key}' holds a name twice")
-    return tuple(values)
+    return names
 
 
 def _take(tensors: dict[str, Tensor], key: str) -> Tensor:
@@ -172,13 +168,23 @@ def _take(tensors: dict[str, Tensor], key: str) -> Tensor:
 
 def _read_split(tensors: dict[str, Tensor], split: str) -> LabelledEmbeddings:
     try:
-        image = _unit_rows(_take(tensors, f"{split}/image"), f"{split}/image")
+        image = unit_rows(_take(tensors, f"{split}/image"), f"{split}/image")
         return LabelledEmbeddings(image, _take(tensors, f"{split}/label"), _take(tensors, f"{split}/domain"))
     except InputError as error:
         raise InputError(f"split '{split}': {error}") from error
 
 
-def _unit_rows(rows: Tensor, key: str, shape: str = "(N, D)") -> Tensor:
+def unit_rows(rows: Tensor, key: str, shape: str = "(N, D)") -> Tensor:
+    """Embeddings scaled to unit length in float32; those that have it stay as they are.
+
+    Args:
+        rows: of `shape`.
+        key: what they are called, for messages.
+        shape: with a comma between any two dimensions.
+
+    Raises:
+        InputError: another shape or type, or a row that is NaN, infinite or zero.
+    """
     if rows.ndim != len(shape.split(",")) or rows.dtype not in FLOATS:
         raise InputError(f"'{key}' must be float16, bfloat16 or float32 {shape}, not {rows.dtype} {tuple(rows.shape)}")
     rows = rows.float()

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ..errors import InputError
 
+RANDOM_WEIGHTS = "random"
+"""What stands for the hash of random weights."""
+
 
 @dataclass(frozen=True)
 class VLMIdentity:
@@ -17,9 +20,12 @@ class VLMIdentity:
     Attributes:
         model: open_clip's name of the architecture.
         pretrained: tag or path of the weights, as the user named them.
-        weights_sha256: hash of the weights file; "" where it is not known.
+        weights_sha256: hash of the weights file; RANDOM_WEIGHTS for random ones, "" where it is not known.
         embedding_dim: D.
         logit_scale: inverse temperature that the model was trained with.
+        precision: that of the encoding, "fp32", "bf16" or "fp16"; "" where it is not known.
+        preprocess: as JSON, image size, mean, std and interpolation as far as the weights bring them; "" where they are
+            not known.
     """
 
     model: str
@@ -27,6 +33,8 @@ class VLMIdentity:
     weights_sha256: str
     embedding_dim: int
     logit_scale: float
+    precision: str = ""
+    preprocess: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from .. import vlm
 from ..errors import InputError
 from .cache import EmbeddingStore, FileHashes, file_sha256, text_key
-from .embedding_set import VLMIdentity
+from .embedding_set import RANDOM_WEIGHTS, VLMIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,11 @@ class EncodingReport:
 
     images: int
     decoded: int
+
+
+def weights_sha256(source: vlm.VLMSource) -> str:
+    """The sha256 of a model's weights file, which is read whole; RANDOM_WEIGHTS where it has none."""
+    return RANDOM_WEIGHTS if source.weights is None else file_sha256(source.weights)
 
 
 class Encoder:
@@ -86,10 +92,8 @@ class Encoder:
         self._model: vlm.FrozenVLM | None = None
 
     def _hash_weights(self) -> str:
-        if self.source.weights is None:
-            return "random"
-        hashes = self.hashes([self.source.weights])
-        return hashes.get(self.source.weights) or file_sha256(self.source.weights)
+        known = self.hashes([self.source.weights]) if self.source.weights else {}
+        return next(iter(known.values()), "") or weights_sha256(self.source)
 
     @property
     def model(self) -> vlm.FrozenVLM:
@@ -100,7 +104,7 @@ class Encoder:
         return self._model
 
     def identity(self) -> VLMIdentity:
-        """Who encodes: model, weights, width and logit scale."""
+        """Who encodes, and how."""
         facts = self.store.facts()
         if not {"embedding_dim", "logit_scale"} <= facts.keys():
             width = self.model.encode_texts(["a photo"]).shape[1]
@@ -115,6 +119,8 @@ class Encoder:
             weights_sha256=self.weights_sha256,
             embedding_dim=facts["embedding_dim"],
             logit_scale=facts["logit_scale"],
+            precision=self.precision,
+            preprocess=json.dumps(self.source.preprocess, sort_keys=True),
         )
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -187,7 +193,7 @@ class Encoder:
         loader = DataLoader(
             _ImageFiles(paths, self.model.preprocess),
             batch_size=self.batch_size,
-            num_workers=min(self.num_workers, _cores(), math.ceil(len(paths) / self.batch_size)),
+            num_workers=min(self.num_workers, usable_cores(), math.ceil(len(paths) / self.batch_size)),
             collate_fn=_collate,
             # A loader without its own draws a seed from the global random state.
             generator=torch.Generator(),
@@ -233,7 +239,7 @@ def decode_image(path: Path, preprocess: object) -> Tensor:
         raise InputError(" ".join(str(error).split()).replace(f" '{path}'", "")) from error
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Processor cores that this process may use; not every system says."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -16,8 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import vlm
+from ..classifier_file import FILE_NAME as CLASSIFIER_FILE
+from ..classifier_file import SavedClassifier, kind_of, write_classifier
+from ..config import averaging_weight
 from ..dassl_api import build_dataset, build_optimizer
 from ..datasets.splits import split_items, write_split
+from ..embeddings.cache import file_sha256
 from ..embeddings.embedding_set import LabelledEmbeddings
 from ..embeddings.loaders import EmbeddingBatch, MixedLoader, RowLoader
 from ..encoding import build_embeddings
@@ -28,7 +32,10 @@ from ..host import checkpoint
 from ..host.optim import build_lr_scheduler
 from ..logs import start_logging
 from ..methods.augmentation import Augmentation
+from ..methods.averaging import average, choose_weight
+from ..methods.calibration import fit_temperature
 from ..methods.linear import random_classifier, text_classifier
+from ..predictions import make_predictions, write_predictions
 from ..record import make_record, write_record
 from .checkpointed_trainer import CheckpointedTrainer
 from .run_identity import with_seed
@@ -49,16 +56,20 @@ class EmbeddingTrainer(CheckpointedTrainer):
 
     Attributes:
         describes_domains: whether the method uses domain descriptions.
+        linear: whether its classifier is one linear layer, which can be averaged with the zero-shot one.
+        chosen: the settings that were chosen on validation rows; the record keeps them.
 
     Raises:
         InputError: what the configuration or the data names cannot be used.
     """
 
     describes_domains = False
+    linear = True
 
     def __init__(self, cfg: Any) -> None:
         self.clock = StageClock()
         self.results: dict[str, float] = {}
+        self.chosen: dict[str, float] = {}
         cfg = with_seed(cfg)
         self.seed: int = cfg.SEED
         # In a train.py of Dassl's own nobody listens to the log yet.
@@ -76,7 +87,16 @@ class EmbeddingTrainer(CheckpointedTrainer):
         )
 
     def check_cfg(self, cfg: Any) -> None:
-        """Say which of Dassl's settings have no meaning here."""
+        """Say which of Dassl's settings have no meaning here.
+
+        Raises:
+            InputError: CLASSIFIER.AVERAGE is out of its range, or asked of a classifier that is not linear.
+        """
+        if averaging_weight(cfg) != 1.0 and not self.linear:
+            raise InputError(
+                f"CLASSIFIER.AVERAGE {cfg.CLASSIFIER.AVERAGE} needs a linear classifier, which {cfg.TRAINER.NAME} has "
+                "not: leave it at 1.0"
+            )
         if cfg.INPUT.TRANSFORMS:
             logger.warning("INPUT.TRANSFORMS is not used: images get the frozen model's own preprocessing")
         if cfg.MODEL.HEAD.NAME:
@@ -96,10 +116,9 @@ class EmbeddingTrainer(CheckpointedTrainer):
         if report.images:
             logger.info("embeddings: %d images, %d decoded now", report.images, report.decoded)
         self.embeddings = embeddings.to(self.device)
-        if self.cfg.TEST.FINAL_MODEL == "best_val" and self.embeddings.val is None:
-            raise InputError(
-                "TEST.FINAL_MODEL best_val needs a validation split, which this dataset lacks: use last_step"
-            )
+        for setting, instead in self.choices().items():
+            if self.embeddings.val is None:
+                raise InputError(f"{setting} needs a validation split, which this dataset lacks: {instead}")
         self.train_loader_x: Any = self.make_loader()
         self.train_loader_u = None
         self.val_loader = RowLoader(self.embeddings.val) if self.embeddings.val is not None else None
@@ -118,6 +137,15 @@ class EmbeddingTrainer(CheckpointedTrainer):
         """The rows trained on."""
         return self.embeddings.train
 
+    def choices(self) -> dict[str, str]:
+        """The settings that are chosen on validation rows, each with what to do where there are none."""
+        choices = {}
+        if self.cfg.TEST.FINAL_MODEL == "best_val":
+            choices["TEST.FINAL_MODEL best_val"] = "use last_step"
+        if averaging_weight(self.cfg) is None:
+            choices["CLASSIFIER.AVERAGE val"] = "give a weight in [0, 1]"
+        return choices
+
     def build_model(self) -> None:
         """Make the linear classifier, with its optimiser and schedule from OPTIM.
 
@@ -129,7 +157,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model("model", self.model, self.optim, self.sched)
 
-    def make_classifier(self) -> nn.Linear:
+    def make_classifier(self) -> nn.Module:
         """The classifier at its start, as CLASSIFIER.INIT says."""
         if self.cfg.CLASSIFIER.INIT == "text":
             return text_classifier(self.embeddings.class_text, self.embeddings.vlm.logit_scale)
@@ -210,19 +238,94 @@ class EmbeddingTrainer(CheckpointedTrainer):
 
     def after_train(self) -> None:
         """Test the chosen model and write the record."""
+        if self.cfg.TEST.FINAL_MODEL == "best_val" and self.max_epoch > 0 and not self.cfg.TEST.NO_TEST:
+            self.load_model(self.output_dir)
+        else:
+            self.complete_model()
         if not self.cfg.TEST.NO_TEST:
-            if self.cfg.TEST.FINAL_MODEL == "best_val" and self.max_epoch > 0:
-                self.load_model(self.output_dir)
             self.test()
         self.close_writer()
         path = self.write_record(Path(self.output_dir))
         logger.info("record: %s", path)
 
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """See CheckpointedTrainer.load_model; the model is completed too."""
+        super().load_model(directory, epoch)
+        self.complete_model()
+
+    def complete_model(self) -> None:
+        """What is left to do for the trained or loaded model before it is tested: here, average it as CLASSIFIER says.
+
+        Checkpoints hold the model as it was trained, so that it is completed once, whichever way it came.
+        """
+        weight = averaging_weight(self.cfg)
+        if weight == 1.0:
+            return
+        assert isinstance(self.model, nn.Linear)
+        zero_shot = text_classifier(self.embeddings.class_text, self.embeddings.vlm.logit_scale)
+        if weight is None:
+            rows = self.embeddings.val
+            assert rows is not None
+            weight = choose_weight(self.model, zero_shot, rows.embedding, rows.label)
+            self.keep_choice({"CLASSIFIER.AVERAGE": weight})
+        self.model.load_state_dict(average(self.model, zero_shot, weight).state_dict())
+
+    def keep_choice(self, values: dict[str, float]) -> None:
+        """Keep for the record what was chosen on validation rows, by its key, and tell it."""
+        self.chosen.update(values)
+        logger.info("chosen on validation: %s", ", ".join(f"{name} {value:g}" for name, value in values.items()))
+
     def write_record(self, folder: Path) -> Path:
-        """Write record.json of the results so far into a folder, and split.json beside it."""
-        write_split(folder, self.dataset, self.split, self.cfg)
-        record = make_record(self.cfg, self.seed, self.embeddings, self.results, self.clock.seconds())
+        """Write into a folder what the run leaves: split.json, predictions, the classifier, and record.json last."""
+        split_file = write_split(folder, self.dataset, self.split, self.cfg)
+        if not self.cfg.TEST.NO_TEST:
+            self.write_predictions(folder)
+        self.write_classifier(folder)
+        record = make_record(
+            self.cfg,
+            self.seed,
+            self.embeddings,
+            self.results,
+            self.clock.seconds(),
+            split_sha256=file_sha256(split_file),
+            chosen=self.chosen,
+        )
         return write_record(folder, record)
+
+    def write_predictions(self, folder: Path) -> None:
+        """Write what the model predicts on the split that TEST.SPLIT names into a folder."""
+        loader = self.loader_of(self.cfg.TEST.SPLIT)
+        names = self.embeddings.classnames, self.embeddings.domain_names
+        write_predictions(folder, make_predictions(self.logits_of(loader), loader.rows, *names), self.cfg.TEST.SPLIT)
+
+    def write_classifier(self, folder: Path) -> None:
+        """Write the model into a folder, for use on images, with its temperature fitted on validation rows alone."""
+        if not kind_of(self.model):
+            logger.warning("%s is not written: a %s has no 'kind'", CLASSIFIER_FILE, type(self.model).__name__)
+            return
+        temperature, rows = 1.0, 0
+        if self.val_loader is not None:
+            rows = len(self.val_loader.rows)
+            temperature = fit_temperature(self.logits_of(self.val_loader), self.val_loader.rows.label)
+        saved = SavedClassifier(self.model, self.embeddings.classnames, temperature, rows, self.embeddings.vlm)
+        write_classifier(folder / CLASSIFIER_FILE, saved)
+
+    @torch.no_grad()
+    def logits_of(self, loader: RowLoader) -> Tensor:
+        """Logits (N, C) of all rows of a loader, in their order, from the model as it stands."""
+        self.set_model_mode("eval")
+        return torch.cat([self.model_inference(batch.embedding) for batch in loader])
+
+    def loader_of(self, split: str) -> RowLoader:
+        """The rows of "val" or "test".
+
+        Raises:
+            InputError: there is no validation split.
+        """
+        loader = self.val_loader if split == "val" else self.test_loader
+        if loader is None:
+            raise InputError("TEST.SPLIT val: this dataset has no validation split")
+        return loader
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
@@ -232,9 +335,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
             InputError: "val" is asked for, and there is no validation split.
         """
         split = split or self.cfg.TEST.SPLIT
-        loader = self.val_loader if split == "val" else self.test_loader
-        if loader is None:
-            raise InputError("TEST.SPLIT val: this dataset has no validation split")
+        loader = self.loader_of(split)
         with self.clock.timed("test"):
             self.set_model_mode("eval")
             self.evaluator.announce = split != "val"

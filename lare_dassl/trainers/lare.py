@@ -7,6 +7,7 @@ from typing import Any
 
 from ..config import region_settings
 from ..dassl_api import TRAINER_REGISTRY
+from ..methods.augmentation import Augmentation
 from ..methods.regions import RegionalSamples, RegionNetwork, RegionSettings, StageOneLoss, fit_regions
 from .embedding_trainer import worth_a_line
 from .two_stage import TwoStageTrainer
@@ -41,7 +42,7 @@ class LARE(TwoStageTrainer):
             on_epoch=self._report_stage_one,
         )
 
-    def make_augmentation(self) -> RegionalSamples:
+    def make_augmentation(self) -> Augmentation:
         """Fresh samples from the regions of the training embeddings."""
         return RegionalSamples(self.network(self.train_rows.embedding), self.cfg.TRAINER.LARE.SAMPLES_PER_IMAGE)
 

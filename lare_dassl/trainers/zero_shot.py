@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import nn
+
 from ..dassl_api import TRAINER_REGISTRY
 from ..methods.linear import text_classifier
 from .embedding_trainer import EmbeddingTrainer
@@ -14,17 +16,23 @@ class ZeroShot(EmbeddingTrainer):
     """Logits are the VLM's logit scale times the cosine of image and class text embedding (Radford et al., 2021)."""
 
     def build_model(self) -> None:
-        """Make the zero-shot classifier; there is no optimiser."""
-        self.model = text_classifier(self.embeddings.class_text, self.embeddings.vlm.logit_scale)
+        """Make the classifier; there is no optimiser."""
+        self.model = self.make_classifier().to(self.device)
         self.optim = None
         self.sched = None
         self.max_epoch = 0
         self.register_model("model", self.model)
 
+    def make_classifier(self) -> nn.Module:
+        """The zero-shot classifier."""
+        return text_classifier(self.embeddings.class_text, self.embeddings.vlm.logit_scale)
+
     def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load a zero-shot classifier; without a folder the one at hand is as good."""
+        """Load a classifier; without a folder the one at hand is as good."""
         if directory:
             super().load_model(directory, epoch)
+        else:
+            self.complete_model()
 
     def prepare_training(self, directory: Path) -> None:
         """Keep the classifier, so that --eval-only finds it."""

@@ -81,8 +81,10 @@ def test_val_is_optional(tmp_path):
 
 
 def test_other_metadata_is_left_alone(path):
-    rewrite(path, change_metadata={"made_by": "somebody", "weights_sha256": None})
-    assert read_embedding_file(path).vlm.weights_sha256 == ""
+    unknown = {"weights_sha256": None, "precision": None, "preprocess": None}
+    rewrite(path, change_metadata={"made_by": "somebody", **unknown})
+    identity = read_embedding_file(path).vlm
+    assert (identity.weights_sha256, identity.precision, identity.preprocess) == ("", "", "")
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
@@ -250,7 +252,7 @@ def test_a_write_that_fails_keeps_the_old_file(path, monkeypatch):
         raise KeyboardInterrupt
 
     before = path.read_bytes()
-    monkeypatch.setattr("lare_dassl.embeddings.embedding_file.save_file", fail)
+    monkeypatch.setattr("lare_dassl.tensor_files.save_file", fail)
     with pytest.raises(KeyboardInterrupt):
         write_embedding_file(path, shifted_embeddings())
     assert path.read_bytes() == before

@@ -244,6 +244,7 @@ def test_the_identity_names_the_model_with_its_width_and_scale(make, source):
     assert identity.model == source.model
     assert (identity.pretrained, identity.weights_sha256, identity.embedding_dim) == ("", "random", 32)
     assert identity.logit_scale == pytest.approx(1 / 0.07, rel=1e-5)
+    assert (identity.precision, identity.preprocess) == ("fp32", "{}")
 
 
 @pytest.fixture

@@ -319,14 +319,20 @@ def test_the_record_holds_all_of_its_fields(build, tmp_path):
         "shots": 4,
         "imbalance": 1.0,
         "host": HOST,
-        "vlm": {"model": "ViT-B-32", "pretrained": "openai", "weights_sha256": "0123abcd", "embedding_dim": 16},
+        "vlm": {
+            "model": "ViT-B-32",
+            "pretrained": "openai",
+            "weights_sha256": "0123abcd",
+            "precision": "bf16",
+            "embedding_dim": 16,
+        },
         "source_domains": ["photo"],
         "target_domains": ["painting", "sketch"],
         "split": "test",
         "samples": {"train": 20, "val": 20, "test": 60},
     }
     assert {key: record[key] for key in fixed} == fixed
-    assert set(record) == {*fixed, "metrics", "seconds", "versions", "config"}
+    assert set(record) == {*fixed, "split_sha256", "chosen", "metrics", "seconds", "versions", "config"}
     assert set(record["seconds"]) == {"encode", "stage1", "stage2", "test", "total"}
     assert all(record["seconds"][stage] > 0 for stage in ("stage1", "stage2", "test", "total"))
     assert record["seconds"]["total"] >= sum(record["seconds"][stage] for stage in ("stage1", "stage2", "test"))

@@ -1,0 +1,127 @@
+"""A trained classifier, with all that it takes to use it, in one safetensors file (format `classifier/1`).
+
+Tensors: the classifier's state dict. Metadata, all strings: `format`; `kind`, which says how to rebuild it;
+`classnames` (JSON list); `temperature` and `calibration_rows`, see SavedClassifier; `embedding_dim`, `model`,
+`pretrained`, `weights_sha256`, `precision`, `preprocess` and `logit_scale`, see VLMIdentity; and `sha256` of all else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .embeddings.embedding_file import identity_metadata, read_identity
+from .embeddings.embedding_set import VLMIdentity
+from .errors import InputError, unknown_name
+from .methods.clip_adapter import AdapterClassifier
+from .methods.tip_adapter import CacheClassifier
+from .tensor_files import check_format, json_list, read_tensors, write_tensors
+
+FORMAT = "classifier/1"
+FILE_NAME = "classifier.safetensors"
+LINEAR = "linear"
+
+
+def _linear(state: Mapping[str, Tensor]) -> nn.Linear:
+    classes, width = state["weight"].shape
+    layer = nn.Linear(width, classes)
+    layer.load_state_dict(state)
+    return layer
+
+
+KINDS: dict[str, Callable[[dict[str, Tensor]], nn.Module]] = {
+    LINEAR: _linear,
+    AdapterClassifier.kind: AdapterClassifier.from_state,
+    CacheClassifier.kind: CacheClassifier.from_state,
+}
+"""How a classifier of each kind is rebuilt from its state dict; one of your own is added by its `kind`."""
+
+
+@dataclass(frozen=True)
+class SavedClassifier:
+    """What a classifier file holds.
+
+    Attributes:
+        module: unit-length embeddings (B, D) → logits (B, C).
+        classnames: C names.
+        temperature: T; probabilities are softmax(logits / T).
+        calibration_rows: validation rows that T was fitted on; 0 where there were none, and T is 1.
+        vlm: the frozen model that gave the embeddings.
+    """
+
+    module: nn.Module
+    classnames: tuple[str, ...]
+    temperature: float
+    calibration_rows: int
+    vlm: VLMIdentity
+
+
+def kind_of(module: nn.Module) -> str:
+    """The kind of a classifier; "" for one that cannot be rebuilt from its state dict."""
+    return LINEAR if type(module) is nn.Linear else getattr(module, "kind", "")
+
+
+def write_classifier(path: Path, saved: SavedClassifier) -> None:
+    """Write a classifier file, all or nothing.
+
+    Args:
+        path: the file.
+        saved: what to write; its module is of some kind.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    state = {key: tensor.detach().cpu() for key, tensor in saved.module.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "kind": kind_of(saved.module),
+        "classnames": json.dumps(list(saved.classnames)),
+        "temperature": repr(saved.temperature),
+        "calibration_rows": str(saved.calibration_rows),
+        "embedding_dim": str(saved.vlm.embedding_dim),
+        **identity_metadata(saved.vlm),
+    }
+    write_tensors(path, state, metadata | {"sha256": _digest(state, metadata)})
+
+
+def read_classifier(path: Path) -> SavedClassifier:
+    """Read a classifier file onto the CPU.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another format; the message names it.
+    """
+    state, metadata = read_tensors(path)
+    try:
+        check_format(metadata, FORMAT)
+        if metadata.pop("sha256", "") != _digest(state, metadata):
+            raise InputError("it is damaged (its content does not match its sha256): run again, or get it anew")
+        return SavedClassifier(
+            module=_rebuild(metadata.get("kind", ""), state),
+            classnames=json_list(metadata, "classnames"),
+            temperature=float(metadata["temperature"]),
+            calibration_rows=int(metadata["calibration_rows"]),
+            vlm=read_identity(metadata, int(metadata["embedding_dim"])),
+        )
+    except InputError as error:
+        raise InputError(f"classifier {path}: {error}") from error
+
+
+def _rebuild(kind: str, state: dict[str, Tensor]) -> nn.Module:
+    if kind not in KINDS:
+        raise unknown_name("kind of classifier", kind, KINDS)
+    return KINDS[kind](state).eval().requires_grad_(False)
+
+
+def _digest(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """The sha256 of tensors and metadata; safetensors itself keeps no checksum."""
+    content = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for key in sorted(state):
+        content.update(f"{key} {state[key].dtype} {tuple(state[key].shape)}".encode())
+        content.update(state[key].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()

@@ -1,0 +1,43 @@
+"""CLIPAdapter: the zero-shot classifier on adapted image embeddings (CLIP-Adapter, Gao et al., 2021)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ..config import adapter_settings
+from ..dassl_api import TRAINER_REGISTRY
+from ..errors import InputError
+from ..methods.clip_adapter import AdapterClassifier
+from ..methods.fitting import seeded_network
+from .embedding_trainer import EmbeddingTrainer
+
+logger = logging.getLogger(__name__)
+
+
+@TRAINER_REGISTRY.register()
+class CLIPAdapter(EmbeddingTrainer):
+    """Trains the adapter of the image branch with cross-entropy; the class texts stay as they are."""
+
+    linear = False
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Refuse, before anything is encoded, an adapter that cannot be."""
+        super().check_cfg(cfg)
+        adapter_settings(cfg)
+        if cfg.CLASSIFIER.INIT != "random":
+            logger.warning("CLASSIFIER.INIT is not used: CLIPAdapter adapts embeddings for the zero-shot classifier")
+
+    def make_classifier(self) -> AdapterClassifier:
+        """The adapter at its random start, before the class texts."""
+        settings, identity = adapter_settings(self.cfg), self.embeddings.vlm
+        hidden_dim = identity.embedding_dim // settings.reduction
+        if hidden_dim < 1:
+            raise InputError(
+                f"TRAINER.CLIPADAPTER.REDUCTION {settings.reduction} leaves nothing of embeddings that are "
+                f"{identity.embedding_dim} wide: lower it"
+            )
+        return seeded_network(
+            lambda: AdapterClassifier(self.embeddings.class_text, identity.logit_scale, hidden_dim, settings.ratio),
+            self.seed,
+        )

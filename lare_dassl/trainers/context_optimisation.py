@@ -1,0 +1,98 @@
+"""ContextOptimisation: learned words before the class names, through the text tower (CoOp, Zhou et al., 2022)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from .. import vlm
+from ..dassl_api import TRAINER_REGISTRY
+from ..embeddings.extract import weights_sha256
+from ..encoding import prompt_names
+from ..errors import InputError
+from ..methods.context import ContextClassifier, ContextPrompts, find_context, starting_context
+from .embedding_trainer import EmbeddingTrainer
+
+logger = logging.getLogger(__name__)
+
+# A word of one token in every vocabulary of byte pairs; random vectors take its place.
+PLACEHOLDER = "x"
+
+
+@TRAINER_REGISTRY.register()
+class ContextOptimisation(EmbeddingTrainer):
+    """Learns context vectors on cached image embeddings; what it has learned is then a linear classifier.
+
+    Class names stand at the end of the prompts, and neither VLM.TEMPLATES nor VLM.PROMPTS_FILE are used.
+    """
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Say what has no meaning here."""
+        super().check_cfg(cfg)
+        if cfg.CLASSIFIER.INIT != "random":
+            logger.warning(
+                "CLASSIFIER.INIT is not used: ContextOptimisation starts at TRAINER.CONTEXTOPTIMISATION.INIT"
+            )
+
+    def make_classifier(self) -> ContextClassifier:
+        """The classifier by the prompts with their first context.
+
+        Raises:
+            InputError: the text tower cannot be had, or is no tower of this kind, or the context does not fit into it.
+        """
+        identity, settings = self.embeddings.vlm, self.cfg.TRAINER.CONTEXTOPTIMISATION
+        try:
+            encoder = self._text_encoder()
+        except InputError as error:
+            raise InputError(f"ContextOptimisation needs the text tower of the model: {error}") from error
+        prompts = self._prompts(encoder)
+        context = starting_context(prompts, random=not settings.INIT, class_specific=settings.CSC, seed=self.seed)
+        self.learner = ContextClassifier(prompts, encoder.forward, context, identity.logit_scale)
+        return self.learner
+
+    def _text_encoder(self) -> vlm.TextEncoder:
+        """The text tower of the model that gave the embeddings, in fp32, since gradients run through it."""
+        identity = self.embeddings.vlm
+        source = vlm.resolve(identity.model, identity.pretrained, self.cfg.VLM.ALLOW_RANDOM)
+        encoder = vlm.load(source, "fp32", self.device).text_encoder()
+        if self.cfg.DATASET.NAME == "EmbeddingFile":
+            self._check_same_weights(source, encoder)
+        return encoder
+
+    def _check_same_weights(self, source: vlm.VLMSource, encoder: vlm.TextEncoder) -> None:
+        """Refuse an embedding file of other weights than those that go by the same name here."""
+        identity, path = self.embeddings.vlm, self.cfg.DATASET.ROOT
+        here = weights_sha256(source)
+        if identity.weights_sha256 not in ("", here):
+            raise InputError(
+                f"the weights of {identity.model} here ({here[:12]}...) are not those of the embedding file {path} "
+                f"({identity.weights_sha256[:12]}...): extract it anew"
+            )
+        if identity.embedding_dim != encoder.embedding_dim:
+            raise InputError(
+                f"the embeddings of {identity.model} are {encoder.embedding_dim} wide, those of the embedding file "
+                f"{path} {identity.embedding_dim}: check its metadata 'model'"
+            )
+
+    def _prompts(self, encoder: vlm.TextEncoder) -> ContextPrompts:
+        settings = self.cfg.TRAINER.CONTEXTOPTIMISATION
+        words = settings.INIT or " ".join([PLACEHOLDER] * settings.N_CTX)
+        try:
+            tokens, start, length = find_context(
+                encoder.tokenizer, words, prompt_names(self.dataset, self.embeddings.classnames)
+            )
+        except InputError as error:
+            key = "INIT" if settings.INIT else "N_CTX"
+            raise InputError(f"TRAINER.CONTEXTOPTIMISATION.{key}: {error}") from error
+        tokens = tokens.to(self.device)
+        return ContextPrompts(tokens, encoder.embed_tokens(tokens), start, length)
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load the context vectors of a checkpoint."""
+        self.model = self.learner
+        super().load_model(directory, epoch)
+
+    def complete_model(self) -> None:
+        """Turn what was learned into a linear classifier, which needs no text tower."""
+        self.model = self.learner.linear()
+        super().complete_model()

@@ -1,0 +1,53 @@
+"""Controls for LARE: the same probe, loop and number of added embeddings, but other embeddings are added."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..dassl_api import TRAINER_REGISTRY
+from ..methods.augmentation import Augmentation, MovedEmbeddings
+from ..methods.controls import NoisyEmbeddings, TextInterpolations
+from .embedding_trainer import EmbeddingTrainer
+from .lare import LARE
+
+
+class ControlTrainer(EmbeddingTrainer):
+    """A control without a first stage gives `make_augmentation`."""
+
+    def make_augmentation(self) -> Augmentation:
+        """What is added to the training embeddings."""
+        raise NotImplementedError
+
+    def prepare_training(self, directory: Path) -> None:
+        """Mix what is added into the training loader."""
+        self.train_loader_x = self.make_loader(augmentation=self.make_augmentation())
+
+
+@TRAINER_REGISTRY.register()
+class GaussianNoise(ControlTrainer):
+    """Adds the training embeddings with noise that knows of no class and no region."""
+
+    def make_augmentation(self) -> NoisyEmbeddings:
+        """Noise of TRAINER.GAUSSIANNOISE.SIGMA."""
+        settings = self.cfg.TRAINER.GAUSSIANNOISE
+        return NoisyEmbeddings(self.train_rows.embedding, settings.SAMPLES_PER_IMAGE, settings.SIGMA)
+
+
+@TRAINER_REGISTRY.register()
+class TextInterpolation(ControlTrainer):
+    """Adds points between a training embedding and the text of its class."""
+
+    def make_augmentation(self) -> TextInterpolations:
+        """Towards the class text embeddings."""
+        rows, samples = self.train_rows, self.cfg.TRAINER.TEXTINTERPOLATION.SAMPLES_PER_IMAGE
+        return TextInterpolations(rows.embedding, samples, self.embeddings.class_text[rows.label])
+
+
+@TRAINER_REGISTRY.register()
+class RegionCentre(LARE):
+    """Adds the centres of LARE's regions instead of samples from them; its settings are those of TRAINER.LARE."""
+
+    def make_augmentation(self) -> MovedEmbeddings:
+        """Each centre scaled to unit length, as often as LARE would draw a sample."""
+        centre = self.network(self.train_rows.embedding).normalised().centre
+        return MovedEmbeddings(centre.expand(self.cfg.TRAINER.LARE.SAMPLES_PER_IMAGE, -1, -1))

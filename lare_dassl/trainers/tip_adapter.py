@@ -1,0 +1,70 @@
+"""Tip-Adapter and Tip-Adapter-F: a cache of the training embeddings (Zhang et al., ECCV 2022)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import nn
+
+from ..dassl_api import TRAINER_REGISTRY
+from ..methods.tip_adapter import ALPHA, ALPHAS, BETA, BETAS, CacheClassifier, cache_classifier, choose_strengths
+from .embedding_trainer import EmbeddingTrainer
+from .zero_shot import ZeroShot
+
+logger = logging.getLogger(__name__)
+
+
+class CacheTrainer(EmbeddingTrainer):
+    """What both share: the cache, and the choice of its weight and sharpness on validation rows.
+
+    Attributes:
+        model: a CacheClassifier.
+    """
+
+    linear = False
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Say what has no meaning here."""
+        super().check_cfg(cfg)
+        if cfg.CLASSIFIER.INIT != "random":
+            logger.warning("CLASSIFIER.INIT is not used: a cache stands beside the zero-shot classifier")
+
+    def choices(self) -> dict[str, str]:
+        """As of any trainer; and α and β, where they are not given."""
+        keys = [key for key, value in self._given().items() if not value]
+        return super().choices() | {f"{key} 0": "give a value" for key in keys}
+
+    def make_classifier(self) -> nn.Module:
+        """The cache of the training embeddings, with α and β as given, else the paper's."""
+        rows, text = self.train_rows, self.embeddings.class_text
+        alpha, beta = self._given().values()
+        scale = self.embeddings.vlm.logit_scale
+        return cache_classifier(rows.embedding, rows.label, text, scale, alpha=alpha or ALPHA, beta=beta or BETA)
+
+    def complete_model(self) -> None:
+        """Set α and β: those given, and the others as validation rows choose them."""
+        assert isinstance(self.model, CacheClassifier)
+        alpha, beta = self._given().values()
+        if not (alpha and beta):
+            rows = self.embeddings.val
+            assert rows is not None
+            alphas, betas = (alpha,) if alpha else ALPHAS, (beta,) if beta else BETAS
+            alpha, beta = choose_strengths(self.model, rows.embedding, rows.label, alphas, betas)
+            self.keep_choice(dict(zip(self._given(), (alpha, beta), strict=True)))
+        self.model.set_strengths(alpha, beta)
+
+    def _given(self) -> dict[str, Any]:
+        """α and β of the configuration by their keys; 0 where validation rows choose."""
+        settings = self.cfg.TRAINER.TIPADAPTER
+        return {"TRAINER.TIPADAPTER.ALPHA": settings.ALPHA, "TRAINER.TIPADAPTER.BETA": settings.BETA}
+
+
+@TRAINER_REGISTRY.register()
+class TipAdapter(CacheTrainer, ZeroShot):
+    """The cache as it is; nothing is trained."""
+
+
+@TRAINER_REGISTRY.register()
+class TipAdapterF(CacheTrainer):
+    """The keys of the cache are trained; its values and the zero-shot classifier stay."""

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lare_dassl import vlm
+from lare_dassl.classifier_file import read_classifier, write_classifier
+from lare_dassl.errors import exit_code
+from lare_dassl.predict_command import predict, printable
+from lare_dassl.prediction import load_classifier
+from tests.helpers import train_on_images, write_image
+from tests.tools.test_train_command import HEAVY, ROOT, run_python
+from tools.predict import main, parse_arguments
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train_on_images(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def run(trained, capsys):
+    """`tools/predict.py --model-dir RUN WORDS...`: exit code, standard output, standard error."""
+
+    def run_tool(*words, folder=trained / "run"):
+        arguments = parse_arguments(["--model-dir", str(folder), *map(str, words)])
+        code = exit_code(lambda: predict(arguments))
+        return code, *capsys.readouterr()
+
+    return run_tool
+
+
+def lines_of(output):
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_each_image_is_a_line_of_json(trained, run):
+    folder = trained / "images" / "sketch"
+    code, output, errors = run(folder, "--json", "--top", 2)
+    assert code == 0
+    assert "classifying images: 100%" in errors and "30/30" in errors and "note" not in errors
+    paths = [folder / name / f"{number}.png" for name in ("cat", "dog", "owl") for number in range(10)]
+    expected = load_classifier(trained / "run").classify(paths, top=2)
+    assert lines_of(output) == [
+        {
+            "path": str(one.path),
+            "predictions": [
+                {"class": name, "probability": probability}
+                for name, probability in zip(one.names, one.probabilities, strict=True)
+            ],
+        }
+        for one in expected
+    ]
+
+
+def test_the_table_shows_the_same(trained, run):
+    image = trained / "images" / "photo" / "cat" / "0.png"
+    code, output, _ = run(image)
+    (expected,) = load_classifier(trained / "run").classify([image])
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if line.startswith("│")]
+    assert code == 0
+    assert "".join(row[0] for row in rows) == str(image)
+    named = [(row[1], row[2]) for row in rows if row[1]]
+    assert named == [(name, f"{100 * p:.1f}") for name, p in zip(expected.names, expected.probabilities, strict=True)]
+
+
+def test_unreadable_files_are_named_and_the_others_are_classified(trained, run, tmp_path):
+    folder = shutil.copytree(trained / "images" / "photo" / "cat", tmp_path / "images")
+    (folder / "3.png").write_bytes(b"no image")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "two\nlines.png").write_bytes((folder / "0.png").read_bytes()[:50])
+    code, output, errors = run(folder, tmp_path / "missing.jpg", "--json", "--batch-size", 4)
+    assert code == 2
+    assert [Path(line["path"]).name for line in lines_of(output)] == [f"{n}.png" for n in range(10) if n != 3]
+    named = errors.splitlines()[-4:]
+    assert named[0] == f"cannot read {folder}/3.png: cannot identify image file"
+    assert named[1].startswith(f"cannot read {folder}/sub/two\\nlines.png: ")
+    assert named[2].startswith(f"cannot read {tmp_path}/missing.jpg: ") and "No such file" in named[2]
+    assert named[3] == "error: 3 of 12 images cannot be read, all others are classified"
+
+
+def test_names_cannot_steer_the_terminal(trained, run, tmp_path):
+    saved = read_classifier(trained / "run" / "classifier.safetensors")
+    names = ("[bold]cat[/]", "\x1b[31mdog", ":owl:")
+    write_classifier(tmp_path / "classifier.safetensors", replace(saved, classnames=names))
+    image = write_image(tmp_path / "[red]x\x1b[2J.png", seed=1)
+    _, table, _ = run(image, folder=tmp_path)
+    assert "[bold]cat[/]" in table and "\\x1b[31mdog" in table and ":owl:" in table
+    _, lines, _ = run(image, "--json", folder=tmp_path)
+    assert "\x1b" not in table + lines
+    (line,) = lines_of(lines)
+    assert line["path"] == str(image)
+    assert {one["class"] for one in line["predictions"]} == set(names)
+
+
+def test_what_steers_a_terminal_is_written_out():
+    assert printable("Schnauzer é 象 [x]") == "Schnauzer é 象 [x]"
+    assert printable("a\tb\r\x9b\udcff\u202e") == "a\\tb\\r\\x9b\\udcff\\u202e"
+
+
+def test_probabilities_that_are_not_calibrated_are_told_of(trained, run, tmp_path):
+    saved = read_classifier(trained / "run" / "classifier.safetensors")
+    write_classifier(tmp_path / "classifier.safetensors", replace(saved, temperature=1.0, calibration_rows=0))
+    code, output, errors = run(trained / "images" / "photo" / "cat", "--json", folder=tmp_path)
+    assert code == 0 and len(lines_of(output)) == 10
+    assert "note: probabilities are not calibrated, for the run had no validation images\n" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--top", 0), "the number of classes to name must be at least 1, not 0"),
+        (("--batch-size", 0), "the batch size must be at least 1, not 0"),
+        (("--backbone", "ViT-B-33"), r"the frozen model of .*unknown model \(MODEL\.BACKBONE\.NAME\) 'ViT-B-33'"),
+        (("--pretrained", "x.pt"), "the frozen model of .* brings its own weights"),
+    ],
+)
+def test_mistakes_are_one_line(trained, run, words, message):
+    code, output, errors = run(trained / "images" / "photo", *words)
+    assert (code, output) == (2, "")
+    assert re.search(f"^error: {message}", errors.splitlines()[-1])
+
+
+def test_places_without_images_and_without_runs_are_one_line(trained, run, tmp_path):
+    assert run(tmp_path) == (2, "", f"error: there is no image below {tmp_path}\n")
+    code, _, errors = run(trained / "images", folder=tmp_path)
+    assert code == 2 and errors.startswith(f"error: {tmp_path} holds no finished run")
+    code, _, errors = run(trained / "images", folder=tmp_path / "nothing")
+    assert code == 2 and errors == f"error: there is no file {tmp_path}/nothing\n"
+
+
+def test_ctrl_c_is_one_line(trained, run, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vlm, "load", interrupt)
+    with pytest.raises(SystemExit) as stop:
+        run(trained / "images" / "photo", "--json")
+    assert stop.value.code == 130
+    output, errors = capsys.readouterr()
+    assert output == "" and errors.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in errors
+
+
+def test_help_answers_without_importing_torch(tmp_path):
+    done = run_python("-X", "importtime", ROOT / "tools" / "predict.py", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "argparse" in imported and not imported & HEAVY
+    assert all(f"--{flag}" in done.stdout for flag in ("model-dir", "top", "json", "pretrained", "batch-size"))
+
+
+def test_the_command_line_as_it_is_given(trained, monkeypatch, capsys):
+    image = trained / "images" / "photo" / "dog" / "1.png"
+    monkeypatch.setattr(sys, "argv", ["predict.py", "--model-dir", str(trained / "run"), str(image), "--json"])
+    assert main() == 0
+    (expected,) = load_classifier(trained / "run").classify([image])
+    assert lines_of(capsys.readouterr().out)[0]["predictions"][0]["class"] == expected.names[0]

@@ -1,0 +1,43 @@
+"""Classify images with a trained run.
+
+python tools/predict.py --model-dir output/DemoWorld/LARE/seed0 IMAGE_OR_FOLDER...
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.arguments import run_tool
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Classify images with a trained run.")
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER", help="folders are searched through and through")
+    parser.add_argument("--model-dir", required=True, metavar="PATH", help="folder of the run")
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes to name for each image (default 5)")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line and image, not a table")
+    parser.add_argument("--backbone", default="", metavar="NAME", help="frozen model, if it is called otherwise here")
+    parser.add_argument("--pretrained", default="", metavar="TAG_OR_FILE", help="its weights, if they have moved")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="images encoded at once (default 64)")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Classify and show; gives the exit code."""
+    parsed = parse_arguments()
+
+    def open_command() -> Callable[[], None]:
+        from lare_dassl.predict_command import predict
+
+        return lambda: predict(parsed)
+
+    return run_tool(open_command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
