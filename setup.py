@@ -33,8 +33,13 @@ setup(
         "urllib3>=2",
         "tqdm>=4.60",
         "rich>=13",
+        "jinja2>=3.1",
+        "matplotlib>=3.8",
         "pandas>=2",
+        "scipy>=1.11",
         "tensorboard>=2.15",
     ],
-    extras_require={"dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.11", "scikit-learn>=1.4", "types-PyYAML"]},
+    extras_require={
+        "dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.11", "playwright>=1.40", "scikit-learn>=1.4", "types-PyYAML"]
+    },
 )

@@ -5,19 +5,29 @@ import math
 import pytest
 
 from lare_dassl.record import METRICS
-from lare_dassl.report.summary import show_value, summarise, tidy
+from lare_dassl.report.summary import (
+    METHODS,
+    cells,
+    dataset_label,
+    method_label,
+    show_value,
+    summarise,
+    tidy,
+    variant_settings,
+)
 
+from .making import record
 
-def record(trainer, seed, accuracy, *, dataset="DemoWorld", shots=-1, imbalance=1.0, **metrics):
-    values = dict.fromkeys(METRICS, 10.0) | {"accuracy": accuracy} | metrics
-    keys = {"dataset": dataset, "shots": shots, "imbalance": imbalance, "trainer": trainer, "seed": seed}
-    return keys | {"metrics": {"domain_accuracy": {}} | values, "config": {}}
+SAMPLES = "TRAINER.LARE.SAMPLES_PER_IMAGE"
 
 
 def test_a_record_is_a_row():
     frame = tidy([record("LARE", 3, 61.25, ece=2.5)])
-    assert list(frame.columns) == ["dataset", "shots", "imbalance", "trainer", "seed", *METRICS]
-    assert frame.iloc[0].tolist() == ["DemoWorld", -1, 1.0, "LARE", 3, 61.25, 10.0, 10.0, 10.0, 2.5]
+    assert list(frame.columns) == [
+        *("dataset", "shots", "imbalance", "trainer", "variant", "seed"),
+        *METRICS,
+    ]
+    assert frame.iloc[0].tolist() == ["DemoWorld", -1, 1.0, "LARE", "", 3, 61.25, 61.25, 51.25, 10.0, 2.5]
 
 
 def test_each_domain_has_figures_of_its_own():
@@ -50,7 +60,8 @@ def test_one_seed_has_no_std():
 
 def test_figures_that_do_not_apply_are_left_out_of_the_mean():
     records = [record("LARE", seed, 60.0, out_of_domain_accuracy=value) for seed, value in ((1, 50.0), (2, None))]
-    assert summarise(records).iloc[0]["out_of_domain_accuracy_mean"] == 50.0
+    row = summarise(records).iloc[0]
+    assert (row["out_of_domain_accuracy_mean"], row["out_of_domain_accuracy_n"], row["n"]) == (50.0, 1, 2)
     nowhere = [record("LARE", seed, 60.0, out_of_domain_accuracy=None) for seed in (1, 2)]
     assert math.isnan(summarise(nowhere).iloc[0]["out_of_domain_accuracy_mean"])
 
@@ -83,3 +94,108 @@ def test_datasets_shots_imbalances_and_trainers_are_groups_in_the_order_they_com
 )
 def test_values_are_shown_to_a_tenth(mean, std, text):
     assert show_value(mean, std) == text
+
+
+def test_more_digits_are_shown_where_asked_for():
+    assert show_value(65.449, 0.553, digits=2) == "65.45 ± 0.55"
+
+
+def test_settings_in_which_runs_of_a_trainer_differ_are_a_variant():
+    lare = [record("LARE", 0, settings={SAMPLES: samples, "OPTIM.LR": 0.03}) for samples in (1, 16)]
+    fine_tune = record("FineTune", 0, settings={"OPTIM.LR": 0.1})
+    assert variant_settings([*lare, fine_tune]) == [{SAMPLES: "1"}, {SAMPLES: "16"}, {}]
+    frame = tidy([*lare, fine_tune])
+    assert list(frame["variant"]) == [f"{SAMPLES}=1", f"{SAMPLES}=16", ""]
+    assert method_label("LARE", frame["variant"][1]) == f"LARE ({SAMPLES}=16)"
+    assert method_label("FineTune", "") == "FineTune"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["OUTPUT_DIR", "SEED", "DATASET.ROOT", "DATASET.NUM_SHOTS", "DATALOADER.NUM_WORKERS", "TRAIN.CHECKPOINT_FREQ"],
+)
+def test_where_and_how_a_run_was_carried_out_is_no_variant(key):
+    assert variant_settings([record("LARE", 0, settings={key: value}) for value in (1, 2)]) == [{}, {}]
+
+
+def test_settings_of_other_datasets_make_no_variant():
+    records = [record("LARE", 0, dataset=name, settings={"VLM.TEMPLATES": [name]}) for name in ("A", "B")]
+    assert variant_settings(records) == [{}, {}]
+
+
+def test_frozen_models_with_other_weights_are_not_averaged():
+    records = [record("LARE", seed, vlm={"weights_sha256": f"{seed}" * 64}) for seed in (0, 1)]
+    assert list(summarise(records)["n"]) == [1, 1]
+    assert list(tidy(records)["variant"]) == ["weights=00000000", "weights=11111111"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "settings", "label"),
+    [
+        ("DemoWorld", {"DATASET.ROOT": "data/demo"}, "DemoWorld"),
+        ("EmbeddingFile", {"DATASET.ROOT": "data/caltech39-clip.safetensors"}, "caltech39-clip"),
+        ("DomainFolders", {"DATASET.ROOT": "data", "DATASET.ORIGIN": "pacs"}, "pacs"),
+        ("DomainFolders", {"DATASET.ROOT": "data/my_images", "DATASET.ORIGIN": ""}, "my_images"),
+        ("DomainFolders", {}, "DomainFolders"),
+    ],
+)
+def test_a_dataset_of_a_generic_kind_is_called_by_its_origin_or_root(dataset, settings, label):
+    assert dataset_label(record("LARE", 0, dataset=dataset, settings=settings)) == label
+
+
+def test_cells_without_runs_are_there_with_the_seeds_that_they_lack():
+    records = [record(trainer, seed, shots=4) for trainer in ("LARE", "FineTune") for seed in (0, 1, 7)]
+    records += [record("LARE", 0, 70.0, shots=1), record("LARE", 1, 72.0, shots=1)]
+    frame = cells(records)
+    rows = list(frame[["shots", "method", "n", "expected"]].itertuples(index=False, name=None))
+    assert rows == [(1, "FineTune", 0, 3), (1, "LARE", 2, 3), (4, "FineTune", 3, 3), (4, "LARE", 3, 3)]
+    assert math.isnan(frame["accuracy_mean"][0])
+    assert frame["accuracy_mean"][1] == 71.0
+    assert frame["accuracy_n"].tolist() == [0, 2, 3, 3]
+
+
+def test_a_dataset_is_not_expected_to_have_what_only_another_one_has():
+    frame = cells(
+        [
+            record("LARE", 0, dataset="A"),
+            record("LARE", 5, dataset="B", shots=4),
+            record("LADS", 5, dataset="B", shots=4),
+        ]
+    )
+    assert list(frame[["dataset", "shots", "trainer", "expected"]].itertuples(index=False, name=None)) == [
+        ("A", -1, "LARE", 1),
+        ("B", 4, "LADS", 1),
+        ("B", 4, "LARE", 1),
+    ]
+
+
+def test_a_plan_says_which_cells_and_seeds_are_expected():
+    records = [record("ZeroShot", 0), record("LARE", 0), record("LARE", 0, shots=4)]
+    planned = [*records, record("LARE", 1, shots=4), record("LADS", 0, shots=4)]
+    for entry in planned[3:]:
+        del entry["metrics"]
+    frame = cells(records, planned)
+    assert list(frame[["shots", "trainer", "n", "expected"]].itertuples(index=False, name=None)) == [
+        (4, "LADS", 0, 2),
+        (4, "LARE", 1, 2),
+        (-1, "ZeroShot", 1, 2),
+        (-1, "LARE", 1, 2),
+    ]
+
+
+def test_cells_stand_by_dataset_imbalance_shots_and_method_with_numbers_in_order():
+    places = [("B", -1, 1.0), ("A", -1, 10.0), ("A", -1, 1.0), ("A", 16, 1.0), ("A", 4, 1.0)]
+    records = [record("LARE", 0, dataset=d, shots=s, imbalance=i) for d, s, i in places]
+    frame = cells(records, records)
+    assert list(frame[["dataset", "shots", "imbalance"]].itertuples(index=False, name=None)) == [
+        ("A", 4, 1.0),
+        ("A", 16, 1.0),
+        ("A", -1, 1.0),
+        ("A", -1, 10.0),
+        ("B", -1, 1.0),
+    ]
+    records = [record("LARE", 0, settings={SAMPLES: samples}) for samples in (16, 4)]
+    records += [record(trainer, 0) for trainer in ("AAA", "ZeroShot", "FineTune")]
+    methods = ["ZeroShot", "FineTune", f"LARE ({SAMPLES}=4)", f"LARE ({SAMPLES}=16)", "AAA"]
+    assert list(cells(records)["method"]) == methods
+    assert len(set(METHODS)) == len(METHODS)

@@ -1,0 +1,141 @@
+"""A table of texts, what its cells say, and its forms: Markdown, LaTeX (booktabs) and CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..files import replaced
+from ..split_settings import ALL_SHOTS
+from .summary import shots_label, show_value
+
+MISSING = "missing"
+MARK = "†"
+USUAL = {"shots": ALL_SHOTS, "imbalance": 1.0}
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+LATEX |= {"±": r"$\pm$", "†": r"$\dagger$", "–": "--", "−": "$-$", "<": r"\textless{}", ">": r"\textgreater{}"}
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A table to be shown.
+
+    Attributes:
+        title: one line above it.
+        columns: headings.
+        rows: one text for each column.
+        notes: lines below it, such as what a mark means.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def by_dataset(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each dataset, in the order of the frame."""
+    for dataset, rows in frame.groupby("dataset", sort=False):
+        yield str(dataset), rows
+
+
+def axis_label(along: str, value: float) -> str:
+    """A number of shots or an imbalance ratio as text."""
+    return shots_label(int(value)) if along == "shots" else f"{value:g}"
+
+
+def points_told(frame: pd.DataFrame) -> list[str]:
+    """Which of shots and imbalance a table has to tell: those that are not the usual everywhere."""
+    return [name for name, usual in USUAL.items() if (frame[name] != usual).any()]
+
+
+def show_cell(
+    row: dict[str, Any] | None, metric: str, with_n: bool = False, show: Callable[[float, float], str] = show_value
+) -> str:
+    """A cell's mean ± std, marked where it is of fewer seeds than it should be."""
+    if row is None or row["n"] == 0:
+        return MISSING
+    text, count = show(row[f"{metric}_mean"], row[f"{metric}_std"]), row[f"{metric}_n"]
+    if count == 0 or count >= row["expected"]:
+        return text
+    # Where another column says how many seeds there are, n is told only if the metric has fewer of them.
+    return f"{text} {MARK}" + (f" (n = {count})" if with_n or count < row["n"] else "")
+
+
+def show_count(row: dict[str, Any]) -> str:
+    """A cell's number of seeds, and of how many where some are missing."""
+    return str(row["n"]) if row["n"] >= row["expected"] else f"{row['n']} of {row['expected']}"
+
+
+def markdown(table: ReportTable) -> str:
+    """A table as Markdown, with its title in bold above and its notes below."""
+    lines = [_markdown_row(table.columns), "|" + " --- |" * len(table.columns), *map(_markdown_row, table.rows)]
+    notes = "".join(f"\n{_markdown_text(note)}\n" for note in table.notes)
+    return f"**{_markdown_text(table.title)}**\n\n" + "\n".join(lines) + "\n" + notes
+
+
+def _markdown_row(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(map(_markdown_text, texts)) + " |"
+
+
+def _markdown_text(text: str) -> str:
+    return re.sub(r"([\\|*_<`])", r"\\\1", " ".join(text.split()))
+
+
+def latex(table: ReportTable) -> str:
+    """A table as a LaTeX table environment with booktabs rules (needs the package booktabs); all names are escaped."""
+    columns = "l" * _text_columns(table) + "r" * (len(table.columns) - _text_columns(table))
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex(' '.join([table.title + '.', *table.notes]))}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _latex_row(table.columns),
+        r"\midrule",
+        *map(_latex_row, table.rows),
+        *(r"\bottomrule", r"\end{tabular}", r"\end{table}"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _text_columns(table: ReportTable) -> int:
+    """Columns up to that of the method, which are set to the left."""
+    return table.columns.index("method") + 1 if "method" in table.columns else 1
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    return " & ".join(map(escape_latex, texts)) + r" \\"
+
+
+def escape_latex(text: str) -> str:
+    """A text with the signs that LaTeX reads as commands, or that its text fonts lack, written out."""
+    escaped = "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))
+    # At the start of a row a bracket would be taken for the argument of the line break before it.
+    return f"{{[}}{escaped[1:]}" if escaped.startswith("[") else escaped
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file, all or nothing.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> Path:
+    """Write a frame with its figures in full precision; NaN is an empty field.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    return write_text(path, frame.to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,305 @@
+"""One HTML file that shows the outcome of runs: it loads nothing, and may be mailed or archived as it is."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ..errors import InputError
+from ..files import make_folder, replaced
+from ..split_settings import ALL_SHOTS
+from .collect import Collection, collect
+from .differences import difference_tables, paired_differences
+from .drawings import METHOD, Drawing, all_drawings
+from .figures import save
+from .inside import check_run, open_run
+from .inside_view import ExampleView, InsideView, look_inside
+from .layout import MISSING, ReportTable
+from .reference import reference_table
+from .settings import settings_tables
+from .summary import cells, method_label, method_order, run_keys, shots_label
+from .tables import accuracy_tables, domain_tables, write_tables
+
+logger = logging.getLogger(__name__)
+
+TEMPLATES = Path(__file__).parents[1] / "assets" / "report"
+BASELINE = "FineTune"
+MOST_MISSING = 20
+NUMBER = re.compile(r"[+−-]?\d[\d,.]*(?![\w.])|all$")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to report of, and how.
+
+    Attributes:
+        folder: holds the runs.
+        output: the HTML file; tables and figures go into a folder of its name beside it.
+        baseline: method that the others are compared with; "" for FineTune where it has run.
+        reference: key of reference.REFERENCES; "" for none.
+        run: the run that is looked into; None for the LARE run on the most training images.
+        classes: names of the classes to show of it; some spread evenly where there are none.
+    """
+
+    folder: Path
+    output: Path
+    baseline: str = ""
+    reference: str = ""
+    run: Path | None = None
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShownFigure:
+    """A figure in the page: its caption, and the drawing itself as SVG."""
+
+    caption: str
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class ShownInside:
+    """The look inside a run of LARE, see inside_view.InsideView."""
+
+    summary: str
+    figures: list[ShownFigure]
+    reach: ReportTable
+    examples_text: str
+    examples: list[ExampleView]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page says. Texts are plain: the template escapes them."""
+
+    title: str
+    summary: str
+    problems: Sequence[str]
+    missing: Sequence[str]
+    accuracy: Sequence[ReportTable]
+    by_domain: Sequence[ReportTable]
+    baseline: str
+    differences: Sequence[ReportTable]
+    difference_notes: Sequence[str]
+    reference: ReportTable | None
+    figures: Sequence[ShownFigure]
+    figure_notes: Sequence[str]
+    inside: ShownInside | str
+    runs: ReportTable
+    differing: ReportTable
+    shared: ReportTable
+    footer: str
+
+
+def write_report(options: Options) -> Path:
+    """Write the page, and beside it the tables as Markdown, LaTeX and CSV and the figures as PNG and SVG.
+
+    Runs that cannot be read are named in the page and in the log; so is why there is no look inside LARE.
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        InputError: no run to report of, an unknown baseline, reference or class, a --run without regions, or a file
+            that cannot be written.
+    """
+    if options.output.suffix != ".html":
+        raise InputError(f"--output {options.output} must end in .html")
+    if options.run is not None:
+        check_run(options.run)
+    collection = collect(options.folder)
+    for line in collection.problems:
+        logger.warning("%s", line)
+    page = _make_page(options, collection)
+    with replaced(options.output) as temporary:
+        temporary.write_text(render(page), encoding="utf-8")
+    return options.output
+
+
+def _make_page(options: Options, collection: Collection) -> Page:
+    frame = cells(collection.records, collection.planned)
+    baseline = options.baseline or _default_baseline(collection)
+    differences, difference_notes = _differences(collection, baseline)
+    reference = reference_table(frame, options.reference, collection.records) if options.reference else None
+    inside = _inside(options, collection)
+    drawings, figure_notes = all_drawings(collection, frame, baseline)
+    folder = make_folder(options.output.with_suffix(""), "--output")
+    write_tables(folder, collection, baseline, options.reference)
+    differing, shared = settings_tables(collection.records)
+    return Page(
+        title=f"Results of {options.folder.resolve().name}",
+        summary=_summary(collection),
+        problems=[line.removeprefix("left out: ") for line in collection.problems],
+        missing=_missing(frame),
+        accuracy=accuracy_tables(frame),
+        by_domain=domain_tables(frame),
+        baseline=baseline,
+        differences=differences,
+        difference_notes=difference_notes,
+        reference=reference,
+        figures=_shown(drawings, folder),
+        figure_notes=figure_notes,
+        inside=inside if isinstance(inside, str) else _shown_inside(inside, folder),
+        runs=_runs_table(collection),
+        differing=differing,
+        shared=shared,
+        footer=f"lare_dassl {version('lare_dassl')}. The same tables and figures are in the folder {folder.name}.",
+    )
+
+
+def _default_baseline(collection: Collection) -> str:
+    return BASELINE if any(record["trainer"] == BASELINE for record in collection.records) else ""
+
+
+def _differences(collection: Collection, baseline: str) -> tuple[list[ReportTable], list[str]]:
+    if not baseline:
+        return [], [f"There is no run of {BASELINE}; --baseline names another method to compare with."]
+    differences = paired_differences(collection.records, baseline)
+    return difference_tables(differences), list(differences.refused)
+
+
+def _summary(collection: Collection) -> str:
+    keys = run_keys(collection.records)
+    pairs = set(zip(keys["trainer"], keys["variant"], strict=True))
+    methods = [method_label(*pair) for pair in sorted(pairs, key=lambda pair: method_order(*pair))]
+    shots = sorted(set(keys["shots"]), key=lambda count: (count == ALL_SHOTS, count))
+    ratios = [f"{ratio:g}" for ratio in sorted(set(keys["imbalance"]))]
+    seeds = [str(seed) for seed in sorted(set(keys["seed"]))]
+    parts = [
+        f"{len(keys)} runs of {_listed(methods)} on {_listed(sorted(set(keys['dataset'])))}",
+        f"{_listed([shots_label(count) for count in shots])} training images per class",
+        *([f"imbalance ratio {_listed(ratios)}"] if ratios != ["1"] else []),
+        f"{'seeds' if len(seeds) > 1 else 'seed'} {_listed(seeds)}",
+    ]
+    return "; ".join(parts) + ". Figures are percent, mean ± sample standard deviation over the seeds."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def _missing(frame: pd.DataFrame) -> list[str]:
+    """A line for each cell that has fewer runs than expected."""
+    lines = [
+        f"{row.dataset}, shots {shots_label(row.shots)}, imbalance {row.imbalance:g}, {row.method}: "
+        f"{row.n} of {row.expected} runs are there"
+        for row in frame[frame["n"] < frame["expected"]].itertuples()
+    ]
+    more = len(lines) - MOST_MISSING
+    return lines if more <= 0 else [*lines[:MOST_MISSING], f"and {more} more; the tables mark all of them"]
+
+
+def _inside(options: Options, collection: Collection) -> InsideView | str:
+    """The look inside the chosen run, or a line that says why there is none."""
+    folder = options.run or _default_run(collection)
+    if folder is None:
+        return f"There is no run of {METHOD} with its regions among these."
+    try:
+        run = open_run(folder)
+    except InputError as error:
+        logger.warning("no look inside %s: %s", folder, error)
+        return f"The run in {folder} cannot be looked into: {error}"
+    name = folder.relative_to(options.folder) if folder.is_relative_to(options.folder) else folder
+    return look_inside(run, str(name), options.classes)
+
+
+def _default_run(collection: Collection) -> Path | None:
+    """The first of the LARE runs on the most training images: it has the most regions to look at."""
+    runs = [run for run in collection.runs if run.record["trainer"] == METHOD]
+    for run in sorted(runs, key=lambda run: -run.record.get("samples", {}).get("train", 0)):
+        try:
+            check_run(run.folder)
+        except InputError:
+            continue
+        return run.folder
+    return None
+
+
+def _runs_table(collection: Collection) -> ReportTable:
+    keys = run_keys(collection.records).to_dict("records")
+    rows = [
+        (
+            str(run.folder.relative_to(collection.folder)),
+            key["dataset"],
+            method_label(key["trainer"], key["variant"]),
+            shots_label(key["shots"]),
+            f"{key['imbalance']:g}",
+            str(key["seed"]),
+            *(_figure(run.record["metrics"].get(name)) for name in ("in_domain_accuracy", "out_of_domain_accuracy")),
+            _figure(run.record.get("seconds", {}).get("total")),
+        )
+        for key, run in zip(keys, collection.runs, strict=True)
+    ]
+    accuracies = ("in-domain, %", "out-of-domain, %")
+    columns = ("folder", "dataset", "method", "shots", "imbalance", "seed", *accuracies, "seconds")
+    return ReportTable("Runs", columns, tuple(rows))
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _shown_inside(view: InsideView, folder: Path) -> ShownInside:
+    figures = _shown(view.drawings, folder)
+    return ShownInside(view.summary, figures, view.reach, view.examples_text, view.examples)
+
+
+def _shown(drawings: Sequence[Drawing], folder: Path) -> list[ShownFigure]:
+    """Write drawings into a folder, and give them for the page."""
+    shown = []
+    for drawing in drawings:
+        _, path = save(drawing.figure, folder / drawing.stem)
+        svg = inline_svg(path.read_text(encoding="utf-8"), drawing.stem, drawing.alt)
+        shown.append(ShownFigure(drawing.caption, svg))
+    return shown
+
+
+def inline_svg(text: str, name: str, alt: str) -> Markup:
+    """An SVG file as an element of a page.
+
+    Args:
+        text: of the file, as matplotlib writes it.
+        name: goes before the ids in it, which have to be unique in the page.
+        alt: text for those who do not see it.
+    """
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", text)
+    opening, rest = text.split(">", 1)
+    opening = re.sub(r' (width|height)="[^"]*"', "", opening)
+    return Markup('{} role="img" aria-label="{}">{}').format(Markup(opening), alt, Markup(rest))
+
+
+def render(page: Page) -> str:
+    """The page as HTML; every text in it is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters["numeric_columns"] = numeric_columns
+    numbers = count(1)
+    environment.globals["next_id"] = lambda: f"table-{next(numbers)}"
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html").render(
+        page=page,
+        style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
+    )
+
+
+def numeric_columns(table: ReportTable) -> list[bool]:
+    """Whether each column of a table holds numbers and nothing else, but for cells without a value."""
+    columns = [{row[place] for row in table.rows} - {"", "–", MISSING} for place in range(len(table.columns))]
+    return [bool(texts) and all(NUMBER.match(text) for text in texts) for texts in columns]

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lare_dassl.errors import InputError
+from lare_dassl.report.layout import ReportTable
+from lare_dassl.report.page import Options, inline_svg, numeric_columns, write_report
+from lare_dassl.report.settings import settings_tables
+from tests.report.making import record
+from tests.report.run_making import HOSTILE_CLASSES, HOSTILE_DOMAINS, make_runs_on_embeddings
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return make_runs_on_embeddings(tmp_path_factory.mktemp("page"), hostile=True)
+
+
+@pytest.fixture(scope="module")
+def page(runs):
+    """The page of four finished runs, as text."""
+    return write_report(Options(runs, runs.parent / "whole.html")).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def copied_runs(runs, tmp_path, monkeypatch):
+    """A copy of the runs, to be changed; figures, which take most of the time, are left blank."""
+    monkeypatch.setattr("lare_dassl.report.page.save", blank_figure)
+    return Path(shutil.copytree(runs, tmp_path / "runs"))
+
+
+def blank_figure(_, stem):
+    path = stem.with_suffix(".svg")
+    path.write_text("<svg></svg>")
+    return stem.with_suffix(".png"), path
+
+
+def text_of(path):
+    """The words of a page without its tags."""
+    content = re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return " ".join(html.unescape(content).split())
+
+
+def table_of(page, title):
+    """The rows of the table under a title, as lists of the texts of the cells."""
+    table = page[page.index(f">{title}</p>") :]
+    rows = re.findall(r"<tr>(.*?)</tr>", table[: table.index("</table>")], flags=re.DOTALL)
+    return [[html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows[1:]]
+
+
+def test_the_tables_hold_the_figures_of_the_records(page, runs):
+    records = [json.loads((runs / f"LARE-{seed}" / "record.json").read_text()) for seed in (0, 1)]
+    values = [content["metrics"]["out_of_domain_accuracy"] for content in records]
+    rows = table_of(page, "embeddings: mean ± std")
+    assert [row[0] for row in rows] == ["FineTune", "LARE"]
+    assert rows[1][3].startswith(f"{sum(values) / 2:.1f} ± ")
+    names = [row[0] for row in table_of(page, "Runs")]
+    assert names == ["FineTune-0", "FineTune-1", "LARE-0", "LARE-1"]
+    (difference,) = table_of(page, "embeddings: difference to FineTune, percentage points")
+    assert difference[0] == "LARE" and re.match(r"[+−]?\d+\.\d \[", difference[1])
+
+
+def test_the_page_says_what_was_run(runs, page):
+    words = text_of(runs.parent / "whole.html")
+    expected = "4 runs of FineTune and LARE on embeddings; all training images per class; seeds 0 and 1."
+    assert expected in words
+    assert "Missing runs" not in words and "Left out" not in words
+    assert "The run LARE-0 (seed 0) has a region for each of its 40 training embeddings." in words
+    assert "which holds no pictures: row numbers stand for them" in words
+
+
+def test_names_are_escaped(page):
+    for name in (*HOSTILE_CLASSES, *HOSTILE_DOMAINS[1:]):
+        assert html.escape(name) in page.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
+    assert "<img src=x" not in page and "<i>sketch" not in page
+    assert page.count("</script>") == 1
+
+
+def test_nothing_is_loaded_and_only_the_scripts_of_the_page_may_run(page):
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert sources and all(source.startswith(("#", "data:")) for source in sources)
+    assert not re.search(r"@import|url\((?!#)", page)
+    script = re.search(r"<script>(.*?)</script>", page, flags=re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_ids_are_unique_and_references_meet_them(page):
+    ids = re.findall(r'\sid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    used = re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)|aria-labelledby="([^"]*)"', page)
+    names = {name for group in used for name in group if name}
+    assert len(names) > 20 and names <= set(ids)
+
+
+def test_tables_and_figures_lie_beside_the_page(runs, page):
+    names = {path.name for path in (runs.parent / "whole").iterdir()}
+    assert {"tables.md", "tables.tex", "summary.csv", "runs.csv", "differences.csv"} <= names
+    stems = ("embeddings_domains", "embeddings_gain", "embeddings_reliability_lare", "inside_regions", "inside_sizes")
+    for stem in stems:
+        assert {f"{stem}.png", f"{stem}.svg"} <= names
+    svgs = [name for name in names if name.endswith(".svg")]
+    assert page.count('role="img"') == len(svgs) == 7
+
+
+def test_the_same_runs_give_the_same_page(runs, page, tmp_path):
+    again = write_report(Options(runs, tmp_path / "whole.html"))
+    assert again.read_text(encoding="utf-8") == page
+
+
+def test_missing_and_unreadable_runs_are_named(copied_runs, caplog):
+    (copied_runs / "LARE-1" / "record.json").write_text('{"format": "record/1", "tra')
+    words = text_of(write_report(Options(copied_runs, copied_runs / "report.html")))
+    assert "embeddings, shots all, imbalance 1, LARE: 1 of 2 runs are there" in words
+    assert re.search(r"Left out cannot read the record \S*LARE-1/record\.json", words)
+    assert "LARE-1" in caplog.text
+
+
+def test_data_that_is_gone_costs_the_look_inside_alone(copied_runs):
+    for path in copied_runs.glob("*/record.json"):
+        path.write_text(path.read_text().replace("embeddings.safetensors", "embeddings.gone.safetensors"))
+    report = write_report(Options(copied_runs, copied_runs / "report.html"))
+    words = text_of(report)
+    assert re.search(r"The run in \S+LARE-0 cannot be looked into: \S.*embeddings\.gone", words)
+    assert "LARE-0" in [row[0] for row in table_of(report.read_text(), "Runs")]
+    assert 'role="img"' in report.read_text()
+
+
+def test_without_lare_and_baseline_the_rest_is_told(copied_runs):
+    for path in copied_runs.glob("FineTune-*"):
+        shutil.rmtree(path)
+    for path in copied_runs.glob("LARE-*/regions"):
+        shutil.rmtree(path)
+    words = text_of(write_report(Options(copied_runs, copied_runs / "report.html")))
+    assert "There is no run of LARE with its regions among these." in words
+    assert "There is no run of FineTune; --baseline names another method to compare with." in words
+
+
+def test_the_run_on_the_most_images_is_looked_into(copied_runs):
+    path = copied_runs / "LARE-1" / "record.json"
+    path.write_text(path.read_text().replace('"train": 40', '"train": 41'))
+    words = text_of(write_report(Options(copied_runs, copied_runs / "report.html")))
+    assert "The run LARE-1 (seed 1) has a region" in words
+
+
+def test_a_run_and_classes_may_be_chosen(copied_runs):
+    options = Options(copied_runs, copied_runs / "report.html", run=copied_runs / "LARE-1", classes=("owl, %", "$x^$"))
+    words = text_of(write_report(options))
+    assert "The run LARE-1 (seed 1) has a region" in words
+    assert "real embeddings of 2 classes (owl, %, $x^$)" in words
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baseline": "FinTune"}, "FineTune"),
+        ({"reference": "cup"}, "did you mean 'cub'"),
+        ({"classes": ("owl",)}, "unknown class 'owl'"),
+        ({"run": Path("FineTune-0")}, "is a run of FineTune without regions"),
+        ({"run": Path("nowhere")}, "cannot read the record"),
+        ({"output": Path("report")}, r"--output .*report must end in \.html"),
+    ],
+)
+def test_mistakes_of_the_user_are_refused_before_anything_is_written(runs, tmp_path, changes, message):
+    places = {"run": runs, "output": tmp_path}
+    changes = {name: places[name] / value if name in places else value for name, value in changes.items()}
+    with pytest.raises(InputError, match=message):
+        write_report(Options(**{"folder": runs, "output": tmp_path / "report.html"} | changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reported_figures_stand_beside_the_measured_ones(copied_runs):
+    report = write_report(Options(copied_runs, copied_runs / "report.html", reference="cub"))
+    rows = table_of(report.read_text(), "CUBPainting: reported and measured")
+    assert ["LARE", "reported", "87.01 ± 0.04", "72.98 ± 0.16"] in [row[:4] for row in rows]
+
+
+def test_columns_of_numbers_are_known():
+    rows = (("1", "LARE", "60.3 ± 1.4 †", "−4.7 [−5.0, −4.4]", "1a"), ("all", "missing", "–", "missing", "2"))
+    assert numeric_columns(ReportTable("", tuple("abcde"), rows)) == [True, False, True, True, False]
+    assert numeric_columns(ReportTable("", ("a",), ())) == [False]
+
+
+def test_an_svg_is_made_part_of_the_page():
+    text = '<?xml version="1.0"?>\n<!-- <b> -->\n<svg width="9pt" height="8pt" viewBox="0 0 9 8"><metadata>m</metadata>'
+    text += '<path id="p1" clip-path="url(#c)"/><use xlink:href="#p1" width="5"/></svg>'
+    shown = inline_svg(text, "name", 'a "b" <c>')
+    assert shown == (
+        '<svg viewBox="0 0 9 8" role="img" aria-label="a &#34;b&#34; &lt;c&gt;">'
+        '<path id="name-p1" clip-path="url(#name-c)"/><use xlink:href="#name-p1" width="5"/></svg>'
+    )
+
+
+def test_settings_are_told_apart_from_what_agrees():
+    common = {"OPTIM.LR": 0.1, "OUTPUT_DIR": "x"}
+    records = [
+        record("FineTune", 0, settings=common | {"SEED": 0}, versions={"torch": "2.9"}),
+        record("LARE", 0, settings=common | {"SEED": 0, "TRAINER.LARE.ALPHA": 0.3}, versions={"torch": "2.9"}),
+        record("LARE", 1, settings=common | {"SEED": 1, "TRAINER.LARE.ALPHA": 0.3}, versions={"torch": "2.10"}),
+    ]
+    differing, agreeing = settings_tables(records)
+    assert differing.rows == (
+        ("versions.torch", "2.9", "2", "FineTune, LARE"),
+        ("versions.torch", "2.10", "1", "LARE"),
+        ("SEED", "0", "2", "FineTune, LARE"),
+        ("SEED", "1", "1", "LARE"),
+    )
+    assert agreeing.rows == (("OPTIM.LR", "0.1", "all"), ("TRAINER.LARE.ALPHA", "0.3", "LARE"))
+
+
+def test_many_values_of_a_setting_are_counted():
+    differing, _ = settings_tables([record("LARE", seed, settings={"SEED": seed}) for seed in range(9)])
+    assert differing.rows == (("SEED", "9 different values", "9", ""),)

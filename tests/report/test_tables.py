@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import io
+import math
+import re
+
+import pandas as pd
+import pytest
+
+from lare_dassl.errors import InputError
+from lare_dassl.report.collect import Collection, Run
+from lare_dassl.report.layout import ReportTable, escape_latex, latex, markdown
+from lare_dassl.report.summary import cells
+from lare_dassl.report.tables import accuracy_tables, curve_tables, domain_tables, write_tables
+
+from .making import record
+
+
+def few_shot_records():
+    values = {("FineTune", 1): (50.0, 52.0), ("LARE", 1): (60.0,), ("LARE", 4): (70.0, 71.0)}
+    return [
+        record(trainer, seed, value, shots=shots, domain_accuracy={"photo": value, "neon": value - 20})
+        for (trainer, shots), of_cell in values.items()
+        for seed, value in enumerate(of_cell)
+    ]
+
+
+def test_a_table_marks_cells_of_fewer_seeds_and_names_those_of_none():
+    table = accuracy_tables(cells(few_shot_records()), metrics=("accuracy",))[0]
+    assert table.title == "DemoWorld: mean ± std"
+    assert table.columns == ("shots", "method", "accuracy, %", "seeds")
+    assert table.rows == (
+        ("1", "FineTune", "51.0 ± 1.4", "2"),
+        ("1", "LARE", "60.0 †", "1 of 2"),
+        ("4", "FineTune", "missing", "0 of 2"),
+        ("4", "LARE", "70.5 ± 0.7", "2"),
+    )
+    assert table.notes == (
+        "Mean ± sample standard deviation (ddof 1) over 2 seeds.",
+        "† of fewer seeds than the 2 expected.",
+        "missing: no finished run.",
+    )
+
+
+def test_shots_and_imbalance_are_told_where_they_are_not_the_usual():
+    plain = accuracy_tables(cells([record("LARE", 0)]))[0]
+    assert plain.columns[0] == "method"
+    assert len(plain.notes) == 1
+    tailed = accuracy_tables(cells([record("LARE", 0), record("LARE", 0, imbalance=10.0)]))[0]
+    assert tailed.columns[:2] == ("imbalance", "method")
+    assert [row[0] for row in tailed.rows] == ["1", "10"]
+
+
+def test_a_metric_of_fewer_seeds_than_the_cell_says_of_how_many():
+    records = [record("LARE", 0, 60.0), record("LARE", 1, 62.0, ece=None)]
+    table = accuracy_tables(cells(records), metrics=("accuracy", "ece"))[0]
+    assert table.rows == (("LARE", "61.0 ± 1.4", "10.0 † (n = 1)", "2"),)
+
+
+def test_metrics_that_no_run_has_are_left_out_and_each_dataset_has_its_table():
+    records = [
+        record("LARE", 0, dataset=name, out_of_domain_accuracy=value) for name, value in (("A", None), ("B", 5.0))
+    ]
+    tables = accuracy_tables(cells(records), metrics=("accuracy", "out_of_domain_accuracy"))
+    assert [table.columns for table in tables] == [
+        ("method", "accuracy, %", "seeds"),
+        ("method", "accuracy, %", "out-of-domain accuracy, %", "seeds"),
+    ]
+
+
+def test_each_domain_has_its_column():
+    table = domain_tables(cells(few_shot_records()))[0]
+    assert table.columns == ("shots", "method", "photo, %", "neon, %", "seeds")
+    assert table.rows[0] == ("1", "FineTune", "51.0 ± 1.4", "31.0 ± 1.4", "2")
+    assert domain_tables(cells([record("LARE", 0)])) == []
+
+
+def test_a_curve_has_a_column_for_each_number_of_shots():
+    records = [*few_shot_records(), record("LARE", 0, 90.0, shots=1, imbalance=10.0)]
+    table = curve_tables(cells(records, records), "shots", "accuracy")[0]
+    assert table.columns == ("method", "shots 1", "shots 4")
+    assert table.rows == (("FineTune", "51.0 ± 1.4", "missing"), ("LARE", "60.0 † (n = 1)", "70.5 ± 0.7"))
+    assert curve_tables(cells(records, records), "imbalance", "accuracy") == []
+    tailed = [record("LARE", 0, 60.0 - ratio, imbalance=ratio) for ratio in (1.0, 50.0)]
+    table = curve_tables(cells(tailed), "imbalance", "accuracy")[0]
+    assert (table.columns, table.rows) == (("method", "ratio 1", "ratio 50"), (("LARE", "59.0", "10.0"),))
+
+
+AWKWARD = ReportTable("A_B & 100 %", ("method", r"x|y\z"), (("[a_b] {50} #1 $~^", "65.4 ± 0.6 †"),), ("−1 < 2",))
+
+
+def test_markdown_has_as_many_cells_in_each_row_whatever_the_names_hold():
+    lines = markdown(AWKWARD).splitlines()
+    assert lines[0] == r"**A\_B & 100 %**"
+    rows = [line for line in lines if line.startswith("|")]
+    assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [3, 3, 3]
+    assert rows[0] == r"| method | x\|y\\z |"
+    assert lines[-1] == r"−1 \< 2"
+
+
+def test_latex_is_balanced_and_has_booktabs_rules():
+    text = latex(AWKWARD)
+    lines = text.splitlines()
+    assert [line for line in lines if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
+    assert re.findall(r"\\(begin|end)\{(\w+)\}", text) == [
+        ("begin", "table"),
+        ("begin", "tabular"),
+        ("end", "tabular"),
+        ("end", "table"),
+    ]
+    plain = re.sub(r"\\[{}]", "", text)
+    assert plain.count("{") == plain.count("}")
+    assert len(re.findall(r"(?<!\\)\$", text)) % 2 == 0
+    rows = [line for line in lines if line.endswith(r"\\")]
+    assert [len(re.findall(r"(?<!\\)&", row)) for row in rows] == [1, 1]
+    assert r"\begin{tabular}{lr}" in lines
+    assert rows[1] == r"{[}a\_b] \{50\} \#1 \$\textasciitilde{}\textasciicircum{} & 65.4 $\pm$ 0.6 $\dagger$ \\"
+
+
+def test_every_sign_that_latex_reads_as_a_command_is_escaped():
+    assert escape_latex("a_b & 5% #1 $x {y} \\z ~ ^") == (
+        r"a\_b \& 5\% \#1 \$x \{y\} \textbackslash{}z \textasciitilde{} \textasciicircum{}"
+    )
+    assert escape_latex("two\nlines") == "two lines"
+
+
+def test_files_hold_all_figures_in_full(tmp_path):
+    records = few_shot_records()
+    records[0]["metrics"]["accuracy"] = 100 / 3
+    collection = Collection(tmp_path, tuple(Run(tmp_path, content) for content in records), ("left out: x",))
+    paths = write_tables(tmp_path / "new", collection, baseline="FineTune", reference="cub")
+    names = ["tables.md", "tables.tex", "summary.csv", "runs.csv", "differences.csv"]
+    assert paths == [tmp_path / "new" / name for name in names]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(names)
+    runs = pd.read_csv(paths[3], keep_default_na=False)
+    assert runs["accuracy"][0] == 100 / 3
+    keys = ["trainer", "shots", "seed"]
+    assert runs[keys].to_numpy().tolist() == [[content[name] for name in keys] for content in records]
+    summary = pd.read_csv(paths[2])
+    expected = cells(records)
+    assert list(summary) == list(expected)
+    pd.testing.assert_frame_equal(summary.drop(columns="variant"), expected.drop(columns="variant"), check_exact=True)
+    assert math.isnan(summary["accuracy_std"][1])
+    assert pd.read_csv(paths[4])["mean"].tolist() == [10.0, 10.0]
+    text = paths[0].read_text()
+    assert "- left out: x\n" in text
+    assert "- LARE on DemoWorld, shots 4, imbalance 1, seed 0: no run of FineTune to compare it with\n" in text
+    assert paths[1].read_text().count(r"\toprule") == paths[0].read_text().count("\n\n|")
+
+
+def test_without_a_baseline_there_are_no_differences(tmp_path):
+    collection = Collection(tmp_path, (Run(tmp_path, record("LARE", 0)),), ())
+    assert "differences.csv" not in [path.name for path in write_tables(tmp_path, collection)]
+    with pytest.raises(InputError, match="unknown baseline 'FineTune'"):
+        write_tables(tmp_path, collection, baseline="FineTune")
+
+
+def test_a_name_with_a_comma_stays_one_field(tmp_path):
+    settings = [{"VLM.TEMPLATES": ["a", "b"]}, {"VLM.TEMPLATES": ["c"]}]
+    runs = tuple(Run(tmp_path, record("LARE", 0, settings=own)) for own in settings)
+    path = write_tables(tmp_path, Collection(tmp_path, runs, ()))[3]
+    frame = pd.read_csv(io.StringIO(path.read_text()))
+    assert frame["variant"].tolist() == ["VLM.TEMPLATES=['a', 'b']", "VLM.TEMPLATES=['c']"]

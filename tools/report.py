@@ -1,0 +1,62 @@
+"""Write one self-contained HTML file with tables, figures and a look inside LARE from all runs below a folder.
+
+python tools/report.py out/bench
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.arguments import run_tool
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Write an HTML report of all runs below a folder.")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds the folders of the runs")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the HTML file (default FOLDER/report.html); tables and figures go into a folder of its name beside it",
+    )
+    parser.add_argument(
+        "--baseline", default="", metavar="NAME", help="method that the others are compared with (default FineTune)"
+    )
+    parser.add_argument(
+        "--reference", default="", metavar="NAME", help="set accuracies that the literature reports beside them: cub"
+    )
+    parser.add_argument(
+        "--run",
+        type=Path,
+        metavar="FOLDER",
+        help="the LARE run to look into (default: the first of those on the most training images)",
+    )
+    parser.add_argument("--classes", nargs="+", default=[], metavar="NAME", help="classes to show of it, at most 8")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Write the report, and say where it is; gives the exit code."""
+    parsed = parse_arguments()
+
+    def open_command() -> Callable[[], None]:
+        from lare_dassl.logs import start_logging
+        from lare_dassl.report.page import Options, write_report
+        from lare_dassl.run import show
+
+        settings = vars(parsed) | {"output": parsed.output or parsed.folder / "report.html"}
+        options = Options(**settings | {"classes": tuple(parsed.classes)})
+        start_logging(logging.WARNING)
+        return lambda: show(f"report: {write_report(options)}")
+
+    return run_tool(open_command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
