@@ -1,51 +1,24 @@
-"""Several methods and seeds on one dataset, one after another in this process, and the table of their accuracies."""
+"""A single run from its start, and tables of the accuracies of several."""
 
 from __future__ import annotations
 
 import argparse
-import logging
+import json
 import shutil
 from collections.abc import Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.table import Table
 
 from . import dassl_api, run
-from .errors import InputError
-from .logs import start_logging
+from .datasets.splits import FILE_NAME as SPLIT_FILE
 from .record import BY_DOMAIN, FILE_NAME, read_record
-from .report.summary import show_value, summarise
+from .report.summary import GROUP, cells, run_keys, shots_label, show_value, summarise
 from .split_settings import ALL_SHOTS
 
-DEMO_TRAINERS = ("ZeroShot", "FineTune", "LADS", "LARE")
-
-
-def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) -> None:
-    """Run the methods on the demo world with seeds 0 to seeds - 1, and print mean ± std of their accuracies.
-
-    Args:
-        config_file: of the demo world.
-        seeds: number of seeds, at least 1.
-        root: folder of the rendered images.
-        output_dir: folder of the runs; runs from before are replaced.
-
-    Raises:
-        InputError: fewer than one seed, or a folder that cannot be written to.
-    """
-    if seeds < 1:
-        raise InputError(f"--seeds must be at least 1, not {seeds}")
-    start_logging(logging.WARNING)
-    records = []
-    for trainer, seed in product(DEMO_TRAINERS, range(seeds)):
-        folder = output_dir / trainer / f"seed{seed}"
-        record = run_once(trainer, seed, root, folder, dataset_config_file=str(config_file))
-        run.show(f"{trainer}, seed {seed}: {record['seconds']['total']:.1f} s")
-        records.append(record)
-    run.show(accuracy_table(records, title="Demo world: mean ± std"))
-    run.show(domain_table(records, title="Accuracy on each domain, %: mean ± std"))
-    run.show(f"records: {output_dir}/<method>/seed<k>/{FILE_NAME}")
+ACCURACIES = {"in_domain_accuracy": ("in-domain", "source"), "out_of_domain_accuracy": ("out-of-domain", "target")}
 
 
 def run_once(
@@ -82,51 +55,82 @@ def run_once(
 
 
 def accuracy_table(
-    records: Sequence[dict[str, Any]], title: str, reached: Mapping[tuple[int, float], float] | None = None
+    records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = (), *, title: str = ""
 ) -> Table:
-    """In-domain and out-of-domain accuracy of each method as mean ± std over the seeds.
+    """In-domain and out-of-domain accuracy of each method as mean ± std over the seeds, with the number of seeds.
 
-    Shots and imbalance ratio have a column each where some record has other than all shots or no imbalance.
+    Dataset, shots and imbalance ratio have a column each where some row has another than the usual one. Beside the
+    ratio that was asked for stands the one that was reached.
 
     Args:
-        records: of runs on one dataset.
+        records: of the runs, at least one.
+        planned: see `summary.cells`; runs of theirs that are not among the records are counted as missing.
         title: of the table.
-        reached: the ratio of the largest class to the smallest that was reached, by (shots, imbalance ratio); shown
-            beside the one that was asked for.
     """
-    sources, targets = (", ".join(records[0][role]) or "none" for role in ("source_domains", "target_domains"))
-    columns = [name for name, usual in (("shots", ALL_SHOTS), ("imbalance", 1.0)) if _any_other(records, name, usual)]
-    columns += ["reached"] if reached and "imbalance" in columns else []
-    accuracies = {
-        "in_domain_accuracy": f"in-domain, % ({sources})",
-        "out_of_domain_accuracy": f"out-of-domain, % ({targets})",
-    }
-    table = Table("method", *columns, *accuracies.values(), "seeds", title=title)
-    for row in summarise(records).to_dict("records"):
-        cells = {
-            "shots": "all" if row["shots"] == ALL_SHOTS else str(row["shots"]),
-            "imbalance": f"{row['imbalance']:g}",
-            "reached": f"{reached[row['shots'], row['imbalance']]:.3g}" if reached else "",
-        }
-        values = [show_value(row[f"{name}_mean"], row[f"{name}_std"]) for name in accuracies]
-        table.add_row(row["trainer"], *(cells[name] for name in columns), *values, str(row["n"]))
+    frame = cells(records, planned)
+    columns = _point_columns(frame)
+    if "imbalance" in columns:
+        reached = _reached_ratios(records, planned)
+        columns["reached"] = [_ratio(reached.get(key)) for key in frame[GROUP].itertuples(index=False, name=None)]
+    columns["method"] = list(frame["method"])
+    for name, (place, role) in ACCURACIES.items():
+        heading = f"{place}, % ({_domains(records, role)})"
+        columns[heading] = list(map(show_value, frame[f"{name}_mean"], frame[f"{name}_std"]))
+    columns["seeds"] = list(map(_count, frame["n"], frame["expected"]))
+    table = Table(*columns, title=title)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     return table
 
 
+def _point_columns(frame: pd.DataFrame) -> dict[str, list[str]]:
+    columns = {}
+    if frame["dataset"].nunique() > 1:
+        columns["dataset"] = list(frame["dataset"])
+    if (frame["shots"] != ALL_SHOTS).any():
+        columns["shots"] = list(map(shots_label, frame["shots"]))
+    if (frame["imbalance"] != 1).any():
+        columns["imbalance"] = list(map(_ratio, frame["imbalance"]))
+    return columns
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _count(found: int, expected: int) -> str:
+    return str(found) if found == expected else f"{found} of {expected}, {expected - found} missing"
+
+
+def _domains(records: Sequence[dict[str, Any]], role: str) -> str:
+    """The names of the source or target domains; of several datasets with other names only what they are."""
+    names = {", ".join(record[f"{role}_domains"]) or "none" for record in records}
+    return names.pop() if len(names) == 1 else f"{role} domains"
+
+
+def _reached_ratios(
+    records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]]
+) -> Mapping[tuple[Any, ...], float]:
+    """By cell, the ratio of the largest class to the smallest: it does not depend on the seed."""
+    keys = run_keys([*records, *planned])[GROUP].itertuples(index=False, name=None)
+    reached = {}
+    for key, record in zip(keys, records, strict=False):
+        path = Path(record["config"]["OUTPUT_DIR"]) / SPLIT_FILE
+        if key not in reached and path.is_file():
+            reached[key] = json.loads(path.read_text(encoding="utf-8"))["reached_ratio"]
+    return reached
+
+
 def domain_table(records: Sequence[dict[str, Any]], title: str) -> Table:
-    """Accuracy of each method on each source and target domain as mean ± std over the seeds.
+    """Accuracy of each method on each source and target domain as mean ± std over the seeds, a row for each domain.
 
     Args:
         records: of runs on one dataset that differ in method and seed alone.
         title: of the table.
     """
-    domains = [*records[0]["source_domains"], *records[0]["target_domains"]]
-    table = Table("method", *domains, title=title)
-    for row in summarise(records).to_dict("records"):
-        names = [f"{BY_DOMAIN}{domain}" for domain in domains]
-        table.add_row(row["trainer"], *(show_value(row[f"{name}_mean"], row[f"{name}_std"]) for name in names))
+    rows = summarise(records).to_dict("records")
+    table = Table("domain", *(row["trainer"] for row in rows), title=title)
+    for domain in [*records[0]["source_domains"], *records[0]["target_domains"]]:
+        name = f"{BY_DOMAIN}{domain}"
+        table.add_row(domain, *(show_value(row[f"{name}_mean"], row[f"{name}_std"]) for row in rows))
     return table
-
-
-def _any_other(records: Sequence[dict[str, Any]], name: str, usual: float) -> bool:
-    return any(record[name] != usual for record in records)

@@ -24,7 +24,7 @@ def parse_arguments() -> argparse.Namespace:
         "--output-dir",
         default="output/demo",
         metavar="PATH",
-        help="where the runs go; earlier ones there are replaced",
+        help="where the runs go; those that are done there are kept",
     )
     return parser.parse_args()
 
@@ -34,7 +34,7 @@ def main() -> int:
     arguments = parse_arguments()
 
     def open_command() -> Callable[[], None]:
-        from lare_dassl.comparison import compare_on_demo
+        from lare_dassl.benchmark.command import compare_on_demo
 
         config_file, output_dir = ROOT / "configs" / "demo.yaml", Path(arguments.output_dir)
         return lambda: compare_on_demo(config_file, arguments.seeds, arguments.root, output_dir)

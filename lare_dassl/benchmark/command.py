@@ -1,0 +1,204 @@
+"""What tools/benchmark.py and tools/demo.py do: plan, run what is not done, show the tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from .. import run
+from ..comparison import accuracy_table, domain_table
+from ..errors import InputError
+from ..files import make_folder, replaced
+from ..logs import start_logging
+from ..record import FILE_NAME
+from ..report.collect import PLAN_FILE, PLAN_FORMAT
+from ..report.page import Options, write_report
+from .execution import outcomes, suited_jobs
+from .one_run import ForeignRecordError, finished_record, reason_of
+from .plan import Plan, PlannedRun, make_plan
+from .shared_encoding import encode_shared
+
+REPORT_FILE = "report.html"
+DEMO_TRAINERS = ("ZeroShot", "FineTune", "LADS", "LARE")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a benchmark went.
+
+    Attributes:
+        records: of the finished runs, in the order of the plan.
+        planned: for every run of the plan its record, or what is known of it where it is not finished.
+        failed: one line for each run that is not finished: its folder and the reason.
+        refused: one line for each part of the command that was refused.
+    """
+
+    records: list[dict[str, Any]]
+    planned: list[dict[str, Any]]
+    failed: list[str]
+    refused: list[str]
+
+
+def benchmark(arguments: argparse.Namespace) -> None:
+    """Run tools/benchmark.py.
+
+    Args:
+        arguments: see tools/benchmark.py.
+
+    Raises:
+        InputError: the command is at fault, or something of it was refused or has failed; all else is done by then.
+    """
+    outcome = carry_out_all(arguments)
+    if outcome.records:
+        show_tables(outcome, Path(arguments.output_dir))
+    fail_where_incomplete(outcome)
+
+
+def show_tables(outcome: Outcome, output_dir: Path) -> None:
+    """Print mean ± std of each cell, and where records and report are."""
+    run.show(accuracy_table(outcome.records, outcome.planned, title="mean ± std over seeds"))
+    show_places(output_dir)
+
+
+def show_places(output_dir: Path) -> None:
+    """Print where the records are, and write the HTML report; what stops a report leaves the runs as they are."""
+    run.show(f"records: {output_dir}/<dataset>/<method>/<settings>/seed<k>/{FILE_NAME}")
+    try:
+        run.show(f"report: {write_report(Options(output_dir, output_dir / REPORT_FILE))}")
+    except InputError as error:
+        _tell([f"no report: {error}"])
+
+
+def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) -> None:
+    """Run the methods on the demo world with seeds 0 to seeds - 1, and print mean ± std of their accuracies.
+
+    Args:
+        config_file: of the demo world.
+        seeds: number of seeds, at least 1.
+        root: folder of the rendered images.
+        output_dir: folder of the runs; finished ones are kept.
+
+    Raises:
+        InputError: fewer than one seed, a folder that cannot be written to, or a run that failed.
+    """
+    arguments = argparse.Namespace(
+        dataset_config_file=[str(config_file)],
+        trainers=list(DEMO_TRAINERS),
+        seeds=seeds,
+        root=root,
+        output_dir=str(output_dir),
+        **{"shots": [], "ratios": [], "profile": "", "set": [], "config_file": [], "backbone": "", "plugin": []},
+        **{"jobs": None, "threads": 1, "opts": []},
+    )
+    outcome = carry_out_all(arguments)
+    if outcome.records:
+        run.show(accuracy_table(outcome.records, outcome.planned, title="Demo world: mean ± std"))
+        run.show(domain_table(outcome.records, title="Accuracy on each domain, %: mean ± std"))
+        show_places(output_dir)
+    fail_where_incomplete(outcome)
+
+
+def carry_out_all(arguments: argparse.Namespace) -> Outcome:
+    """Run what is planned and not done yet.
+
+    Raises:
+        InputError: the command is at fault, or nothing of it can be run.
+    """
+    start_logging(logging.WARNING)
+    for flag in ("jobs", "threads"):
+        if getattr(arguments, flag) is not None and getattr(arguments, flag) < 1:
+            raise InputError(f"--{flag} must be at least 1, not {getattr(arguments, flag)}")
+    plan = make_plan(arguments)
+    if not plan.runs:
+        _tell(f"refused: {line}" for line in plan.refused[:-1])
+        raise InputError(plan.refused[-1])
+    _tell(f"refused: {line}" for line in plan.refused)
+    output_dir = make_folder(Path(arguments.output_dir), "--output-dir")
+    write_plan(output_dir, plan.runs)
+    to_run, failed = _still_to_run(plan)
+    run.show(f"{len(plan.runs)} runs: {len(plan.runs) - len(to_run) - len(failed)} are done, {len(to_run)} to do")
+    failed |= encode_shared(to_run)
+    failed |= _carry_out([planned for planned in to_run if planned.folder not in failed], arguments)
+    return _outcome(plan, failed)
+
+
+def write_plan(output_dir: Path, runs: Iterable[PlannedRun]) -> Path:
+    """Write what is planned into the benchmark's folder, so that a report can tell what is missing.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    path = output_dir / PLAN_FILE
+    outlines = [planned.outline() | {"folder": planned.folder.relative_to(output_dir).as_posix()} for planned in runs]
+    with replaced(path) as temporary:
+        temporary.write_text(json.dumps({"format": PLAN_FORMAT, "runs": outlines}) + "\n", encoding="utf-8")
+    return path
+
+
+def _still_to_run(plan: Plan) -> tuple[list[PlannedRun], dict[Path, str]]:
+    """The runs without a record, and those that cannot run since another's record is in their folder, with the line."""
+    to_run, foreign = [], {}
+    for planned in plan.runs:
+        try:
+            if finished_record(planned) is None:
+                to_run.append(planned)
+        except ForeignRecordError as error:
+            foreign[planned.folder] = reason_of(error)
+        except InputError as error:
+            _tell([f"run again: {reason_of(error)}"])
+            to_run.append(planned)
+    return to_run, foreign
+
+
+def _carry_out(runs: Sequence[PlannedRun], arguments: argparse.Namespace) -> dict[Path, str]:
+    """Run, with a progress bar on standard error; gives the failures."""
+    failed: dict[Path, str] = {}
+    if not runs:
+        return failed
+    jobs = arguments.jobs or suited_jobs(len(runs), arguments.threads)
+    with (
+        tqdm(total=len(runs), desc=f"runs, {jobs} at a time", unit="run") as progress,
+        closing(outcomes(runs, jobs, arguments.threads)) as ended,
+    ):
+        for planned, reason in ended:
+            if reason:
+                failed[planned.folder] = reason
+            progress.set_postfix_str(f"{planned.trainer} seed {planned.config['SEED']}", refresh=False)
+            progress.update()
+    return failed
+
+
+def _outcome(plan: Plan, failed: dict[Path, str]) -> Outcome:
+    records, planned_records = [], []
+    for planned in plan.runs:
+        record = None if planned.folder in failed else finished_record(planned)
+        records += [record] if record else []
+        planned_records.append(record or planned.outline())
+    lines = [f"{folder}: {reason}" for folder, reason in failed.items()]
+    return Outcome(records, planned_records, lines, list(plan.refused))
+
+
+def fail_where_incomplete(outcome: Outcome) -> None:
+    """Name what was refused or has failed, and end with an error where something was.
+
+    Raises:
+        InputError: says how much is missing.
+    """
+    _tell(f"failed: {line}" for line in outcome.failed)
+    if outcome.failed or outcome.refused:
+        counts = f"{len(outcome.failed)} of {len(outcome.planned)} runs failed, {len(outcome.refused)} refusals"
+        raise InputError(f"{counts} (see the lines above): the same command, mended, runs what is not done")
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stderr.write(f"{line}\n")

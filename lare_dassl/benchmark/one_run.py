@@ -1,0 +1,89 @@
+"""One run of a benchmark: whether it is done, and doing it. It is what tools/train.py would do, with its own log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from .. import run
+from ..errors import InputError
+from ..files import make_folder
+from ..logs import start_logging
+from ..record import FILE_NAME, read_record
+from .plan import PlannedRun, settings_difference
+
+LOG_FILE = "log.txt"
+
+
+class ForeignRecordError(InputError):
+    """The folder of a run holds the record of another one."""
+
+
+def finished_record(planned: PlannedRun) -> dict[str, Any] | None:
+    """The record of a finished run; None where there is none yet.
+
+    Raises:
+        ForeignRecordError: its folder holds the record of a run with other settings.
+        InputError: the record is damaged.
+    """
+    path = planned.folder / FILE_NAME
+    if not path.exists():
+        return None
+    record = read_record(path)
+    if not isinstance(record.get("config"), dict) or not isinstance(record.get("metrics"), dict):
+        raise InputError(f"the record {path} lacks its config or its metrics")
+    difference = settings_difference(record["config"], planned.config)
+    if difference:
+        raise ForeignRecordError(f"{path} is the record of another run ({difference}): move it away or delete it")
+    return record
+
+
+def carry_out(planned: PlannedRun) -> str:
+    """Train and test in the run's folder, going on from what is there; gives the reason of a failure, "" without one.
+
+    Nothing is printed: standard output is copied to the run's log.txt, and standard error goes there too.
+    """
+    try:
+        with _own_log(make_folder(planned.folder, "--output-dir")):
+            return _try(planned)
+    except InputError as error:
+        return reason_of(error)
+    finally:
+        start_logging(logging.WARNING)
+
+
+def _try(planned: PlannedRun) -> str:
+    try:
+        run.train(planned.arguments)
+        written = finished_record(planned) is not None
+        return "" if written else f"{planned.trainer} has written no {FILE_NAME}"
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        return reason_of(error)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in one line; of what is no InputError with its type."""
+    message = " ".join(str(error).split())
+    return message if isinstance(error, InputError) else f"{type(error).__name__}: {message}"
+
+
+@contextmanager
+def _own_log(folder: Path) -> Iterator[None]:
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        (folder / LOG_FILE).open("a", encoding="utf-8", buffering=1) as log,
+        redirect_stdout(nowhere),
+        redirect_stderr(log),
+    ):
+        try:
+            yield
+        finally:
+            # run.train has put a copy to log.txt around standard output.
+            sys.stdout.close()

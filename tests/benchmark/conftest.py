@@ -1,0 +1,48 @@
+"""Benchmarks of quick runs on a small embedding file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers import write_embeddings
+from tools.benchmark import parse_arguments
+
+QUICK = ("OPTIM.MAX_EPOCH", 4, "DATALOADER.TRAIN_X.BATCH_SIZE", 16, "DATASET.NAME", "EmbeddingFile")
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., argparse.Namespace]:
+    """`words(FLAG, VALUE, ...)` reads a command line of tools/benchmark.py, with quick runs' settings."""
+    file = tmp_path / "data.safetensors"
+    write_embeddings(file)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def read(*flags: object, pairs: tuple[object, ...] = ()) -> argparse.Namespace:
+        common = ("--root", file, "--jobs", 1, "--output-dir", tmp_path / "out")
+        return parse_arguments([str(word) for word in (*flags, *common, *QUICK, *pairs)])
+
+    return read
+
+
+@pytest.fixture(autouse=True)
+def _kept_log() -> Iterator[None]:
+    """Undo what a benchmark changes of the process for good: the handlers of the log."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def metrics_below(folder: Path) -> dict[str, Any]:
+    """The metrics of every record below a folder, by the place of the run in it."""
+    records = sorted(folder.rglob("record.json"))
+    return {str(path.parent.relative_to(folder)): json.loads(path.read_text())["metrics"] for path in records}

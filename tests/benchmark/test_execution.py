@@ -1,0 +1,76 @@
+"""Runs side by side, in spawned processes: slow to start, so one benchmark serves all that can be asked of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from lare_dassl.benchmark.execution import outcomes, suited_jobs
+from lare_dassl.benchmark.plan import make_plan
+from tests.benchmark.conftest import metrics_below
+
+PLUGIN = """
+import os
+from lare_dassl.dassl_api import TRAINER_REGISTRY
+from lare_dassl.trainers import FineTune
+
+
+@TRAINER_REGISTRY.register()
+class MortalProbe(FineTune):
+    def prepare_training(self, directory):
+        if self.seed == 1:
+            os._exit(9)
+
+
+@TRAINER_REGISTRY.register()
+class FaultyProbe(FineTune):
+    def prepare_training(self, directory):
+        raise ZeroDivisionError("no\\nmercy")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _plugin(tmp_path, monkeypatch):
+    (tmp_path / "mortal_plugin.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_side_by_side_gives_the_same_numbers_and_a_dead_process_fails_its_own_run(words, tmp_path):
+    mortal = ("--plugin", "mortal_plugin", "--trainers", "MortalProbe", "FaultyProbe", "LARE", "--seeds", 3)
+    runs = make_plan(words(*mortal, pairs=("TRAINER.LARE.EPOCHS", 3))).runs
+    reasons = {(run.trainer, run.config["SEED"]): reason for run, reason in outcomes(runs, jobs=2, threads=1)}
+    expected = {(run.trainer, run.config["SEED"]): "" for run in runs}
+    expected |= {("FaultyProbe", seed): "ZeroDivisionError: no mercy" for seed in range(3)}
+    assert reasons == expected | {("MortalProbe", 1): "its process died: was it killed, or out of memory?"}
+    beside = metrics_below(tmp_path / "out")
+    assert len(beside) == 5
+
+    (tmp_path / "out").rename(tmp_path / "first")
+    survivors = [run for run in runs if not expected[run.trainer, run.config["SEED"]]]
+    survivors = [run for run in survivors if (run.trainer, run.config["SEED"]) != ("MortalProbe", 1)]
+    threads = torch.get_num_threads()
+    assert [reason for _, reason in outcomes(survivors, jobs=1, threads=1)] == [""] * 5
+    assert torch.get_num_threads() == threads
+    assert metrics_below(tmp_path / "out") == beside
+
+
+def test_a_run_keeps_its_log_and_prints_nothing(words, tmp_path, capfd):
+    runs = make_plan(words("--plugin", "mortal_plugin", "--trainers", "FineTune", "FaultyProbe", "--seeds", 1)).runs
+    assert [reason for _, reason in outcomes(runs, jobs=1, threads=1)] == ["", "ZeroDivisionError: no mercy"]
+    assert capfd.readouterr() == ("", "")
+    good, bad = ((run.folder / "log.txt").read_text() for run in runs)
+    assert "epoch 4/4" in good
+    assert "record: " in good
+    assert "Traceback" in bad
+    assert json.loads((runs[0].folder / "record.json").read_text())["config"]["OUTPUT_DIR"] == str(runs[0].folder)
+
+
+def test_there_are_never_more_jobs_than_runs_nor_fewer_than_one(monkeypatch):
+    monkeypatch.setattr("lare_dassl.benchmark.execution.usable_cores", lambda: 8)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert [suited_jobs(3, 1), suited_jobs(100, 1), suited_jobs(100, 3), suited_jobs(100, 16)] == [3, 8, 2, 1]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert suited_jobs(100, 1) == 4

@@ -1,0 +1,100 @@
+"""tools/benchmark.py as a user runs it, in processes of its own, and kills it."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.benchmark.conftest import metrics_below
+from tests.helpers import write_embeddings
+from tests.tools.test_train_command import HEAVY, ROOT, run_python
+
+KILLS = 5
+RUNS = 12
+# Long enough a run for a kill to find it at any stage.
+SETTINGS = ("OPTIM.MAX_EPOCH", 40, "DATALOADER.TRAIN_X.BATCH_SIZE", 8, "TRAINER.LARE.EPOCHS", 40)
+
+
+def test_help_answers_without_importing_torch(tmp_path):
+    done = run_python("-X", "importtime", ROOT / "tools" / "benchmark.py", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")][1:]
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert not imported & HEAVY
+    flags = ("--trainers", "--shots", "--ratios", "--profile", "--seeds", "--set", "--jobs", "--threads", "--plugin")
+    assert all(re.search(rf"(^|\s){flag}\b", done.stdout) for flag in flags)
+
+
+def start(folder: Path, output: str, jobs: int) -> subprocess.Popen[str]:
+    """The benchmark in a process group of its own, writing to folder/output."""
+    words = [sys.executable, ROOT / "tools" / "benchmark.py", "--output-dir", output, "--jobs", jobs]
+    words += ["--dataset-config-file", ROOT / "configs" / "embedding_file.yaml", "--root", "data.safetensors"]
+    words += ["--trainers", "ZeroShot", "FineTune", "LARE", "--shots", 2, 4, "--seeds", 2, *SETTINGS]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(list(map(str, words)), cwd=folder, start_new_session=True, **streams)
+
+
+def stop_at(process: subprocess.Popen[str], folder: Path, count: int, delay: float, number: signal.Signals) -> None:
+    """Send a signal to all of the benchmark's processes, some time after `count` of its runs have begun."""
+    until = time.monotonic() + 120
+    while len(list(folder.rglob("log.txt"))) < count and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(delay)
+    if process.poll() is None:
+        os.killpg(process.pid, number)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A folder with the data, and the metrics of a benchmark that nobody disturbed, one run at a time."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    write_embeddings(folder / "data.safetensors")
+    process = start(folder, "undisturbed", jobs=1)
+    shown, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert f"{RUNS} runs: 0 are done, {RUNS} to do" in shown
+    assert f"{RUNS}/{RUNS}" in errors
+    return folder, metrics_below(folder / "undisturbed")
+
+
+def test_killed_at_random_and_started_again_it_ends_with_the_same_numbers(undisturbed):
+    folder, expected = undisturbed
+    assert len(expected) == RUNS
+    dice = random.Random(5)
+    out = folder / "killed"
+    ends = []
+    for kill in range(KILLS):
+        begun = len(list(out.rglob("log.txt")))
+        process = start(folder, "killed", jobs=1 + kill % 2)
+        stop_at(process, out, begun + dice.randint(1, 2), 0.3 * dice.random(), signal.SIGKILL)
+        process.communicate(timeout=120)
+        ends.append(process.returncode)
+    assert ends.count(-signal.SIGKILL) >= 3
+    before = len(metrics_below(out))
+    process = start(folder, "killed", jobs=2)
+    shown, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert f"{RUNS} runs: {before} are done, {RUNS - before} to do" in shown
+    assert metrics_below(out) == expected
+
+
+def test_ctrl_c_is_one_line_and_keeps_what_is_done(undisturbed):
+    folder, expected = undisturbed
+    out = folder / "interrupted"
+    process = start(folder, "interrupted", jobs=2)
+    stop_at(process, out, 4, 0.1, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    lines = [line for line in re.split(r"[\r\n]+", errors) if line and not line.startswith("runs, 2 at a time")]
+    assert lines == ["interrupted: the same command goes on from what is done"]
+    kept = metrics_below(out)
+    assert 0 < len(kept) < RUNS
+    assert kept.items() <= expected.items()

@@ -1,0 +1,82 @@
+"""Compare methods: run the product of methods, shots, ratios, datasets, settings and seeds, and print the table.
+
+python tools/benchmark.py --dataset-config-file configs/demo.yaml --trainers ZeroShot FineTune LADS LARE \\
+    --shots 1 4 16 all --seeds 5 --output-dir out/bench
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.arguments import run_tool
+
+DESCRIPTION = (
+    "Run the product of methods, shots, ratios, datasets, settings and seeds, and print mean ± std of each cell. Runs "
+    "that are done are skipped, so the same command goes on from where it was stopped, and a longer one adds to it."
+)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION)
+    _add_product_flags(parser)
+    _add_common_flags(parser)
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further settings of all runs")
+    return parser.parse_args(arguments)
+
+
+def _add_product_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that take several values: the benchmark runs every combination."""
+    add = parser.add_argument
+    add("--dataset-config-file", action="append", default=[], metavar="YAML", help="a dataset; may be repeated")
+    add("--trainers", nargs="+", required=True, metavar="NAME", help="methods")
+    add("--shots", nargs="+", default=[], metavar="K", help="images per class; 'all' for all of them")
+    add("--ratios", nargs="+", default=[], metavar="R", help="long tail: largest class to smallest; 1 is none")
+    add("--profile", default="", metavar="NAME", help="of the long tail: exp (default) or step")
+    add("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N-1 of everything (default 5)")
+    add(
+        "--set",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="a key and the values to try, such as --set TRAINER.LARE.ALPHA 0.3 0.5; may be repeated",
+    )
+
+
+def _add_common_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that all runs share."""
+    add = parser.add_argument
+    add("--root", default="", metavar="PATH", help="where the datasets are (DATASET.ROOT)")
+    add("--config-file", action="append", default=[], metavar="YAML", help="further settings; may be repeated")
+    add("--backbone", default="", metavar="NAME", help="frozen model (MODEL.BACKBONE.NAME)")
+    add("--plugin", action="append", default=[], metavar="MODULE", help="import this module first; may be repeated")
+    add("--output-dir", default="output/benchmark", metavar="PATH", help="where the runs go, a folder for each")
+    add("--jobs", type=int, metavar="N", help="runs side by side (default: as many as the cores or GPUs allow)")
+    add(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="threads of each run (default 1); runs with other numbers may differ in the last digits",
+    )
+
+
+def main() -> int:
+    """Run the benchmark, and print the table; gives the exit code."""
+    parsed = parse_arguments()
+
+    def open_command() -> Callable[[], None]:
+        from lare_dassl.benchmark.command import benchmark
+
+        return lambda: benchmark(parsed)
+
+    return run_tool(open_command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
