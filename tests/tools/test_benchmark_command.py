@@ -20,7 +20,7 @@ from tests.tools.test_train_command import HEAVY, ROOT, run_python
 KILLS = 5
 RUNS = 12
 # Long enough a run for a kill to find it at any stage.
-SETTINGS = ("OPTIM.MAX_EPOCH", 40, "DATALOADER.TRAIN_X.BATCH_SIZE", 8, "TRAINER.LARE.EPOCHS", 40)
+SETTINGS = ("OPTIM.MAX_EPOCH", 400, "DATALOADER.TRAIN_X.BATCH_SIZE", 4, "TRAINER.LARE.EPOCHS", 200)
 
 
 def test_help_answers_without_importing_torch(tmp_path):
@@ -74,7 +74,7 @@ def test_killed_at_random_and_started_again_it_ends_with_the_same_numbers(undist
     for kill in range(KILLS):
         begun = len(list(out.rglob("log.txt")))
         process = start(folder, "killed", jobs=1 + kill % 2)
-        stop_at(process, out, begun + dice.randint(1, 2), 0.3 * dice.random(), signal.SIGKILL)
+        stop_at(process, out, begun + dice.randint(1, 2), 0.2 * dice.random(), signal.SIGKILL)
         process.communicate(timeout=120)
         ends.append(process.returncode)
     assert ends.count(-signal.SIGKILL) >= 3
@@ -90,7 +90,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_done(undisturbed):
     folder, expected = undisturbed
     out = folder / "interrupted"
     process = start(folder, "interrupted", jobs=2)
-    stop_at(process, out, 4, 0.1, signal.SIGINT)
+    stop_at(process, out, 4, 0.0, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     lines = [line for line in re.split(r"[\r\n]+", errors) if line and not line.startswith("runs, 2 at a time")]
