@@ -22,7 +22,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--root", default="data", metavar="PATH", help="where the images are rendered (default data)")
     parser.add_argument(
         "--output-dir",
-        default="output/demo",
+        default="output/demo_comparison",
         metavar="PATH",
         help="where the runs go; those that are done there are kept",
     )
