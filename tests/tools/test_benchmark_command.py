@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,9 @@ def start(folder: Path, output: str, jobs: int) -> subprocess.Popen[str]:
     words += ["--dataset-config-file", ROOT / "configs" / "embedding_file.yaml", "--root", "data.safetensors"]
     words += ["--trainers", "ZeroShot", "FineTune", "LARE", "--shots", 2, 4, "--seeds", 2, *SETTINGS]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(list(map(str, words)), cwd=folder, start_new_session=True, **streams)
+    # Tests that run in the background of a shell ignore Ctrl-C, and so would every process that they start.
+    hearing = {"preexec_fn": partial(signal.signal, signal.SIGINT, signal.SIG_DFL)}
+    return subprocess.Popen(list(map(str, words)), cwd=folder, start_new_session=True, **streams, **hearing)
 
 
 def stop_at(process: subprocess.Popen[str], folder: Path, count: int, delay: float, number: signal.Signals) -> None:
