@@ -20,7 +20,8 @@ from .tensor_files import check_format, json_list, read_tensors, write_tensors
 
 FORMAT = "predictions/1"
 FILE_NAME = "predictions.safetensors"
-INTEGERS = ("label", "domain", "predicted")
+TENSORS = {"label": torch.int64, "domain": torch.int64, "predicted": torch.int64, "confidence": torch.float32}
+"""The tensors of a file, each (N,), with their types."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Predictions:
     domains: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for name in (*INTEGERS, "confidence"):
-            values, dtype = getattr(self, name), torch.float32 if name == "confidence" else torch.int64
+        for name, dtype in TENSORS.items():
+            values = getattr(self, name)
             if values.dtype != dtype or values.ndim != 1 or len(values) != len(self.label):
                 raise InputError(f"'{name}' must be {dtype} (N,), the same N in all, not {_described(values)}")
         limits = {"label": len(self.classnames), "domain": len(self.domains), "predicted": len(self.classnames)}
@@ -71,7 +72,7 @@ class Predictions:
         """The rows of some domains alone."""
         indices = torch.tensor([self.domains.index(name) for name in names], dtype=torch.int64)
         rows = torch.isin(self.domain, indices)
-        return replace(self, **{name: getattr(self, name)[rows] for name in (*INTEGERS, "confidence")})
+        return replace(self, **{name: getattr(self, name)[rows] for name in TENSORS})
 
 
 def make_predictions(
@@ -90,7 +91,7 @@ def write_predictions(folder: Path, predictions: Predictions, split: str) -> Pat
     """
     names = {"classnames": predictions.classnames, "domains": predictions.domains}
     metadata = {key: json.dumps(list(values)) for key, values in names.items()}
-    tensors = {name: getattr(predictions, name) for name in (*INTEGERS, "confidence")}
+    tensors = {name: getattr(predictions, name) for name in TENSORS}
     write_tensors(folder / FILE_NAME, tensors, {"format": FORMAT, "split": split, **metadata})
     return folder / FILE_NAME
 
@@ -104,10 +105,10 @@ def read_predictions(path: Path) -> Predictions:
     tensors, metadata = read_tensors(path)
     try:
         check_format(metadata, FORMAT)
-        missing = [name for name in (*INTEGERS, "confidence") if name not in tensors]
+        missing = [name for name in TENSORS if name not in tensors]
         if missing:
             raise InputError(f"tensor '{missing[0]}' is missing")
-        values = {name: tensors[name] for name in (*INTEGERS, "confidence")}
+        values = {name: tensors[name] for name in TENSORS}
         names = json_list(metadata, "classnames"), json_list(metadata, "domains")
         return Predictions(**values, classnames=names[0], domains=names[1])
     except InputError as error:

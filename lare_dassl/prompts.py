@@ -11,7 +11,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from .datasets.checks import shown_names
-from .datasets.class_names import prompt_name
+from .datasets.class_names import comparable_name
 from .errors import InputError
 
 
@@ -94,9 +94,9 @@ def read_prompts_file(path: Path, classnames: Sequence[str], prompt_names: Seque
     Raises:
         InputError: the file is missing or malformed, or lacks a class.
     """
-    of_name = {_comparable(name): descriptions for name, descriptions in _read_descriptions(path).items()}
+    of_name = {comparable_name(name): descriptions for name, descriptions in _read_descriptions(path).items()}
     found = [
-        of_name.get(_comparable(name), of_name.get(_comparable(spoken)))
+        of_name.get(comparable_name(name), of_name.get(comparable_name(spoken)))
         for name, spoken in zip(classnames, prompt_names, strict=True)
     ]
     lacking = [name for name, descriptions in zip(prompt_names, found, strict=True) if descriptions is None]
@@ -122,17 +122,13 @@ def _read_descriptions(path: Path) -> dict[str, list[str]]:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [_comparable(name) for name, _ in pairs]
+    names = [comparable_name(name) for name, _ in pairs]
     for place, (name, _) in enumerate(pairs):
         if names[place] in names[:place]:
             raise ValueError(f"class '{name}' is in it twice")
     return dict(pairs)
 
 
-def _comparable(name: str) -> str:
-    return prompt_name(name).casefold()
-
-
 def _nearest(name: str, known: dict[str, Any]) -> str:
-    near = difflib.get_close_matches(_comparable(name), known, n=1)
+    near = difflib.get_close_matches(comparable_name(name), known, n=1)
     return f" (did you mean '{near[0]}'?)" if near else ""

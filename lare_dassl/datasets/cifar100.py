@@ -19,7 +19,7 @@ from lare_dassl.datasets.class_names import CIFAR100_CLASSES, cifar100_class, pr
 from lare_dassl.datasets.domains import chosen_domains
 from lare_dassl.datasets.image_tree import dataset_root, folders_in, images_in
 from lare_dassl.datasets.sources import how_to_get
-from lare_dassl.datasets.splits import Split, check_fractions, split_by_hash, training_items
+from lare_dassl.datasets.splits import check_fractions, split_groups, training_items
 from lare_dassl.embeddings.cache import file_sha256
 from lare_dassl.errors import InputError, unknown_name
 from lare_dassl.files import Marker, filled_folder, make_folder
@@ -73,9 +73,7 @@ class CIFAR100Official(DatasetBase):
         check_fractions(cfg.DATASET.VAL_FRACTION, 0)
         self.root = image_folder(dataset_root(cfg, f"{OFFICIAL_FOLDER}/ or {IMAGE_FOLDER}/", ORIGIN))
         paths = {split: _paths_by_class(cfg, self.root, split) for split in SPLITS}
-        parts = Split()
-        for of_class in paths["train"].values():
-            parts.extend(split_by_hash(of_class, cfg.DATASET.VAL_FRACTION, 0))
+        parts = split_groups(paths["train"].values(), cfg.DATASET.VAL_FRACTION, 0)
         label_of = {path: label for split in SPLITS for label, of in enumerate(paths[split].values()) for path in of}
         check_trained({label_of[path] for path in parts.train}, CIFAR100_CLASSES)
         train, val, test = (

@@ -45,6 +45,11 @@ def prompt_name(name: str) -> str:
     return " ".join(re.sub(r"[_-]", " ", without_number(name)).split()) or name
 
 
+def comparable_name(name: str) -> str:
+    """A class name by which two spellings are one: capitals, and all that `prompt_name` drops, do not count."""
+    return prompt_name(name).casefold()
+
+
 def cifar100_class(name: str) -> str | None:
     """The official name of a CIFAR-100 class that is spelled like "Sweet Peppers", "lawn-mower" or "maple".
 
@@ -55,7 +60,7 @@ def cifar100_class(name: str) -> str | None:
 
 
 def _letters(name: str) -> str:
-    return prompt_name(name).replace(" ", "").casefold()
+    return comparable_name(name).replace(" ", "")
 
 
 def _cifar100_spellings() -> dict[str, str]:

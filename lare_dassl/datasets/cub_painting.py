@@ -17,11 +17,11 @@ from lare_dassl.datasets.checks import (
     refuse_partial,
     shown_names,
 )
-from lare_dassl.datasets.class_names import prompt_name, without_number
+from lare_dassl.datasets.class_names import comparable_name, prompt_name, without_number
 from lare_dassl.datasets.domains import chosen_domains
 from lare_dassl.datasets.image_tree import dataset_root, folders_in, images_in
 from lare_dassl.datasets.sources import SOURCES, how_to_get
-from lare_dassl.datasets.splits import Split, check_fractions, split_by_hash, training_items
+from lare_dassl.datasets.splits import Split, split_groups, training_items
 from lare_dassl.errors import InputError
 
 PHOTO, PAINTING = "photo", "painting"
@@ -154,7 +154,7 @@ def _check_class_names(file: Path, classes: Mapping[str, str]) -> None:
     """Paintings are matched by name, so that of two classes of one name one would get none."""
     number_of: dict[str, str] = {}
     for number, name in classes.items():
-        before = number_of.setdefault(_comparable(name), number)
+        before = number_of.setdefault(comparable_name(name), number)
         if before != number:
             raise InputError(
                 f"'{file}' gives classes {before} and {number} one name, '{without_number(name)}': get {PHOTO_SOURCE} "
@@ -200,14 +200,10 @@ def _read_list(file: Path) -> dict[str, str]:
 
 
 def _split_training(photos: Photos, val_fraction: float) -> Split:
-    check_fractions(val_fraction, 0)
     of_class: list[list[str]] = [[] for _ in photos.classnames]
     for path in photos.train:
         of_class[photos.label[path]].append(path)
-    split = Split()
-    for paths in of_class:
-        split.extend(split_by_hash(paths, val_fraction, 0))
-    return split
+    return split_groups(of_class, val_fraction, 0)
 
 
 def _photo(images: Path, path: str, photos: Photos) -> Datum:
@@ -229,11 +225,11 @@ def _paintings(cfg: Any, folder: Path, classnames: Sequence[str]) -> list[Datum]
 
 def _match_classes(cfg: Any, folder: Path, found: Sequence[str], classnames: Sequence[str]) -> Mapping[str, int]:
     """The label of each painting folder, by the name behind its number."""
-    label_of_name = {_comparable(name): label for label, name in enumerate(classnames)}
-    names = Counter(_comparable(name) for name in found)
-    wrong = [name for name in found if _comparable(name) not in label_of_name]
-    wrong += [name for name in found if names[_comparable(name)] > 1]
-    lacking = [name for name in classnames if _comparable(name) not in names]
+    label_of_name = {comparable_name(name): label for label, name in enumerate(classnames)}
+    names = Counter(comparable_name(name) for name in found)
+    wrong = [name for name in found if comparable_name(name) not in label_of_name]
+    wrong += [name for name in found if names[comparable_name(name)] > 1]
+    lacking = [name for name in classnames if comparable_name(name) not in names]
     problem = (
         f"the class folders of '{folder}' are not the classes of {PHOTO_FOLDER}: unknown or double: "
         f"{shown_names(wrong)}; missing: {shown_names(lacking)}"
@@ -242,7 +238,7 @@ def _match_classes(cfg: Any, folder: Path, found: Sequence[str], classnames: Seq
         raise InputError(f"{problem}; get {PAINTING_SOURCE}")
     if lacking:
         refuse_partial(cfg, problem, f"get {PAINTING_SOURCE}")
-    return {name: label_of_name[_comparable(name)] for name in found}
+    return {name: label_of_name[comparable_name(name)] for name in found}
 
 
 def _photo_root(root: Path) -> Path:
@@ -257,7 +253,3 @@ def _painting_root(root: Path) -> Path:
         if (folder / PAINTING_FOLDER).is_dir() and (folder == root or _photo_root(root) == root):
             return folder / PAINTING_FOLDER
     raise InputError(f"no '{PAINTING_FOLDER}/' below DATASET.ROOT '{root}': unpack {PAINTING_SOURCE} there")
-
-
-def _comparable(name: str) -> str:
-    return prompt_name(name).casefold()

@@ -15,7 +15,7 @@ from lare_dassl.datasets.class_names import prompt_name
 from lare_dassl.datasets.domains import chosen_domains
 from lare_dassl.datasets.image_tree import also_get, dataset_root, folders_in, images_in, natural_key
 from lare_dassl.datasets.sources import SOURCES, how_to_get
-from lare_dassl.datasets.splits import Split, check_fractions, split_by_hash, training_items
+from lare_dassl.datasets.splits import Split, split_groups, training_items
 from lare_dassl.errors import InputError, unknown_name
 
 logger = logging.getLogger(__name__)
@@ -74,12 +74,8 @@ class DomainFolders(DatasetBase):
     def _split_sources(self, cfg: Any, tree: ImageTree, source: Sequence[str]) -> Split:
         if cfg.DATASET.SPLIT_FILE:
             return read_split(Path(cfg.DATASET.SPLIT_FILE).expanduser(), self.root, tree, source)
-        check_fractions(cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION)
-        split = Split()
-        for domain in source:
-            for paths in tree[domain].values():
-                split.extend(split_by_hash(paths, cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION))
-        return split
+        groups = (paths for domain in source for paths in tree[domain].values())
+        return split_groups(groups, cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION)
 
     def _check_tested(self, cfg: Any, split: Split) -> None:
         """Source domains need no test image where a share of 0, or a split file without any, says so."""

@@ -19,7 +19,7 @@ from lare_dassl.datasets.class_names import prompt_name
 from lare_dassl.datasets.domains import chosen_domains
 from lare_dassl.datasets.image_tree import dataset_root
 from lare_dassl.datasets.sources import how_to_get
-from lare_dassl.datasets.splits import Split, check_fractions, split_by_hash, training_items
+from lare_dassl.datasets.splits import check_fractions, split_groups, training_items
 from lare_dassl.errors import InputError
 
 ORIGIN = "domainnet_mini"
@@ -76,9 +76,8 @@ class DomainNetMini(DatasetBase):
         root = dataset_root(cfg, f"{FOLDER}/", ORIGIN)
         self.root = root / FOLDER if (root / FOLDER).is_dir() else root
         lists = _Lists(cfg, self.root)
-        split = Split()
-        for of_class in [paths for domain in source for paths in lists.read(domain, "train").values()]:
-            split.extend(split_by_hash(of_class, cfg.DATASET.VAL_FRACTION, 0))
+        groups = (paths for domain in source for paths in lists.read(domain, "train").values())
+        split = split_groups(groups, cfg.DATASET.VAL_FRACTION, 0)
         for domain in [*source, *target]:
             split.test.extend(path for paths in lists.read(domain, "test").values() for path in paths)
         train, val, test = (self._items(paths) for paths in (split.train, split.val, split.test))

@@ -34,12 +34,6 @@ class Split:
     val: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
 
-    def extend(self, other: Split) -> None:
-        """Append the three parts of another split to those of this one."""
-        self.train.extend(other.train)
-        self.val.extend(other.val)
-        self.test.extend(other.test)
-
 
 @dataclass(frozen=True)
 class ItemSplit:
@@ -338,6 +332,21 @@ def split_by_hash(keys: Sequence[str], val_fraction: float, test_fraction: float
         train=[key for key in keys if key not in test and key not in val],
         val=[key for key in keys if key in val],
         test=[key for key in keys if key in test],
+    )
+
+
+def split_groups(groups: Iterable[Sequence[str]], val_fraction: float, test_fraction: float) -> Split:
+    """Cut each of several groups by `split_by_hash`, and put their parts together.
+
+    Raises:
+        InputError: see `check_fractions`.
+    """
+    check_fractions(val_fraction, test_fraction)
+    parts = [split_by_hash(keys, val_fraction, test_fraction) for keys in groups]
+    return Split(
+        train=[key for part in parts for key in part.train],
+        val=[key for part in parts for key in part.val],
+        test=[key for part in parts for key in part.test],
     )
 
 

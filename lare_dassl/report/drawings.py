@@ -94,24 +94,24 @@ def _makers(
     return makers
 
 
-def _few_shot(dataset: str, cells: pd.DataFrame, metric: str) -> Drawing:
-    what = f"{METRICS[metric].capitalize()} on {dataset} against the number of training images per class"
+def _curves(dataset: str, metric: str, axis: str, against: str, figure: Figure) -> Drawing:
+    what = f"{METRICS[metric].capitalize()} on {dataset} against {against}"
     return Drawing(
-        _stem(dataset, "shots", metric),
+        _stem(dataset, axis, metric),
         f"{what}: mean of the seeds, and a band of ± one standard deviation.",
         f"Line chart. {what}, a line for each method; the table of accuracies has its numbers.",
-        few_shot_curves(cells, metric),
+        figure,
     )
+
+
+def _few_shot(dataset: str, cells: pd.DataFrame, metric: str) -> Drawing:
+    against = "the number of training images per class"
+    return _curves(dataset, metric, "shots", against, few_shot_curves(cells, metric))
 
 
 def _imbalance(dataset: str, cells: pd.DataFrame, metric: str) -> Drawing:
-    what = f"{METRICS[metric].capitalize()} on {dataset} against the ratio of the largest class to the smallest"
-    return Drawing(
-        _stem(dataset, "imbalance", metric),
-        f"{what}: mean of the seeds, and a band of ± one standard deviation.",
-        f"Line chart. {what}, a line for each method; the table of accuracies has its numbers.",
-        imbalance_curves(cells, metric),
-    )
+    against = "the ratio of the largest class to the smallest"
+    return _curves(dataset, metric, "imbalance", against, imbalance_curves(cells, metric))
 
 
 def _scatter(dataset: str, cells: pd.DataFrame) -> Drawing:

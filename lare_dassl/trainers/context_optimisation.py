@@ -55,7 +55,7 @@ class ContextOptimisation(EmbeddingTrainer):
         identity = self.embeddings.vlm
         source = vlm.resolve(identity.model, identity.pretrained, self.cfg.VLM.ALLOW_RANDOM)
         encoder = vlm.load(source, "fp32", self.device).text_encoder()
-        if self.cfg.DATASET.NAME == "EmbeddingFile":
+        if getattr(self.dataset, "brings_embeddings", False):
             self._check_same_weights(source, encoder)
         return encoder
 

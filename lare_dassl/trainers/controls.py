@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..dassl_api import TRAINER_REGISTRY
-from ..methods.augmentation import Augmentation, MovedEmbeddings
+from ..methods.augmentation import MovedEmbeddings
 from ..methods.controls import NoisyEmbeddings, TextInterpolations
 from .embedding_trainer import EmbeddingTrainer
 from .lare import LARE
 
 
-class ControlTrainer(EmbeddingTrainer):
-    """A control without a first stage gives `make_augmentation`."""
-
-    def make_augmentation(self) -> Augmentation:
-        """What is added to the training embeddings."""
-        raise NotImplementedError
-
-    def prepare_training(self, directory: Path) -> None:
-        """Mix what is added into the training loader."""
-        self.train_loader_x = self.make_loader(augmentation=self.make_augmentation())
-
-
 @TRAINER_REGISTRY.register()
-class GaussianNoise(ControlTrainer):
+class GaussianNoise(EmbeddingTrainer):
     """Adds the training embeddings with noise that knows of no class and no region."""
 
     def make_augmentation(self) -> NoisyEmbeddings:
@@ -34,7 +20,7 @@ class GaussianNoise(ControlTrainer):
 
 
 @TRAINER_REGISTRY.register()
-class TextInterpolation(ControlTrainer):
+class TextInterpolation(EmbeddingTrainer):
     """Adds points between a training embedding and the text of its class."""
 
     def make_augmentation(self) -> TextInterpolations:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..dassl_api import TRAINER_REGISTRY
 from ..methods.cross_modal import ClassTexts
 from .embedding_trainer import EmbeddingTrainer
@@ -16,7 +14,6 @@ class CrossModal(EmbeddingTrainer):
     The paper starts the classifier as the zero-shot one; here CLASSIFIER.INIT says, as for every linear probe.
     """
 
-    def prepare_training(self, directory: Path) -> None:
-        """Mix the class texts into the training loader."""
-        texts = ClassTexts(self.embeddings.class_text, self.train_rows.label)
-        self.train_loader_x = self.make_loader(augmentation=texts)
+    def make_augmentation(self) -> ClassTexts:
+        """The text of each image's class."""
+        return ClassTexts(self.embeddings.class_text, self.train_rows.label)

@@ -49,7 +49,7 @@ LOG_LINES = 10
 class EmbeddingTrainer(CheckpointedTrainer):
     """Trains a linear classifier on the embeddings of a frozen VLM.
 
-    A method overrides `prepare_training` (a first stage, and the loader of the second), or `build_model`.
+    A method overrides `make_augmentation`, `prepare_training` (a first stage), or `build_model`.
 
     Args:
         cfg: the whole configuration.
@@ -163,12 +163,18 @@ class EmbeddingTrainer(CheckpointedTrainer):
             return text_classifier(self.embeddings.class_text, self.embeddings.vlm.logit_scale)
         return random_classifier(self.embeddings.vlm.embedding_dim, self.num_classes, self.seed)
 
+    def make_augmentation(self) -> Augmentation | None:
+        """What the method adds to the real embeddings in training; None for nothing."""
+        return None
+
     def prepare_training(self, directory: Path) -> None:
-        """Called once before the first epoch: the place of a method's first stage.
+        """Called once before the first epoch: the place of a method's first stage, and of the loader of the second.
 
         Args:
             directory: the run's folder, or the one it resumes from.
         """
+        with torch.no_grad():
+            self.train_loader_x = self.make_loader(self.make_augmentation())
 
     def before_train(self) -> None:
         """Resume where there is a checkpoint, run the first stage, and open tensorboard's event file."""

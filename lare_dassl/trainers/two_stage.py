@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..config import named
@@ -58,8 +57,7 @@ class TwoStageTrainer(EmbeddingTrainer):
         """Stage 1, unless its outcome is there already; then mix what it adds into the training loader."""
         kept = self._kept_network(directory)
         self.network = self._fitted_network() if kept is None else kept
-        with torch.no_grad():
-            self.train_loader_x = self.make_loader(augmentation=self.make_augmentation())
+        super().prepare_training(directory)
 
     def _kept_network(self, directory: Path) -> nn.Module | None:
         path = checkpoint.latest(directory / self.stage_one_folder)
