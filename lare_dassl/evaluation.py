@@ -11,7 +11,9 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from .dassl_api import EVALUATOR_REGISTRY
+from .errors import InputError
 from .host.evaluation import Classification
+from .predictions import Predictions
 
 ECE_BINS = 15
 
@@ -87,6 +89,23 @@ class DomainClassification(Classification):
         if self._domain:
             results.update(self._by_domain(correct, torch.cat(self._domain)))
         return results
+
+    def predictions(self) -> Predictions:
+        """What was predicted, of batches that gave their domains.
+
+        Raises:
+            InputError: there were none.
+        """
+        if not self._domain:
+            raise InputError("there are no predictions by domain: no batch has given its domains")
+        return Predictions(
+            label=torch.cat(self._true),
+            domain=torch.cat(self._domain),
+            predicted=torch.cat(self._predicted),
+            confidence=torch.cat(self._confidence),
+            classnames=tuple(self._lab2cname[label] for label in range(len(self._lab2cname))),
+            domains=tuple(self.domain_names),
+        )
 
     def _by_domain(self, correct: Tensor, domain: Tensor) -> dict[str, float]:
         accuracy = {

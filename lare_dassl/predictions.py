@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .embeddings.embedding_set import LabelledEmbeddings
 from .errors import InputError
 from .tensor_files import check_format, json_list, read_tensors, write_tensors
 
@@ -73,14 +72,6 @@ class Predictions:
         indices = torch.tensor([self.domains.index(name) for name in names], dtype=torch.int64)
         rows = torch.isin(self.domain, indices)
         return replace(self, **{name: getattr(self, name)[rows] for name in TENSORS})
-
-
-def make_predictions(
-    logits: Tensor, rows: LabelledEmbeddings, classnames: Sequence[str], domains: Sequence[str]
-) -> Predictions:
-    """What logits (N, C) of N rows predict."""
-    confidence, predicted = logits.float().softmax(dim=1).cpu().max(dim=1)[0], logits.argmax(dim=1).cpu()
-    return Predictions(rows.label.cpu(), rows.domain.cpu(), predicted, confidence, tuple(classnames), tuple(domains))
 
 
 def write_predictions(folder: Path, predictions: Predictions, split: str) -> Path:

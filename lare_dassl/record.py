@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from . import dassl_api
-from .embeddings.embedding_set import EmbeddingSet
+from .embeddings.embedding_set import VLMIdentity
 from .errors import InputError
 from .files import replaced
 
@@ -28,6 +29,7 @@ METRICS = {
 """The figures of a test in percent, and what tables call them."""
 BY_DOMAIN = "domain_accuracy/"
 """In a flat list of figures, what stands before the name of a domain."""
+VLM_FIELDS = ("model", "pretrained", "weights_sha256", "precision", "embedding_dim")
 STAGES = ("encode", "stage1", "stage2", "test", "total")
 
 
@@ -42,51 +44,49 @@ def nest_metrics(results: dict[str, float]) -> dict[str, Any]:
 
 def make_record(
     cfg: CfgNode,
-    seed: int,
-    embeddings: EmbeddingSet,
+    vlm: VLMIdentity | str,
+    *,
+    source_domains: Sequence[str],
+    target_domains: Sequence[str],
+    samples: dict[str, int],
+    split_sha256: str,
     results: dict[str, float],
     seconds: dict[str, float],
-    *,
-    split_sha256: str,
     chosen: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """The record of a finished run.
 
     Args:
-        cfg: the configuration that ran.
-        seed: the seed that was used.
-        embeddings: what was trained and tested on.
+        cfg: the configuration that ran, with its seed.
+        vlm: the frozen model, or where no more is known of it, its name.
+        source_domains: names of the domains trained on.
+        target_domains: names of the domains never trained on.
+        samples: number of images of each split.
+        split_sha256: hash of the run's split.json; runs on the same split share it.
         results: the evaluator's figures on the split that TEST.SPLIT names, in percent.
         seconds: time of each stage.
-        split_sha256: hash of the run's split.json; runs on the same split share it.
         chosen: the settings that were chosen on validation rows, by their keys.
     """
-    identity = embeddings.vlm
+    known = vars(vlm) if isinstance(vlm, VLMIdentity) else {"model": vlm}
     return {
         "format": FORMAT,
         "trainer": cfg.TRAINER.NAME,
         "dataset": cfg.DATASET.NAME,
-        "seed": seed,
+        "seed": cfg.SEED,
         "shots": cfg.DATASET.NUM_SHOTS,
         "imbalance": cfg.DATASET.LONG_TAIL.RATIO,
         "host": dassl_api.HOST,
-        "vlm": {
-            "model": identity.model,
-            "pretrained": identity.pretrained,
-            "weights_sha256": identity.weights_sha256,
-            "precision": identity.precision,
-            "embedding_dim": identity.embedding_dim,
-        },
-        "source_domains": list(embeddings.source_domains),
-        "target_domains": list(embeddings.target_domains),
+        "vlm": {name: known.get(name) for name in VLM_FIELDS},
+        "source_domains": list(source_domains),
+        "target_domains": list(target_domains),
         "split": cfg.TEST.SPLIT,
         "split_sha256": split_sha256,
-        "samples": {name: len(rows) for name, rows in embeddings.splits().items()},
+        "samples": samples,
         "chosen": chosen or {},
         "metrics": nest_metrics(results),
         "seconds": {stage: seconds.get(stage, 0.0) for stage in STAGES},
         "versions": _versions(),
-        "config": json.loads(json.dumps(cfg)) | {"SEED": seed},
+        "config": json.loads(json.dumps(cfg)),
     }
 
 

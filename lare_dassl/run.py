@@ -16,16 +16,17 @@ from yacs.config import CfgNode
 
 from . import config, dassl_api
 from .dassl_api import DATASET_REGISTRY, TRAINER_REGISTRY
-from .datasets.splits import check_split_applied, split_items, write_split
+from .datasets.splits import split_items
 from .embeddings.embedding_file import write_embedding_file
 from .encoding import build_embeddings
 from .errors import InputError, unknown_name
 from .files import make_folder
 from .logs import start_logging
+from .plugin_run import PluginRun
 from .record import BY_DOMAIN, METRICS
 from .split_settings import ALL_SHOTS
 from .trainers.embedding_trainer import EmbeddingTrainer
-from .trainers.run_identity import with_seed_of
+from .trainers.run_identity import with_drawn_seed, with_seed_of
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ def train(arguments: argparse.Namespace) -> None:
         raise InputError(f"--model-dir {arguments.model_dir}: there is no such folder")
     if arguments.eval_only and arguments.model_dir:
         cfg = with_seed_of(cfg, Path(arguments.model_dir))
+    if not is_embedding_trainer(cfg.TRAINER.NAME):
+        cfg = with_drawn_seed(cfg)
     if cfg.SEED >= 0:
         dassl_api.set_random_seed(cfg.SEED)
     if not arguments.eval_only or arguments.output_dir:
@@ -64,19 +67,16 @@ def train(arguments: argparse.Namespace) -> None:
         dassl_api.setup_logger(cfg.OUTPUT_DIR)
     start_logging()
     trainer = build_trainer(cfg)
-    if not isinstance(trainer, EmbeddingTrainer):
-        keep_split(trainer, cfg, write=not (arguments.eval_only or arguments.no_train))
     if arguments.eval_only:
         trainer.load_model(arguments.model_dir, epoch=arguments.load_epoch)
-        to_record = arguments.output_dir and isinstance(trainer, EmbeddingTrainer)
-        if to_record:
+        if arguments.output_dir:
             trainer.check_loaded_settings()
         trainer.test()
-        if to_record:
+        if arguments.output_dir:
             trainer.write_record(Path(cfg.OUTPUT_DIR))
     elif not arguments.no_train:
         trainer.train()
-    show_results(getattr(trainer, "results", {}), cfg.TEST.SPLIT)
+    show_results(trainer.results, cfg.TEST.SPLIT)
 
 
 def extract(arguments: argparse.Namespace) -> None:
@@ -104,8 +104,8 @@ def extract(arguments: argparse.Namespace) -> None:
     show(f"embedding file: {arguments.output}")
 
 
-def build_trainer(cfg: CfgNode) -> Any:
-    """The trainer that a configuration names, after the host has been told.
+def build_trainer(cfg: CfgNode) -> EmbeddingTrainer | PluginRun:
+    """The trainer that a configuration names, or a run of it where it is not ours, after the host has been told.
 
     Raises:
         InputError: what the configuration or the data names cannot be used.
@@ -114,25 +114,8 @@ def build_trainer(cfg: CfgNode) -> Any:
         "%s on %s, host: %s (interface of Dassl %s)",
         *(cfg.TRAINER.NAME, cfg.DATASET.NAME, dassl_api.HOST, dassl_api.HOST_VERSION),
     )
-    return dassl_api.build_trainer(cfg)
-
-
-def keep_split(trainer: Any, cfg: CfgNode, write: bool) -> None:
-    """Check the split of a plugin's trainer, and write it beside its run, as trainers of ours do themselves.
-
-    Args:
-        trainer: with Dassl's DataManager in `dm`, or without.
-        cfg: of the run.
-        write: whether it is going to train.
-
-    Raises:
-        InputError: its dataset ignores DATASET.NUM_SHOTS or DATASET.LONG_TAIL.
-    """
-    dataset = getattr(getattr(trainer, "dm", None), "dataset", None)
-    if dataset is not None:
-        check_split_applied(cfg, dataset)
-    if dataset is not None and write:
-        write_split(Path(cfg.OUTPUT_DIR), dataset, split_items(dataset, cfg), cfg)
+    trainer = dassl_api.build_trainer(cfg)
+    return trainer if isinstance(trainer, EmbeddingTrainer) else PluginRun(trainer, cfg)
 
 
 def make_config(arguments: argparse.Namespace) -> CfgNode:

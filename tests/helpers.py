@@ -14,11 +14,13 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
 from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, config, run, write_embedding_file
+from lare_dassl.dassl_api import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGISTRY
 from lare_dassl.errors import exit_code
 from tools import train as train_tool
 
@@ -48,6 +50,17 @@ def make_cfg(**keys: Any) -> Any:
     for key, value in keys.items():
         config.merge_key(cfg, key.replace("__", "."), str(value) if isinstance(value, Path) else value, where="test")
     return cfg
+
+
+def forget_plugins(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    """Undo, at the end of a test, changes of the import path, what plugins register, and imports of these modules."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for registry in (TRAINER_REGISTRY, DATASET_REGISTRY, EVALUATOR_REGISTRY):
+        for name, value in vars(registry).items():
+            if isinstance(value, dict):
+                monkeypatch.setattr(registry, name, dict(value))
+    for module in modules:
+        monkeypatch.delitem(sys.modules, module, raising=False)
 
 
 def write_tiny_model(folder: Path, coca: bool = False) -> str:

@@ -8,18 +8,28 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from lare_dassl.embeddings.embedding_set import LabelledEmbeddings
 from lare_dassl.errors import InputError
-from lare_dassl.predictions import Predictions, make_predictions, read_predictions, write_predictions
+from lare_dassl.evaluation import DomainClassification
+from lare_dassl.predictions import Predictions, read_predictions, write_predictions
+from tests.helpers import make_cfg
 
 LOGITS = torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, -3.0], [0.0, 1.0, 5.0], [9.0, 9.0, 9.5]])
 LABEL, DOMAIN = torch.tensor([0, 1, 2, 1]), torch.tensor([0, 1, 1, 0])
 
 
+def test_batches_without_domains_give_no_predictions():
+    evaluator = DomainClassification(make_cfg(), {0: "cat"}, ["photo"])
+    evaluator.process(torch.ones(2, 1), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(InputError, match="no batch has given its domains"):
+        evaluator.predictions()
+
+
 @pytest.fixture
 def predictions():
-    rows = LabelledEmbeddings(torch.rand(4, 8), LABEL, DOMAIN)
-    return make_predictions(LOGITS, rows, ["cat", "dog", "owl"], ["photo", "sketch"])
+    evaluator = DomainClassification(make_cfg(), dict(enumerate(["cat", "dog", "owl"])), ["photo", "sketch"])
+    for rows in (slice(0, 3), slice(3, 4)):
+        evaluator.process(LOGITS[rows], LABEL[rows], DOMAIN[rows])
+    return evaluator.predictions()
 
 
 def test_it_predicts_the_highest_logit_with_its_probability(predictions):

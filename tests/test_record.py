@@ -24,9 +24,16 @@ RESULTS = {
 @pytest.fixture
 def record():
     keys = {"DATASET__NAME": "EmbeddingFile", "DATASET__NUM_SHOTS": 4, "DATASET__LONG_TAIL__RATIO": 2.5}
-    cfg = make_cfg(TRAINER__NAME="LARE", **keys)
     return make_record(
-        cfg, 7, shifted_embeddings(), RESULTS, {"stage1": 1.5, "total": 2.0}, split_sha256="4567", chosen={"K": 0.5}
+        make_cfg(TRAINER__NAME="LARE", SEED=7, **keys),
+        shifted_embeddings().vlm,
+        source_domains=("photo",),
+        target_domains=("painting", "sketch"),
+        samples={"train": 40, "val": 20, "test": 60},
+        split_sha256="4567",
+        results=RESULTS,
+        seconds={"stage1": 1.5, "total": 2.0},
+        chosen={"K": 0.5},
     )
 
 

@@ -7,10 +7,9 @@ import pytest
 
 from lare_dassl import run
 from lare_dassl.config import new_config
-from lare_dassl.dassl_api import DATASET_REGISTRY, TRAINER_REGISTRY
 from lare_dassl.errors import InputError
 from lare_dassl.record import read_record
-from tests.helpers import run_train, train_arguments, write_embeddings
+from tests.helpers import forget_plugins, run_train, train_arguments, write_embeddings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PLUGIN = """
@@ -38,12 +37,7 @@ class {name}_Dataset(EmbeddingFile):
 
 @pytest.fixture(autouse=True)
 def _no_traces(monkeypatch):
-    """Undo changes of the import path, and what plugins register."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    for registry in (TRAINER_REGISTRY, DATASET_REGISTRY):
-        for name, value in vars(registry).items():
-            if isinstance(value, dict):
-                monkeypatch.setattr(registry, name, dict(value))
+    forget_plugins(monkeypatch)
 
 
 def configured(*words, dataset="EmbeddingFile"):

@@ -53,6 +53,14 @@ def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--root", default="", metavar="PATH", help="where the datasets are (DATASET.ROOT)")
     add("--config-file", action="append", default=[], metavar="YAML", help="further settings; may be repeated")
+    add(
+        "--config-of",
+        action="append",
+        nargs=2,
+        default=[],
+        metavar=("NAME", "YAML"),
+        help="further settings of one method's runs alone; may be repeated",
+    )
     add("--backbone", default="", metavar="NAME", help="frozen model (MODEL.BACKBONE.NAME)")
     add("--plugin", action="append", default=[], metavar="MODULE", help="import this module first; may be repeated")
     add("--output-dir", default="output/benchmark", metavar="PATH", help="where the runs go, a folder for each")

@@ -96,8 +96,8 @@ def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) 
         seeds=seeds,
         root=root,
         output_dir=str(output_dir),
-        **{"shots": [], "ratios": [], "profile": "", "set": [], "config_file": [], "backbone": "", "plugin": []},
-        **{"jobs": None, "threads": 1, "opts": []},
+        **{name: [] for name in ("shots", "ratios", "set", "config_file", "config_of", "plugin", "opts")},
+        **{"profile": "", "backbone": "", "jobs": None, "threads": 1},
     )
     outcome = carry_out_all(arguments)
     if outcome.records:

@@ -62,7 +62,7 @@ def _try(planned: PlannedRun) -> str:
     try:
         run.train(planned.arguments)
         written = finished_record(planned) is not None
-        return "" if written else f"{planned.trainer} has written no {FILE_NAME}"
+        return "" if written else f"{planned.trainer} has written no {FILE_NAME}: {planned.folder / LOG_FILE} says why"
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         return reason_of(error)

@@ -110,6 +110,9 @@ def _check_command(arguments: argparse.Namespace) -> None:
     for words in arguments.set:
         if len(words) < 2:
             raise InputError(f"--set {words[0]}: give at least one value behind the key")
+    for name, file in arguments.config_of:
+        if name not in arguments.trainers:
+            raise InputError(f"--config-of {name} {file}: {name} is not among --trainers")
     _check_no_keys_among_values(arguments)
     keys = Counter([*PLANNED_KEYS, *(key for key, _ in _axis_values(arguments)), *arguments.opts[::2]])
     twice = [key for key, count in keys.items() if count > 1]
@@ -155,7 +158,8 @@ def _runs_of_cell(
     common = argparse.Namespace(
         trainer=trainer,
         dataset_config_file=dataset_config_file,
-        **{name: getattr(arguments, name) for name in ("config_file", "root", "backbone", "plugin")},
+        config_file=[*arguments.config_file, *(file for name, file in arguments.config_of if name == trainer)],
+        **{name: getattr(arguments, name) for name in ("root", "backbone", "plugin")},
         **{"eval_only": False, "model_dir": "", "load_epoch": None, "no_train": False},
         opts=[*arguments.opts, *words],
     )

@@ -35,10 +35,10 @@ from ..methods.augmentation import Augmentation
 from ..methods.averaging import average, choose_weight
 from ..methods.calibration import fit_temperature
 from ..methods.linear import random_classifier, text_classifier
-from ..predictions import make_predictions, write_predictions
+from ..predictions import write_predictions
 from ..record import make_record, write_record
 from .checkpointed_trainer import CheckpointedTrainer
-from .run_identity import with_seed
+from .run_identity import seeded, with_seed
 from .stage_clock import StageClock
 
 logger = logging.getLogger(__name__)
@@ -285,24 +285,20 @@ class EmbeddingTrainer(CheckpointedTrainer):
         """Write into a folder what the run leaves: split.json, predictions, the classifier, and record.json last."""
         split_file = write_split(folder, self.dataset, self.split, self.cfg)
         if not self.cfg.TEST.NO_TEST:
-            self.write_predictions(folder)
+            write_predictions(folder, self.evaluator.predictions(), self.cfg.TEST.SPLIT)
         self.write_classifier(folder)
         record = make_record(
-            self.cfg,
-            self.seed,
-            self.embeddings,
-            self.results,
-            self.clock.seconds(),
+            seeded(self.cfg, self.seed),
+            self.embeddings.vlm,
+            source_domains=self.embeddings.source_domains,
+            target_domains=self.embeddings.target_domains,
+            samples={name: len(rows) for name, rows in self.embeddings.splits().items()},
             split_sha256=file_sha256(split_file),
+            results=self.results,
+            seconds=self.clock.seconds(),
             chosen=self.chosen,
         )
         return write_record(folder, record)
-
-    def write_predictions(self, folder: Path) -> None:
-        """Write what the model predicts on the split that TEST.SPLIT names into a folder."""
-        loader = self.loader_of(self.cfg.TEST.SPLIT)
-        names = self.embeddings.classnames, self.embeddings.domain_names
-        write_predictions(folder, make_predictions(self.logits_of(loader), loader.rows, *names), self.cfg.TEST.SPLIT)
 
     def write_classifier(self, folder: Path) -> None:
         """Write the model into a folder, for use on images, with its temperature fitted on validation rows alone."""

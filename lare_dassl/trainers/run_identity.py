@@ -39,8 +39,12 @@ def with_seed(cfg: CfgNode) -> CfgNode:
     Raises:
         InputError: the checkpoint of that run is damaged.
     """
-    cfg = with_seed_of(cfg, Path(cfg.RESUME or cfg.OUTPUT_DIR))
-    return cfg if cfg.SEED >= 0 else _seeded(cfg, secrets.randbelow(2**31))
+    return with_drawn_seed(with_seed_of(cfg, Path(cfg.RESUME or cfg.OUTPUT_DIR)))
+
+
+def with_drawn_seed(cfg: CfgNode) -> CfgNode:
+    """The configuration with a seed: its own, else one that is drawn."""
+    return cfg if cfg.SEED >= 0 else seeded(cfg, secrets.randbelow(2**31))
 
 
 def with_seed_of(cfg: CfgNode, folder: Path) -> CfgNode:
@@ -50,10 +54,11 @@ def with_seed_of(cfg: CfgNode, folder: Path) -> CfgNode:
         InputError: the checkpoint of that run is damaged.
     """
     kept = None if cfg.SEED >= 0 else _kept_seed(folder)
-    return cfg if kept is None else _seeded(cfg, kept)
+    return cfg if kept is None else seeded(cfg, kept)
 
 
-def _seeded(cfg: CfgNode, seed: int) -> CfgNode:
+def seeded(cfg: CfgNode, seed: int) -> CfgNode:
+    """The configuration with this seed."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.SEED = seed

@@ -5,16 +5,19 @@ LARE_DASSL_COOP names a folder with CoOp's repository (github.com/KaiyangZhou/Co
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
 from lare_dassl.dassl_api import HOST
-from tests.helpers import make_domain_tree
+from lare_dassl.record import read_record
+from tests.helpers import make_domain_tree, write_tiny_model
 
 COOP = os.environ.get("LARE_DASSL_COOP", "")
 PROJECT = Path(__file__).resolve().parents[2]
@@ -68,23 +71,18 @@ def work(tmp_path_factory):
 
 
 def train(work, *flags):
+    return call(work, "train", "--trainer", "CoOp", "--config-file", "coop.yaml", "--seed", "1", *flags)
+
+
+def call(work, tool, *flags):
+    """Run a tool on the images with CoOp's trainers at hand, and give its output."""
     path = os.pathsep.join([COOP, str(work), *sys.path])
     plugins = ["--plugin", "trainers.coop", "--plugin", "random_clip"]
-    data = ["--dataset-config-file", "data.yaml", "--config-file", "coop.yaml", "--root", str(work / "images")]
+    data = ["--dataset-config-file", "data.yaml", "--root", str(work / "images")]
     result = subprocess.run(
-        [
-            sys.executable,
-            str(PROJECT / "tools" / "train.py"),
-            "--trainer",
-            "CoOp",
-            *plugins,
-            *data,
-            "--seed",
-            "1",
-            *flags,
-        ],
+        [sys.executable, str(PROJECT / "tools" / f"{tool}.py"), *plugins, *data, *flags],
         cwd=work,
-        env={**os.environ, "PYTHONPATH": path, "LARE_DASSL_HOST": "dassl"},
+        env={**os.environ, "PYTHONPATH": path, "LARE_DASSL_HOST": "dassl", "COLUMNS": "200"},
         capture_output=True,
         text=True,
         check=False,
@@ -108,6 +106,16 @@ def test_coop_trains_resumes_and_is_tested(work):
     assert state["state_dict"]["ctx"].shape == (4, 32)
     assert [path.name for path in (work / "run").glob("log*")] == ["log.txt"]
 
+    record = read_record(work / "run" / "record.json")
+    assert (record["trainer"], record["seed"], record["host"]) == ("CoOp", 1, "dassl")
+    # Both domains have as many test images, and Dassl's own evaluator rounds to 0.1.
+    domains = record["metrics"]["domain_accuracy"]
+    counts = Counter(path.split("/")[0] for path in json.loads((work / "run" / "split.json").read_text())["test"])
+    overall = sum(domains[name] * counts[name] for name in domains) / sum(counts.values())
+    assert set(domains) == {"photo", "sketch"}
+    assert record["metrics"]["accuracy"] == pytest.approx(overall)
+    assert accuracy(whole) == f"* accuracy: {record['metrics']['accuracy']:.1f}%"
+
     tested = train(work, "--eval-only", "--model-dir", str(work / "run"), "--load-epoch", "2")
     assert accuracy(tested) == accuracy(whole)
 
@@ -117,3 +125,39 @@ def test_coop_selects_the_best_model_on_validation_images(work):
     output = train(work, "--output-dir", str(work / "best"), *flags)
     assert "Evaluate on the *val* set" in output
     assert (work / "best" / "prompt_learner" / "model-best.pth.tar").is_file()
+
+
+def test_coop_stands_in_one_table_with_our_trainers(work):
+    model = write_tiny_model(work / "model")
+    (work / "ours.yaml").write_text(
+        f"""
+MODEL: {{BACKBONE: {{NAME: "{model}"}}}}
+VLM: {{ALLOW_RANDOM: True, PRECISION: fp32}}
+EMBEDDINGS: {{CACHE_DIR: "{work / "cache"}"}}
+"""
+    )
+    settings = ["--config-of", "CoOp", "coop.yaml", "--config-of", "FineTune", "ours.yaml"]
+    command = [*settings, "--trainers", "FineTune", "CoOp", "--shots", "2", "4", "--seeds", "2", "--jobs", "2"]
+    output = call(work, "benchmark", *command, "--output-dir", "bench", "OPTIM.MAX_EPOCH", "1")
+    records = [read_record(path) for path in sorted((work / "bench").rglob("record.json"))]
+    assert Counter((record["trainer"], record["shots"], record["seed"]) for record in records) == {
+        (trainer, shots, seed): 1 for trainer in ("FineTune", "CoOp") for shots in (2, 4) for seed in (0, 1)
+    }
+    splits = {(record["shots"], record["seed"], record["split_sha256"]) for record in records}
+    assert len(splits) == 4
+    assert all(record["samples"]["train"] == 2 * record["shots"] for record in records)
+    rows = [line for line in output.splitlines() if "CoOp" in line]
+    assert len(rows) == 2
+    for row, shots in zip(rows, (2, 4), strict=True):
+        values = [
+            record["metrics"]["out_of_domain_accuracy"]
+            for record in records
+            if (record["trainer"], record["shots"]) == ("CoOp", shots)
+        ]
+        assert f"{sum(values) / 2:.1f} ± {abs(values[0] - values[1]) / 2**0.5:.1f}" in row
+    assert "CoOp" in (work / "bench" / "report.html").read_text()
+
+    # A second call runs nothing anew.
+    assert "8 runs: 8 are done, 0 to do" in call(
+        work, "benchmark", *command, "--output-dir", "bench", "OPTIM.MAX_EPOCH", "1"
+    )

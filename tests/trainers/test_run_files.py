@@ -116,6 +116,7 @@ def test_a_run_without_test_predicts_nothing(build, tmp_path):
 def test_a_model_that_cannot_be_rebuilt_is_told_of(build, tmp_path, caplog):
     trainer = build("ZeroShot", "run")
     trainer.model = nn.Sequential(nn.Linear(16, 5))
+    trainer.test()
     with caplog.at_level(logging.WARNING, "lare_dassl"):
         trainer.write_record(tmp_path / "run")
     assert "classifier.safetensors is not written: a Sequential has no 'kind'" in caplog.text
