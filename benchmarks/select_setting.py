@@ -6,9 +6,10 @@ python benchmarks/select_setting.py --embedding-file demo.safetensors --key TRAI
 from __future__ import annotations
 
 import argparse
-import logging
+import io
 import sys
 import tempfile
+from contextlib import redirect_stdout
 from itertools import product
 from pathlib import Path
 
@@ -30,12 +31,16 @@ def parse_arguments() -> argparse.Namespace:
 
 def validation_accuracy(arguments: argparse.Namespace, file: str, shots: int, value: str, seed: int) -> float:
     """Accuracy in percent on the validation rows after one run."""
-    from lare_dassl import comparison
+    from lare_dassl import run
+    from lare_dassl.record import read_record
+    from tools.train import parse_arguments as train_arguments
 
-    settings = [*arguments.opts, arguments.key, value, "DATASET.NAME", "EmbeddingFile", "DATASET.NUM_SHOTS", str(shots)]
+    pairs = [*arguments.opts, arguments.key, value, "DATASET.NAME", "EmbeddingFile", "DATASET.NUM_SHOTS", str(shots)]
     with tempfile.TemporaryDirectory() as folder:
-        settings += ["TEST.SPLIT", "val"]
-        record = comparison.run_once(arguments.trainer, seed, file, Path(folder) / "run", settings=settings)
+        words = ["--trainer", arguments.trainer, "--root", file, "--seed", str(seed), "--output-dir", folder]
+        with redirect_stdout(io.StringIO()):
+            run.train(train_arguments([*words, *pairs, "TEST.SPLIT", "val"]))
+        record = read_record(Path(folder) / "record.json")
     return float(record["metrics"]["accuracy"])
 
 
@@ -43,10 +48,8 @@ def main() -> None:
     """Run the product of files, shots, values and seeds, and print mean ± std by value."""
     import pandas as pd
 
-    from lare_dassl.logs import start_logging
     from lare_dassl.report.summary import show_value
 
-    start_logging(logging.WARNING)
     arguments = parse_arguments()
     rows = []
     cells = list(product(arguments.embedding_file, arguments.shots, arguments.values, range(arguments.seeds)))

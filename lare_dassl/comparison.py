@@ -1,57 +1,21 @@
-"""A single run from its start, and tables of the accuracies of several."""
+"""Tables of the accuracies of several runs, for a terminal."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.table import Table
+from rich.table import Column, Table
 
-from . import dassl_api, run
 from .datasets.splits import FILE_NAME as SPLIT_FILE
-from .record import BY_DOMAIN, FILE_NAME, read_record
+from .record import BY_DOMAIN
 from .report.summary import GROUP, cells, run_keys, shots_label, show_value, summarise
 from .split_settings import ALL_SHOTS
 
 ACCURACIES = {"in_domain_accuracy": ("in-domain", "source"), "out_of_domain_accuracy": ("out-of-domain", "target")}
-
-
-def run_once(
-    trainer: str, seed: int, root: str, folder: Path, *, dataset_config_file: str = "", settings: Sequence[str] = ()
-) -> dict[str, Any]:
-    """One run from its start, in an emptied folder; gives its record.
-
-    Args:
-        trainer: name of the method.
-        seed: of the run.
-        root: where the dataset is.
-        folder: the run's folder; what is in it is removed.
-        dataset_config_file: settings of the dataset.
-        settings: KEY, VALUE, KEY, VALUE, ... on top.
-
-    Raises:
-        InputError: see run.train.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    arguments = argparse.Namespace(
-        trainer=trainer,
-        dataset_config_file=dataset_config_file,
-        config_file=[],
-        seed=seed,
-        root=root,
-        output_dir=str(folder),
-        plugin=[],
-        opts=list(settings),
-    )
-    cfg = run.make_config(arguments)
-    dassl_api.set_random_seed(seed)
-    run.build_trainer(cfg).train()
-    return read_record(folder / FILE_NAME)
 
 
 def accuracy_table(
@@ -77,7 +41,8 @@ def accuracy_table(
         heading = f"{place}, % ({_domains(records, role)})"
         columns[heading] = list(map(show_value, frame[f"{name}_mean"], frame[f"{name}_std"]))
     columns["seeds"] = list(map(_count, frame["n"], frame["expected"]))
-    table = Table(*columns, title=title)
+    # Long names are folded: one that is cut off names nothing.
+    table = Table(*(Column(name, overflow="fold") for name in columns), title=title)
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     return table
@@ -110,15 +75,23 @@ def _domains(records: Sequence[dict[str, Any]], role: str) -> str:
 
 def _reached_ratios(
     records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]]
-) -> Mapping[tuple[Any, ...], float]:
+) -> Mapping[tuple[Any, ...], float | None]:
     """By cell, the ratio of the largest class to the smallest: it does not depend on the seed."""
     keys = run_keys([*records, *planned])[GROUP].itertuples(index=False, name=None)
-    reached = {}
+    reached: dict[tuple[Any, ...], float | None] = {}
     for key, record in zip(keys, records, strict=False):
         path = Path(record["config"]["OUTPUT_DIR"]) / SPLIT_FILE
-        if key not in reached and path.is_file():
-            reached[key] = json.loads(path.read_text(encoding="utf-8"))["reached_ratio"]
+        if key not in reached:
+            reached[key] = _reached_ratio(path)
     return reached
+
+
+def _reached_ratio(path: Path) -> float | None:
+    """What a split.json says of it; None where the file is missing or damaged."""
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["reached_ratio"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def domain_table(records: Sequence[dict[str, Any]], title: str) -> Table:

@@ -40,6 +40,10 @@ def predict(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    if not Path(arguments.model_dir).expanduser().exists():
+        raise InputError(f"--model-dir {arguments.model_dir}: there is no such run")
+    if arguments.top < 1:
+        raise InputError(f"--top must be at least 1, not {arguments.top}")
     classifier = load_classifier(
         arguments.model_dir,
         backbone=arguments.backbone,
@@ -57,7 +61,8 @@ def _predict(arguments: argparse.Namespace) -> None:
     for image in unreadable:
         sys.stderr.write(f"cannot read {printable(str(image.path))}: {printable(image.cause)}\n")
     if unreadable:
-        raise InputError(f"{len(unreadable)} of {len(paths)} images cannot be read, all others are classified")
+        rest = "all others are classified" if len(unreadable) < len(paths) else "there are no others"
+        raise InputError(f"{len(unreadable)} of {len(paths)} images cannot be read, {rest}")
 
 
 def find_images(places: Sequence[str]) -> list[Path]:
@@ -72,7 +77,7 @@ def find_images(places: Sequence[str]) -> list[Path]:
 def _images_at(place: Path) -> list[Path]:
     if not place.is_dir():
         return [place]
-    found = [place / name for name in images_in(place)]
+    found = [place / name for name in images_in(place, dead_links=True)]
     if not found:
         raise InputError(f"there is no image below {place}")
     return found

@@ -125,8 +125,8 @@ class ImageClassifier:
             top: how many classes of each, at most C.
 
         Raises:
-            InputError: an image cannot be read, the frozen model is not to be had or is not the one of the training,
-                or top < 1.
+            InputError: an image cannot be read (`stream` gives the others), the frozen model is not to be had or is
+                not the one of the training, or top < 1.
         """
         outcomes = list(self.stream(images, top))
         unreadable = [outcome for outcome in outcomes if isinstance(outcome, Unreadable)]
@@ -141,6 +141,8 @@ class ImageClassifier:
         Raises:
             InputError: as classify does, but for images that cannot be read.
         """
+        if isinstance(images, str | Path | Image.Image):
+            raise InputError(f"give a list of images, such as [{str(images)!r}], not one alone")
         if top < 1:
             raise InputError(f"the number of classes to name must be at least 1, not {top}")
         decode = partial(_decode, preprocess=self.frozen_model.preprocess)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,11 @@ METRICS = {
 BY_DOMAIN = "domain_accuracy/"
 """In a flat list of figures, what stands before the name of a domain."""
 VLM_FIELDS = ("model", "pretrained", "weights_sha256", "precision", "embedding_dim")
+RUN_FIELDS = {"dataset": str, "trainer": str, "seed": int, "shots": int, "imbalance": (int, float), "config": dict}
+"""What every run has from the start, and of which type."""
+FIELDS = RUN_FIELDS | {"host": str, "vlm": dict, "source_domains": list, "target_domains": list, "split": str}
+FIELDS |= {"split_sha256": str, "samples": dict, "chosen": dict, "metrics": dict, "seconds": dict, "versions": dict}
+"""What every record holds beside its format, and of which type."""
 STAGES = ("encode", "stage1", "stage2", "test", "total")
 
 
@@ -102,19 +107,49 @@ def write_record(folder: Path, record: dict[str, Any]) -> Path:
     return path
 
 
+class OtherFormatError(InputError):
+    """A record of a format that is not known here."""
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """Read a record.
 
     Raises:
-        InputError: the file is missing or no record.
+        OtherFormatError: it is a record of another format, such as a later version may write.
+        InputError: the file is missing or no record, or something of it is missing or of another type.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the record {path}: {error}") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    found = record.get("format") if isinstance(record, dict) else None
+    if isinstance(found, str) and found.startswith("record/") and found != FORMAT:
+        raise OtherFormatError(f"{path} is a record of the format {found}, not {FORMAT}: another version wrote it")
+    if found != FORMAT:
         raise InputError(f"{path} is no record of the format {FORMAT}")
+    check_fields(record, FIELDS, str(path))
+    _check_metrics(record["metrics"], str(path))
     return record
+
+
+def check_fields(content: Any, fields: Mapping[str, Any], where: str) -> None:
+    """Refuse what is no dictionary with these fields of these types.
+
+    Raises:
+        InputError: names the first field that is missing or of another type.
+    """
+    for name, kind in fields.items():
+        value = content.get(name) if isinstance(content, dict) else None
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise InputError(f"{where} holds no usable '{name}'")
+
+
+def _check_metrics(metrics: dict[str, Any], where: str) -> None:
+    by_domain = metrics.get("domain_accuracy")
+    figures = [metrics.get(name) for name in METRICS]
+    figures += list(by_domain.values()) if isinstance(by_domain, dict) else ["no dictionary"]
+    if not all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in figures):
+        raise InputError(f"{where} holds 'metrics' that are no numbers")
 
 
 def _versions() -> dict[str, str]:

@@ -254,4 +254,5 @@ def show_results(results: dict[str, float], split: str) -> None:
 
 def show(content: Table | str) -> None:
     """Print a table or a line on standard output."""
-    Console(file=sys.stdout, highlight=False).print(content, soft_wrap=True)
+    # Names from data are no markup.
+    Console(file=sys.stdout, highlight=False, markup=False).print(content, soft_wrap=True)

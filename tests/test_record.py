@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from lare_dassl import dassl_api
 from lare_dassl.errors import InputError
-from lare_dassl.record import make_record, nest_metrics, read_record, write_record
+from lare_dassl.record import FIELDS, make_record, nest_metrics, read_record, write_record
 from tests.helpers import make_cfg, shifted_embeddings
 
 RESULTS = {
@@ -103,7 +104,7 @@ def test_a_record_of_numbers_json_does_not_know_leaves_no_file(tmp_path, record)
         (b'{"format": "\xff"}', "cannot read the record"),
         (b"[]", "is no record of the format record/1"),
         (b"{}", "is no record of the format record/1"),
-        (b'{"format": "record/2"}', "is no record of the format record/1"),
+        (b'{"format": "record/2"}', "is a record of the format record/2, not record/1: another version wrote it"),
     ],
 )
 def test_a_file_that_is_no_record_is_named(tmp_path, content, message):
@@ -114,6 +115,21 @@ def test_a_file_that_is_no_record_is_named(tmp_path, content, message):
         read_record(path)
     assert message in str(error.value)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("field", [name for name in FIELDS if name != "metrics"])
+@pytest.mark.parametrize("value", [None, True])
+def test_a_record_that_lacks_a_field_is_named(tmp_path, record, field, value):
+    path = write_record(tmp_path, record | {field: value})
+    with pytest.raises(InputError, match=re.escape(f"{path} holds no usable '{field}'")):
+        read_record(path)
+
+
+@pytest.mark.parametrize("metrics", [{"accuracy": "60"}, {"domain_accuracy": 5}, {"domain_accuracy": {"photo": True}}])
+def test_metrics_that_are_no_numbers_are_named(tmp_path, record, metrics):
+    path = write_record(tmp_path, record | {"metrics": record["metrics"] | metrics})
+    with pytest.raises(InputError, match=re.escape(f"{path} holds 'metrics' that are no numbers")):
+        read_record(path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, record):

@@ -204,6 +204,14 @@ def test_results_are_shown_as_a_table(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_names_from_data_are_shown_as_they_are(capsys):
+    run.show_results({"accuracy": 50.0, "domain_accuracy/[/b]": 1.0, "domain_accuracy/[red]x": 2.0}, "test")
+    run.show("report: out [new]/report.html")
+    output = capsys.readouterr().out
+    assert "accuracy on [/b]" in output and "accuracy on [red]x" in output
+    assert "out [new]/report.html" in output
+
+
 def test_no_train_builds_and_stops(tmp_path, capsys):
     path = write_embeddings(tmp_path / "data.safetensors")
     words = ("--trainer", "LARE", "--root", path, "--output-dir", tmp_path / "out", "--no-train")

@@ -5,6 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
+
+TRAINERS = (
+    "ZeroShot, FineTune, LADS, LARE, ContextOptimisation, CLIPAdapter, TipAdapter, TipAdapterF, CrossModal, "
+    "GaussianNoise, TextInterpolation, RegionCentre"
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses a wrong command line in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"error: {message} (--help lists the flags)\n")
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +48,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of one run: the method, where its files go, and what to do."""
-    parser.add_argument("--trainer", default="", metavar="NAME", help="ZeroShot, FineTune, LADS, LARE, or a plugin's")
+    parser.add_argument("--trainer", default="", metavar="NAME", help=f"{TRAINERS}, or a plugin's")
     parser.add_argument("--output-dir", default="", metavar="PATH", help="where the run's files go (OUTPUT_DIR)")
     parser.add_argument("--transforms", nargs="+", metavar="NAME", help="data augmentation, for trainers on images")
     parser.add_argument("--head", default="", metavar="NAME", help="head, for trainers on images (MODEL.HEAD.NAME)")

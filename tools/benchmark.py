@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.arguments import run_tool
+from tools.arguments import TRAINERS, Parser, run_tool
 
 DESCRIPTION = (
     "Run the product of methods, shots, ratios, datasets, settings and seeds, and print mean ± std of each cell. Runs "
@@ -22,7 +22,7 @@ DESCRIPTION = (
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION)
+    parser = Parser(description=DESCRIPTION)
     _add_product_flags(parser)
     _add_common_flags(parser)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further settings of all runs")
@@ -33,7 +33,7 @@ def _add_product_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that take several values: the benchmark runs every combination."""
     add = parser.add_argument
     add("--dataset-config-file", action="append", default=[], metavar="YAML", help="a dataset; may be repeated")
-    add("--trainers", nargs="+", required=True, metavar="NAME", help="methods")
+    add("--trainers", nargs="+", required=True, metavar="NAME", help=f"methods: {TRAINERS}, or a plugin's")
     add("--shots", nargs="+", default=[], metavar="K", help="images per class; 'all' for all of them")
     add("--ratios", nargs="+", default=[], metavar="R", help="long tail: largest class to smallest; 1 is none")
     add("--profile", default="", metavar="NAME", help="of the long tail: exp (default) or step")
@@ -51,7 +51,13 @@ def _add_product_flags(parser: argparse.ArgumentParser) -> None:
 def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that all runs share."""
     add = parser.add_argument
-    add("--root", default="", metavar="PATH", help="where the datasets are (DATASET.ROOT)")
+    add(
+        "--root",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="where the datasets are (DATASET.ROOT); once for all, or once for each --dataset-config-file",
+    )
     add("--config-file", action="append", default=[], metavar="YAML", help="further settings; may be repeated")
     add(
         "--config-of",

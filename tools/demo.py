@@ -12,12 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from tools.arguments import run_tool
+from tools.arguments import Parser, run_tool
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Compare ZeroShot, FineTune, LADS and LARE on the demo world.")
+    parser = Parser(description="Compare ZeroShot, FineTune, LADS and LARE on the demo world.")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1 of each method (default 3)")
     parser.add_argument("--root", default="data", metavar="PATH", help="where the images are rendered (default data)")
     parser.add_argument(

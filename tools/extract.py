@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.arguments import add_data_flags, run_tool
+from tools.arguments import Parser, add_data_flags, run_tool
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Encode a dataset and write its embeddings to one file.")
+    parser = Parser(description="Encode a dataset and write its embeddings to one file.")
     parser.add_argument("--output", required=True, metavar="FILE", help="the embedding file to write (.safetensors)")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="in the file")
     add_data_flags(parser)

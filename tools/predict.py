@@ -1,6 +1,6 @@
 """Classify images with a trained run.
 
-python tools/predict.py --model-dir output/DemoWorld/LARE/seed0 IMAGE_OR_FOLDER...
+python tools/predict.py --model-dir output/demo/LARE/seed0 IMAGE_OR_FOLDER...
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.arguments import run_tool
+from tools.arguments import Parser, run_tool
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Classify images with a trained run.")
+    parser = Parser(
+        description="Classify images with a trained run. Exit code 0 if all are classified, 2 if some cannot be."
+    )
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER", help="folders are searched through and through")
-    parser.add_argument("--model-dir", required=True, metavar="PATH", help="folder of the run")
+    parser.add_argument("--model-dir", required=True, metavar="PATH", help="folder of a run, or its classifier file")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes to name for each image (default 5)")
     parser.add_argument("--json", action="store_true", help="one JSON object per line and image, not a table")
     parser.add_argument("--backbone", default="", metavar="NAME", help="frozen model, if it is called otherwise here")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from tools.arguments import run_tool
+from tools.arguments import Parser, run_tool
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Get the files of a dataset, unpack them, and verify what is there.")
+    parser = Parser(description="Get the files of a dataset, unpack them, and verify what is there.")
     parser.add_argument("name", metavar="NAME", help="cub, cifar100, domainnet_mini, pacs, office_home, vlcs or demo")
     parser.add_argument(
         "--root", default="data", metavar="PATH", help="where the datasets are (DATASET.ROOT; default data)"

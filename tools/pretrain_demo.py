@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 from pathlib import Path
@@ -13,11 +12,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from lare_dassl.demo_pretraining import Settings, pretrain
 from lare_dassl.errors import exit_code
+from tools.arguments import Parser
 
 
 def main() -> None:
     """Read the command line, pretrain, and say what was written."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("output/demo_coca"), help="folder of the model")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; the shipped weights come of 1")

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.arguments import run_tool
+from tools.arguments import Parser, run_tool
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Write an HTML report of all runs below a folder.")
+    parser = Parser(description="Write an HTML report of all runs below a folder.")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds the folders of the runs")
     parser.add_argument(
         "--output",

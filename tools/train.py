@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.arguments import add_data_flags, add_run_flags, run_tool
+from tools.arguments import Parser, add_data_flags, add_run_flags, run_tool
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Train and test one method on one dataset with one seed.")
+    parser = Parser(description="Train and test one method on one dataset with one seed.")
     add_run_flags(parser)
     add_data_flags(parser)
     return parser.parse_args(arguments)

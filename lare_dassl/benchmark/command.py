@@ -6,8 +6,8 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from ..errors import InputError
 from ..files import make_folder, replaced
 from ..logs import start_logging
 from ..record import FILE_NAME
-from ..report.collect import PLAN_FILE, PLAN_FORMAT
+from ..report.collect import PLAN_FILE, PLAN_FORMAT, read_plan
 from ..report.page import Options, write_report
+from ..report.summary import dataset_label
 from .execution import outcomes, suited_jobs
 from .one_run import ForeignRecordError, finished_record, reason_of
-from .plan import Plan, PlannedRun, make_plan
+from .plan import FILE_KEYS, Plan, PlannedRun, deciding_settings, make_plan
 from .shared_encoding import encode_shared
 
 REPORT_FILE = "report.html"
@@ -58,9 +59,9 @@ def benchmark(arguments: argparse.Namespace) -> None:
         InputError: the command is at fault, or something of it was refused or has failed; all else is done by then.
     """
     outcome = carry_out_all(arguments)
-    if outcome.records:
-        show_tables(outcome, Path(arguments.output_dir))
-    fail_where_incomplete(outcome)
+    with failures_told_last(outcome):
+        if outcome.records:
+            show_tables(outcome, Path(arguments.output_dir))
 
 
 def show_tables(outcome: Outcome, output_dir: Path) -> None:
@@ -94,17 +95,17 @@ def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) 
         dataset_config_file=[str(config_file)],
         trainers=list(DEMO_TRAINERS),
         seeds=seeds,
-        root=root,
+        root=[root],
         output_dir=str(output_dir),
         **{name: [] for name in ("shots", "ratios", "set", "config_file", "config_of", "plugin", "opts")},
         **{"profile": "", "backbone": "", "jobs": None, "threads": 1},
     )
     outcome = carry_out_all(arguments)
-    if outcome.records:
-        run.show(accuracy_table(outcome.records, outcome.planned, title="Demo world: mean ± std"))
-        run.show(domain_table(outcome.records, title="Accuracy on each domain, %: mean ± std"))
-        show_places(output_dir)
-    fail_where_incomplete(outcome)
+    with failures_told_last(outcome):
+        if outcome.records:
+            run.show(accuracy_table(outcome.records, outcome.planned, title="Demo world: mean ± std"))
+            run.show(domain_table(outcome.records, title="Accuracy on each domain, %: mean ± std"))
+            show_places(output_dir)
 
 
 def carry_out_all(arguments: argparse.Namespace) -> Outcome:
@@ -121,7 +122,7 @@ def carry_out_all(arguments: argparse.Namespace) -> Outcome:
     if not plan.runs:
         _tell(f"refused: {line}" for line in plan.refused[:-1])
         raise InputError(plan.refused[-1])
-    _tell(f"refused: {line}" for line in plan.refused)
+    _tell([*(f"refused: {line}" for line in plan.refused), *plan.repeated])
     output_dir = make_folder(Path(arguments.output_dir), "--output-dir")
     write_plan(output_dir, plan.runs)
     to_run, failed = _still_to_run(plan)
@@ -134,14 +135,25 @@ def carry_out_all(arguments: argparse.Namespace) -> Outcome:
 def write_plan(output_dir: Path, runs: Iterable[PlannedRun]) -> Path:
     """Write what is planned into the benchmark's folder, so that a report can tell what is missing.
 
+    What earlier commands have planned there stays behind it, but for runs of the same settings in other folders: of
+    those the files that they name have changed.
+
     Raises:
         InputError: the file cannot be written.
     """
     path = output_dir / PLAN_FILE
     outlines = [planned.outline() | {"folder": planned.folder.relative_to(output_dir).as_posix()} for planned in runs]
+    planned_now = {_identity(outline) for outline in outlines}
+    outlines += [earlier for earlier in read_plan(path)[0] if _identity(earlier) not in planned_now]
     with replaced(path) as temporary:
         temporary.write_text(json.dumps({"format": PLAN_FORMAT, "runs": outlines}) + "\n", encoding="utf-8")
     return path
+
+
+def _identity(outline: dict[str, Any]) -> str:
+    """What sets planned runs apart, wherever the files are that they name."""
+    settings = {key: value for key, value in deciding_settings(outline["config"]).items() if key not in FILE_KEYS}
+    return json.dumps([dataset_label(outline), outline["seed"], sorted(settings.items())])
 
 
 def _still_to_run(plan: Plan) -> tuple[list[PlannedRun], dict[Path, str]]:
@@ -187,16 +199,24 @@ def _outcome(plan: Plan, failed: dict[Path, str]) -> Outcome:
     return Outcome(records, planned_records, lines, list(plan.refused))
 
 
-def fail_where_incomplete(outcome: Outcome) -> None:
-    """Name what was refused or has failed, and end with an error where something was.
+@contextmanager
+def failures_told_last(outcome: Outcome) -> Iterator[None]:
+    """Name what has failed, behind all else that is shown, and even if showing it fails.
 
     Raises:
-        InputError: says how much is missing.
+        InputError: something was refused or has failed; says how much.
     """
-    _tell(f"failed: {line}" for line in outcome.failed)
+    try:
+        yield
+    finally:
+        _tell([*(f"refused: {line}" for line in outcome.refused), *(f"failed: {line}" for line in outcome.failed)])
     if outcome.failed or outcome.refused:
-        counts = f"{len(outcome.failed)} of {len(outcome.planned)} runs failed, {len(outcome.refused)} refusals"
-        raise InputError(f"{counts} (see the lines above): the same command, mended, runs what is not done")
+        failed = f"{len(outcome.failed)} of {len(outcome.planned)} runs failed" if outcome.failed else ""
+        refused = f"{len(outcome.refused)} of the command's parts refused" if outcome.refused else ""
+        raise InputError(
+            f"{', '.join(filter(None, (failed, refused)))} (see the lines above), all else is done: the same command, "
+            "mended, runs the rest"
+        )
 
 
 def _tell(lines: Iterable[str]) -> None:

@@ -15,29 +15,30 @@ from .. import run
 from ..errors import InputError
 from ..files import make_folder
 from ..logs import start_logging
-from ..record import FILE_NAME, read_record
+from ..record import FILE_NAME, OtherFormatError, read_record
 from .plan import PlannedRun, settings_difference
 
 LOG_FILE = "log.txt"
 
 
 class ForeignRecordError(InputError):
-    """The folder of a run holds the record of another one."""
+    """The folder of a run holds the record of another one, or of another version."""
 
 
 def finished_record(planned: PlannedRun) -> dict[str, Any] | None:
     """The record of a finished run; None where there is none yet.
 
     Raises:
-        ForeignRecordError: its folder holds the record of a run with other settings.
+        ForeignRecordError: its folder holds the record of a run with other settings, or of another format.
         InputError: the record is damaged.
     """
     path = planned.folder / FILE_NAME
     if not path.exists():
         return None
-    record = read_record(path)
-    if not isinstance(record.get("config"), dict) or not isinstance(record.get("metrics"), dict):
-        raise InputError(f"the record {path} lacks its config or its metrics")
+    try:
+        record = read_record(path)
+    except OtherFormatError as error:
+        raise ForeignRecordError(f"{error}; move it away or delete it") from error
     difference = settings_difference(record["config"], planned.config)
     if difference:
         raise ForeignRecordError(f"{path} is the record of another run ({difference}): move it away or delete it")

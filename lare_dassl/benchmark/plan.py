@@ -20,19 +20,20 @@ from yacs.config import CfgNode
 
 from .. import config, run
 from ..dassl_api import TRAINER_REGISTRY
+from ..datasets.image_tree import images_in
 from ..embeddings.cache import file_sha256
 from ..errors import InputError
-from ..report.summary import UNTOLD_KEYS, UNTOLD_SECTIONS, dataset_label, shots_label
+from ..report.summary import GENERIC_DATASETS, TAIL_KEYS, UNTOLD_KEYS, UNTOLD_SECTIONS, dataset_label, shots_label
 from ..split_settings import ALL_SHOTS, SplitSettings
 
 SHOTS, RATIO, PROFILE = "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "DATASET.LONG_TAIL.PROFILE"
-SPLIT_KEYS = (SHOTS, RATIO, PROFILE)
+NAMED_FIRST = (SHOTS, RATIO, PROFILE)
 # Settings that decide the outcome, though tables do not list them among what sets methods apart.
 COUNTED_KEYS = {"DATASET.NAME", SHOTS, RATIO, "TRAINER.NAME", "TEST.NO_TEST"}
 # The plan gives these to each run.
 PLANNED_KEYS = ("OUTPUT_DIR", "RESUME", "SEED", "TRAINER.NAME")
 # Keys that may name a file whose content decides the outcome.
-FILE_KEYS = ("DATASET.ROOT", "DATASET.SPLIT_FILE", "VLM.PROMPTS_FILE")
+FILE_KEYS = ("DATASET.ROOT", "DATASET.SPLIT_FILE", "VLM.PROMPTS_FILE", "VLM.PRETRAINED")
 DIGEST_LENGTH = 10
 NAME_LENGTH = 80
 
@@ -71,37 +72,73 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a benchmark, no two with the same folder, and a line for each refused part of the command."""
+    """What a benchmark is to do.
+
+    Attributes:
+        runs: no two with the same folder.
+        refused: a line for each part of the command that no run can have.
+        repeated: a line for each part of the command that is in it twice.
+    """
 
     runs: tuple[PlannedRun, ...]
     refused: tuple[str, ...]
+    repeated: tuple[str, ...] = ()
 
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
     """The product of datasets, methods, shots, ratios, values of --set, and seeds.
 
-    Values that no run can have are refused, and so is a second run of the same settings; all others are planned.
+    Values that no run can have are refused, a second run of the same settings is left out; all others are planned. Of
+    methods that do not know a key of --set, such as FineTune of TRAINER.LARE.ALPHA, one run is planned for all its
+    values.
 
     Args:
         arguments: see tools/benchmark.py.
 
     Raises:
-        InputError: the command itself is at fault: a key is set twice, or there are no seeds.
+        InputError: the command itself is at fault: a key is set twice, there are no seeds, or too few roots.
     """
     _check_command(arguments)
     cells: dict[Path, list[PlannedRun]] = {}
-    refused = []
-    methods = product(arguments.dataset_config_file or [""], arguments.trainers)
-    for (dataset_config_file, trainer), settings in product(methods, product(*_axes(arguments))):
+    refused, repeated = [], []
+    for dataset, trainer, settings in product(_datasets(arguments), arguments.trainers, product(*_axes(arguments))):
         try:
-            runs = _runs_of_cell(arguments, dataset_config_file, trainer, dict(settings))
+            runs = _runs_of_cell(arguments, dataset, trainer, dict(settings))
             folder = runs[0].folder.parent
-            if folder in cells:
-                raise InputError(f"two runs with the same folder {folder}: the second is left out")
-            cells[folder] = runs
+            if folder not in cells:
+                cells[folder] = runs
+            elif _knows(runs[0], dict(settings)):
+                repeated.append(f"left out: a second run with the same folder {folder}")
         except InputError as error:
             refused.append(str(error))
-    return Plan(tuple(run for runs in cells.values() for run in runs), tuple(dict.fromkeys(refused)))
+    lines = (tuple(dict.fromkeys(lines)) for lines in (refused, repeated))
+    return Plan(tuple(run for runs in cells.values() for run in runs), *lines)
+
+
+def _datasets(arguments: argparse.Namespace) -> list[dict[str, str]]:
+    """The config file and the root of each dataset.
+
+    Raises:
+        InputError: there are several roots, but not one for each dataset.
+    """
+    files, roots = arguments.dataset_config_file or [""], arguments.root or [""]
+    if len(roots) not in (1, len(files)):
+        raise InputError(
+            f"--root is given {len(roots)} times for {len(files)} datasets: give it once, or once for each "
+            "--dataset-config-file, in their order"
+        )
+    roots = roots if len(roots) == len(files) else roots * len(files)
+    return [{"dataset_config_file": file, "root": root} for file, root in zip(files, roots, strict=True)]
+
+
+def _knows(planned: PlannedRun, settings: dict[str, str]) -> bool:
+    """Whether all of these keys are settings of a run, and have an effect on it."""
+    known, unused = dict(config.leaf_keys(planned.config)), _unused_keys(planned.trainer)
+    return all(key in known and not key.startswith(unused) for key in settings)
+
+
+def _unused_keys(trainer: str) -> tuple[str, ...]:
+    return TRAINER_REGISTRY.get(trainer).unused_keys if run.is_embedding_trainer(trainer) else ()
 
 
 def _check_command(arguments: argparse.Namespace) -> None:
@@ -147,19 +184,21 @@ def _axes(arguments: argparse.Namespace) -> list[list[tuple[str, str]]]:
 
 
 def _runs_of_cell(
-    arguments: argparse.Namespace, dataset_config_file: str, trainer: str, settings: dict[str, str]
+    arguments: argparse.Namespace, dataset: dict[str, str], trainer: str, settings: dict[str, str]
 ) -> list[PlannedRun]:
     """The runs that differ in their seeds alone.
 
     Raises:
         InputError: no run can have these settings.
     """
-    words = [word for pair in settings.items() for word in pair]
+    _check_values(settings)
+    unused = _unused_keys(trainer)
+    words = [word for key, value in settings.items() if not key.startswith(unused) for word in (key, value)]
     common = argparse.Namespace(
         trainer=trainer,
-        dataset_config_file=dataset_config_file,
+        **dataset,
         config_file=[*arguments.config_file, *(file for name, file in arguments.config_of if name == trainer)],
-        **{name: getattr(arguments, name) for name in ("root", "backbone", "plugin")},
+        **{name: getattr(arguments, name) for name in ("backbone", "plugin")},
         **{"eval_only": False, "model_dir": "", "load_epoch": None, "no_train": False},
         opts=[*arguments.opts, *words],
     )
@@ -168,6 +207,19 @@ def _runs_of_cell(
     plain = json.loads(json.dumps(cfg))
     folder = cell_folder(Path(arguments.output_dir), plain, settings)
     return [_run_of_seed(common, plain, folder / f"seed{seed}", seed) for seed in range(arguments.seeds)]
+
+
+def _check_values(settings: dict[str, str]) -> None:
+    """Refuse numbers of shots and ratios by the flags that they were given with.
+
+    Raises:
+        InputError: a value is none, or out of its range.
+    """
+    shots, ratio = settings.get(SHOTS, "1"), settings.get(RATIO, "1")
+    if shots != str(ALL_SHOTS) and not (shots.isdecimal() and int(shots) > 0):
+        raise InputError(f"--shots {shots}: give the images per class, at least 1, or 'all'")
+    if not re.fullmatch(r"\d+(\.\d*)?", ratio) or float(ratio) < 1:
+        raise InputError(f"--ratios {ratio}: give a number, at least 1")
 
 
 def _run_of_seed(common: argparse.Namespace, plain: dict[str, Any], folder: Path, seed: int) -> PlannedRun:
@@ -205,18 +257,21 @@ def cell_folder(output_dir: Path, plain: dict[str, Any], varied: Iterable[str]) 
     Args:
         output_dir: of the benchmark.
         plain: the whole configuration of one of them.
-        varied: the keys that the benchmark varies; their values are part of the name.
+        varied: the keys that the benchmark varies; their values are part of the name of a folder that is new.
     """
     dataset, tail = plain["DATASET"], plain["DATASET"]["LONG_TAIL"]
     words = [f"shots_{shots_label(dataset['NUM_SHOTS'])}"]
     words += [f"ratio_{tail['RATIO']:g}_{tail['PROFILE']}"] if tail["RATIO"] != 1 else []
     deciding = deciding_settings(plain)
     words += [
-        f"{key.rpartition('.')[2]}_{deciding[key]}" for key in varied if key in deciding and key not in SPLIT_KEYS
+        f"{key.rpartition('.')[2]}_{deciding[key]}" for key in varied if key in deciding and key not in NAMED_FIRST
     ]
     label = dataset_label({"dataset": dataset["NAME"], "config": plain})
-    name = f"{_safe('-'.join(words))[:NAME_LENGTH]}-{settings_digest(plain)}"
-    return output_dir / _safe(label) / _safe(plain["TRAINER"]["NAME"]) / name
+    folder = output_dir / _safe(label) / _safe(plain["TRAINER"]["NAME"])
+    digest = settings_digest(plain)
+    # The same settings may have been given in other words.
+    there = sorted(folder.glob(f"*-{digest}"))
+    return there[0] if there else folder / f"{_safe('-'.join(words))[:NAME_LENGTH]}-{digest}"
 
 
 def _safe(name: str) -> str:
@@ -225,35 +280,62 @@ def _safe(name: str) -> str:
 
 
 def settings_digest(plain: dict[str, Any]) -> str:
-    """A hash of all settings that decide the outcome, but for the seed; of files that they name the content counts."""
-    settings = deciding_settings(plain)
-    for key in FILE_KEYS:
-        section, name = key.split(".")
-        path = Path(plain[section][name]).expanduser()
-        if plain[section][name] and path.is_file():
-            settings[key] = _content_hash(path, path.stat().st_mtime_ns)
+    """A hash of all settings that decide the outcome, but for the seed; of files that they name the content counts.
+
+    Of a dataset that is any folder of images their names and sizes count, wherever it is; other datasets are known.
+    """
+    settings = deciding_settings(plain) | {key: _content_hash(path) for key, path in _named_files(plain).items()}
+    root = Path(plain["DATASET"]["ROOT"]).expanduser()
+    if plain["DATASET"]["NAME"] in GENERIC_DATASETS and root.is_dir():
+        folder = root / plain["DATASET"]["FOLDER"]
+        settings["DATASET.ROOT"] = _listing_hash(folder if folder.is_dir() else root)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
+def _named_files(plain: dict[str, Any]) -> dict[str, Path]:
+    """The files that settings name, by their keys."""
+    values = dict(config.leaf_keys(plain))
+    paths = {key: Path(values[key]).expanduser() for key in FILE_KEYS if values[key]}
+    return {key: path for key, path in paths.items() if path.is_file()}
+
+
+def _content_hash(path: Path) -> str:
+    return _hash_in_state(path, path.stat().st_mtime_ns)
+
+
 @cache
-def _content_hash(path: Path, mtime_ns: int) -> str:
+def _hash_in_state(path: Path, mtime_ns: int) -> str:
     """The hash of a file, read once for all cells; `mtime_ns` only tells its states apart."""
     return file_sha256(path)
 
 
+def _listing_hash(folder: Path) -> str:
+    """The hash of the names and sizes of all images below a folder."""
+    names = images_in(folder, dead_links=True)
+    sizes = [(folder / name).stat().st_size if (folder / name).is_file() else None for name in names]
+    return hashlib.sha256(json.dumps([names, sizes]).encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def deciding_settings(plain: dict[str, Any]) -> dict[str, str]:
     """The settings that decide the outcome of a run of a given seed, as texts by their keys."""
-    return {
+    settings = {
         key: str(value)
         for key, value in config.leaf_keys(plain)
         if key not in UNTOLD_KEYS - COUNTED_KEYS and not key.startswith(UNTOLD_SECTIONS)
     }
+    if settings.get(RATIO) == "1.0":
+        settings = {key: value for key, value in settings.items() if key not in TAIL_KEYS}
+    return settings
 
 
 def settings_difference(there: dict[str, Any], here: dict[str, Any]) -> str:
-    """What sets two configurations apart, such as "SEED is 1 there and 0 here"; "" where nothing does."""
+    """What sets two configurations apart, such as "SEED is 1 there and 0 here"; "" where nothing does.
+
+    Where files are is no difference: their content is in the name of the folder.
+    """
     both = [deciding_settings(plain) | {"SEED": str(plain.get("SEED"))} for plain in (there, here)]
-    keys = [key for key in both[1] | both[0] if both[0].get(key) != both[1].get(key)]
+    files = _named_files(here)
+    keys = [key for key in both[1] | both[0] if key not in files and both[0].get(key) != both[1].get(key)]
     if not keys:
         return ""
     values = [settings.get(keys[0], "not set") for settings in both]

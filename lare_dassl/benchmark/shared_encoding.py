@@ -14,7 +14,7 @@ from ..encoding import build_embeddings
 from .one_run import reason_of
 from .plan import PlannedRun
 
-SPLIT_KEYS = ("NUM_SHOTS", "LONG_TAIL")
+SPLIT_SETTINGS = ("NUM_SHOTS", "LONG_TAIL")
 ENCODER_KEYS = ("VLM", "MODEL", "EMBEDDINGS", "USE_CUDA")
 
 
@@ -42,12 +42,12 @@ def _grouped(runs: Iterable[PlannedRun], key: Callable[[PlannedRun], Hashable]) 
 
 def _data(planned: PlannedRun) -> str:
     """What runs have in common that share their images and the model."""
-    dataset = {name: value for name, value in planned.config["DATASET"].items() if name not in SPLIT_KEYS}
+    dataset = {name: value for name, value in planned.config["DATASET"].items() if name not in SPLIT_SETTINGS}
     return json.dumps([dataset, *(planned.config[name] for name in ENCODER_KEYS)])
 
 
 def _split(planned: PlannedRun) -> str:
-    return json.dumps([planned.config["DATASET"][name] for name in SPLIT_KEYS])
+    return json.dumps([planned.config["DATASET"][name] for name in SPLIT_SETTINGS])
 
 
 def _encode_group(members: Sequence[PlannedRun]) -> dict[Path, str]:

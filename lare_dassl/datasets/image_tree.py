@@ -57,30 +57,34 @@ def folders_in(folder: Path) -> list[str]:
     return sorted((entry.name for entry in _entries(folder) if entry.is_dir()), key=natural_key)
 
 
-def images_in(folder: Path) -> list[str]:
+def images_in(folder: Path, dead_links: bool = False) -> list[str]:
     """Paths of all images below a folder, relative to it, with forward slashes, in natural order.
 
     Hidden files and folders are left out. Links are followed; a folder that is reached twice is read once, so that a
     circle of links ends.
 
+    Args:
+        folder: to be searched.
+        dead_links: whether images that are links to nothing are given too, for a caller that reports them itself.
+
     Raises:
         InputError: a folder cannot be read, or an image is a link to nothing.
     """
     found: list[str] = []
-    _collect(folder, "", found, set())
+    _collect(folder, "", found, set(), dead_links)
     return found
 
 
-def _collect(folder: Path, prefix: str, found: list[str], visited: set[tuple[int, int]]) -> None:
+def _collect(folder: Path, prefix: str, found: list[str], visited: set[tuple[int, int]], dead_links: bool) -> None:
     status = folder.stat()
     if (status.st_dev, status.st_ino) in visited:
         return
     visited.add((status.st_dev, status.st_ino))
     for entry in sorted(_entries(folder), key=lambda entry: natural_key(entry.name)):
         if entry.is_dir():
-            _collect(folder / entry.name, f"{prefix}{entry.name}/", found, visited)
+            _collect(folder / entry.name, f"{prefix}{entry.name}/", found, visited, dead_links)
         elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-            if not entry.is_file():
+            if not (entry.is_file() or dead_links):
                 raise InputError(f"image '{entry.path}' is a link to nothing: mend the link or remove it")
             found.append(prefix + entry.name)
 

@@ -236,7 +236,8 @@ def decode_image(path: Path, preprocess: object) -> Tensor:
         with Image.open(path) as image:
             return preprocess(image.convert("RGB"))  # type: ignore[operator]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(" ".join(str(error).split()).replace(f" '{path}'", "")) from error
+        cause = getattr(error, "strerror", None) or str(error)
+        raise InputError(" ".join(cause.split()).replace(f" '{path}'", "")) from error
 
 
 def usable_cores() -> int:

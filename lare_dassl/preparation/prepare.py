@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from rich.markup import escape
 from rich.table import Table
 from yacs.config import CfgNode
 
@@ -149,7 +148,7 @@ def _show_states(findings: Sequence[Finding]) -> None:
         return
     table = Table("file or folder", "state")
     for finding in findings:
-        table.add_row(escape(finding.source.gives), escape(finding.state))
+        table.add_row(finding.source.gives, finding.state)
     run.show(table)
 
 
@@ -249,7 +248,7 @@ def _raise_problems(name: str, problems: Sequence[str]) -> None:
     if len(problems) == 1:
         raise InputError(problems[0])
     for problem in problems:
-        run.show(escape(problem))
+        run.show(problem)
     if problems:
         raise InputError(f"{name} is not complete: {len(problems)} things are missing or wrong, each told above")
 
@@ -258,4 +257,4 @@ def _delete_archives(findings: Sequence[Finding]) -> None:
     for finding in findings:
         if finding.is_there and finding.archive:
             finding.archive.unlink()
-            run.show(f"deleted {escape(str(finding.archive))}")
+            run.show(f"deleted {finding.archive}")

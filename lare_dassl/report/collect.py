@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from .. import predictions
-from ..config import leaf_keys
 from ..errors import InputError
 from ..predictions import Predictions
-from ..record import FILE_NAME, read_record
+from ..record import FILE_NAME, RUN_FIELDS, check_fields, read_record
 from .summary import run_keys
 
 # A plan is {"format": PLAN_FORMAT, "runs": [...]}; each run has its folder, below that of the plan, and what its record
 # will say of it: dataset, shots, imbalance, trainer, seed and config.
 PLAN_FILE = "plan.json"
 PLAN_FORMAT = "plan/1"
-# What every record and every planned run must hold, and of which type.
-FIELDS = {"dataset": str, "trainer": str, "seed": int, "shots": int, "imbalance": (int, float), "config": dict}
-RECORD_FIELDS = FIELDS | {"metrics": dict}
-PLANNED_FIELDS = FIELDS | {"folder": str}
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Collection:
         """The records of the runs."""
         return [run.record for run in self.runs]
 
+    @cached_property
+    def keys(self) -> pd.DataFrame:
+        """A row for each run, see summary.run_keys."""
+        return run_keys(self.records, self.planned)
+
 
 def collect(folder: Path) -> Collection:
     """Read all records below a folder; those that cannot be read become problems, the rest goes on.
@@ -64,10 +69,11 @@ def collect(folder: Path) -> Collection:
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: give the one that holds the runs")
     runs, problems = _read_runs(folder)
-    runs, repeated = _without_repeated(folder, runs)
-    planned, faults = _read_plan(folder / PLAN_FILE)
+    planned, faults = read_plan(folder / PLAN_FILE)
+    places = [folder / entry["folder"] for entry in planned]
+    runs, repeated = _without_repeated(folder, runs, places)
     finished = {run.folder: run.record for run in runs}
-    planned = [finished.get(folder / entry["folder"], entry) for entry in planned]
+    planned = [finished.get(place, entry) for place, entry in zip(places, planned, strict=True)]
     problems = [*problems, *repeated, *faults]
     if not runs:
         cause = problems[0] if problems else f"no {FILE_NAME} in it or below it"
@@ -82,38 +88,41 @@ def _read_runs(folder: Path) -> tuple[list[Run], list[str]]:
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         try:
-            record = read_record(path)
-            _check_fields(record, RECORD_FIELDS, str(path))
-            runs.append(Run(path.parent, record))
+            runs.append(Run(path.parent, read_record(path)))
         except InputError as error:
             problems.append(f"left out: {' '.join(str(error).split())}")
     return runs, problems
 
 
-def _check_fields(content: Any, expected: dict[str, Any], where: str) -> None:
-    for name, kind in expected.items():
-        value = content.get(name) if isinstance(content, dict) else None
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise InputError(f"{where} holds no usable '{name}'")
-    values = dict(leaf_keys(content.get("metrics", {}))).values()
-    if not all(value in (None, {}) or isinstance(value, (int, float)) for value in values):
-        raise InputError(f"{where} holds 'metrics' that are no numbers")
+def _without_repeated(folder: Path, runs: list[Run], places: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """One of the runs that agree in everything that sets runs apart, and a line for each of the others.
 
+    A run that was tested comes before one that was not, a planned one before others, then the first by plan and path.
 
-def _without_repeated(folder: Path, runs: list[Run]) -> tuple[list[Run], list[str]]:
-    """The first of runs that agree in everything that sets runs apart, and a line for each of the others."""
-    kept: dict[tuple[Any, ...], Run] = {}
-    problems = []
+    Args:
+        folder: that was searched.
+        runs: by path.
+        places: folders of the planned runs, in the order of the plan.
+    """
+    order = {place: number for number, place in reversed(list(enumerate(places)))}
     keys = run_keys([run.record for run in runs]).itertuples(index=False, name=None)
+    alike: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for key, run in zip(keys, runs, strict=True):
-        first = kept.setdefault(key, run)
-        if first is not run:
-            other = first.folder.relative_to(folder)
-            problems.append(f"left out: {run.folder / FILE_NAME} has the settings and the seed of {other}")
-    return list(kept.values()), problems
+        alike[key].append(run)
+    kept, problems = set(), []
+    for same in alike.values():
+        first, *others = sorted(same, key=lambda run: (not _is_tested(run), order.get(run.folder, len(order))))
+        kept.add(first.folder)
+        agreed = f"has the settings and the seed of {first.folder.relative_to(folder)}"
+        problems += [f"left out: {other.folder / FILE_NAME} {agreed}" for other in others]
+    return [run for run in runs if run.folder in kept], problems
 
 
-def _read_plan(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+def _is_tested(run: Run) -> bool:
+    return run.record["metrics"].get("accuracy") is not None
+
+
+def read_plan(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The planned runs, none where there is no plan; a plan that cannot be read is told of, and left out."""
     if not path.is_file():
         return [], []
@@ -122,9 +131,9 @@ def _read_plan(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
         if not isinstance(plan, dict) or plan.get("format") != PLAN_FORMAT or not isinstance(plan.get("runs"), list):
             raise InputError(f"it is no plan of the format {PLAN_FORMAT}")
         for number, run in enumerate(plan["runs"], start=1):
-            _check_fields(run, PLANNED_FIELDS, f"run {number}")
+            check_fields(run, RUN_FIELDS | {"folder": str}, f"run {number}")
     except (OSError, ValueError) as error:
-        return [], [f"left out: {path} ({' '.join(str(error).split())}); missing runs are guessed from those there"]
+        return [], [f"left out: {path} ({' '.join(str(error).split())}); which runs are missing is not known"]
     return plan["runs"], []
 
 

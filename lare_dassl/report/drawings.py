@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ..errors import InputError
 from ..record import METRICS
-from ..split_settings import ALL_SHOTS
-from .collect import Collection, Predictions, Run, read_predictions
-from .figures import class_gain, domain_scatter, few_shot_curves, imbalance_curves, reliability_diagram
-from .summary import method_label, method_order, run_keys, shots_label
+from .collect import Collection, Predictions, read_predictions
+from .compared_runs import METHOD, ComparedRuns, compared_runs, first_run, images_label, setting_label
+from .figures import domain_scatter, few_shot_curves, imbalance_curves
+from .layout import curve_cells
+from .prediction_figures import class_gain, reliability_diagram
+from .results import Results
 
 ACCURACIES = ("in_domain_accuracy", "out_of_domain_accuracy")
-METHOD = "LARE"
-"""The method whose gain over the baseline is drawn by class."""
+STEM_LENGTH = 60
+DIGEST_LENGTH = 8
 
 
 @dataclass(frozen=True)
@@ -40,36 +44,13 @@ class Drawing:
     figure: Figure
 
 
-@dataclass(frozen=True)
-class ComparedRuns:
-    """Runs of two methods on the same dataset, shots, imbalance and seeds, with what they predicted.
-
-    Attributes:
-        setting: dataset, shots and imbalance as text.
-        names: of the two methods.
-        first: predictions of each seed.
-        second: predictions of the same seeds.
-        targets: names of the target domains.
-    """
-
-    setting: str
-    names: tuple[str, str]
-    first: list[Predictions]
-    second: list[Predictions]
-    targets: tuple[str, ...]
-
-
-def all_drawings(collection: Collection, frame: pd.DataFrame, baseline: str) -> tuple[list[Drawing], list[str]]:
-    """The figures that the runs allow, and a line for each of the others that says why it is not there.
-
-    Args:
-        collection: the runs.
-        frame: their cells, see summary.cells.
-        baseline: method that LARE is compared with; "" for none.
-    """
+def all_drawings(results: Results) -> tuple[list[Drawing], list[str]]:
+    """The figures that the runs allow, and a line for each of the others that says why it is not there."""
     drawings, missing = [], []
-    for dataset, cells in frame.groupby("dataset", sort=False):
-        for title, make in _makers(str(dataset), cells, collection, baseline).items():
+    by_dataset = {str(dataset): cells for dataset, cells in results.frame.groupby("dataset", sort=False)}
+    stems = file_stems(by_dataset)
+    for dataset, cells in by_dataset.items():
+        for title, make in _makers(dataset, stems[dataset], cells, results).items():
             try:
                 drawings.append(make())
             except InputError as error:
@@ -77,127 +58,119 @@ def all_drawings(collection: Collection, frame: pd.DataFrame, baseline: str) -> 
     return drawings, missing
 
 
-def _makers(
-    dataset: str, cells: pd.DataFrame, collection: Collection, baseline: str
-) -> dict[str, Callable[[], Drawing]]:
+def file_stems(names: Iterable[str]) -> dict[str, str]:
+    """For each name one for files, of small letters, digits, - and _ alone, no two the same.
+
+    A name of which that changes more than capitals, or whose capitals alone tell it from another, ends in a hash.
+    """
+    stems = {name: re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")[:STEM_LENGTH] for name in names}
+    uses = Counter(stems.values())
+    for name, stem in stems.items():
+        if stem != name.lower() or uses[stem] > 1:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:DIGEST_LENGTH]
+            stems[name] = f"{stem}-{digest}".strip("-")
+    return stems
+
+
+def _makers(dataset: str, stem: str, cells: pd.DataFrame, results: Results) -> dict[str, Callable[[], Drawing]]:
     makers: dict[str, Callable[[], Drawing]] = {}
     for metric in ACCURACIES:
-        makers[f"{METRICS[metric]} against shots"] = partial(_few_shot, dataset, cells, metric)
+        makers[f"{METRICS[metric]} against shots"] = partial(_few_shot, dataset, stem, cells, metric)
     for metric in ACCURACIES:
-        makers[f"{METRICS[metric]} against imbalance"] = partial(_imbalance, dataset, cells, metric)
-    makers["in-domain against out-of-domain accuracy"] = partial(_scatter, dataset, cells)
-    if not baseline or baseline == METHOD:
-        return makers
-    makers["gain by class"] = lambda: _gain(dataset, compared_runs(collection, dataset, (METHOD, baseline)))
-    for place, name in enumerate((METHOD, baseline)):
-        makers[f"reliability of {name}"] = partial(_reliability, collection, dataset, (METHOD, baseline), place)
+        makers[f"{METRICS[metric]} against imbalance"] = partial(_imbalance, dataset, stem, cells, metric)
+    makers["in-domain against out-of-domain accuracy"] = partial(_scatter, dataset, stem, cells)
+    if results.baseline != METHOD:
+        makers["gain by class"] = lambda: _gain(stem, compared_runs(results, dataset))
+    methods = file_stems(filter(None, dict.fromkeys((METHOD, results.baseline))))
+    for name, ending in methods.items():
+        own = f"{stem}_reliability_{ending}"
+        makers[f"reliability of {name}"] = partial(_reliability, results.collection, dataset, name, own)
     return makers
 
 
-def _curves(dataset: str, metric: str, axis: str, against: str, figure: Figure) -> Drawing:
-    what = f"{METRICS[metric].capitalize()} on {dataset} against {against}"
+def _few_shot(dataset: str, stem: str, cells: pd.DataFrame, metric: str) -> Drawing:
+    what = f"{METRICS[metric].capitalize()} on {dataset} against the number of training images per class"
+    missing = _missing_text(curve_cells(cells, "shots"), metric)
+    return _curves(f"{stem}_shots_{metric}", what, missing, few_shot_curves(cells, metric))
+
+
+def _imbalance(dataset: str, stem: str, cells: pd.DataFrame, metric: str) -> Drawing:
+    what = f"{METRICS[metric].capitalize()} on {dataset} against the ratio of the largest class to the smallest"
+    missing = _missing_text(curve_cells(cells, "imbalance"), metric)
+    return _curves(f"{stem}_imbalance_{metric}", what, missing, imbalance_curves(cells, metric))
+
+
+def _curves(stem: str, what: str, missing: str, figure: Figure) -> Drawing:
     return Drawing(
-        _stem(dataset, axis, metric),
-        f"{what}: mean of the seeds, and a band of ± one standard deviation.",
-        f"Line chart. {what}, a line for each method; the table of accuracies has its numbers.",
+        stem,
+        f"{what}: mean of the seeds, and a band of ± one standard deviation.{missing}",
+        f"Line chart. {what}, a line for each method; the table of accuracies has its numbers.{missing}",
         figure,
     )
 
 
-def _few_shot(dataset: str, cells: pd.DataFrame, metric: str) -> Drawing:
-    against = "the number of training images per class"
-    return _curves(dataset, metric, "shots", against, few_shot_curves(cells, metric))
+def _missing_text(cells: pd.DataFrame, *metrics: str) -> str:
+    """How many seeds the cells of a figure lack; "" where they lack none.
+
+    A cell all of whose runs are without a metric lacks those alone that did not run: the metric does not apply to it.
+    """
+    found = [cells[f"{metric}_n"].where(cells[f"{metric}_n"] > 0, cells["n"]) for metric in metrics]
+    lacking = int((cells["expected"] - np.minimum.reduce(found)).sum())
+    if not lacking:
+        return ""
+    seeds = "1 seed is" if lacking == 1 else f"{lacking} seeds are"
+    return f" {seeds} missing: a hollow point is of fewer than expected, and a point without any is not there."
 
 
-def _imbalance(dataset: str, cells: pd.DataFrame, metric: str) -> Drawing:
-    against = "the ratio of the largest class to the smallest"
-    return _curves(dataset, metric, "imbalance", against, imbalance_curves(cells, metric))
-
-
-def _scatter(dataset: str, cells: pd.DataFrame) -> Drawing:
+def _scatter(dataset: str, stem: str, cells: pd.DataFrame) -> Drawing:
     what = f"Out-of-domain against in-domain accuracy on {dataset}"
+    least = cells.loc[cells["n"] > 0, "imbalance"].min()
+    missing = _missing_text(cells[cells["imbalance"] == least], *ACCURACIES)
+    points = "a point for each method and number of shots; the table of accuracies has its numbers"
     return Drawing(
-        _stem(dataset, "domains"),
-        f"{what}, with ± one standard deviation; on the line both are equal.",
-        f"Scatter chart. {what}, a point for each method and number of shots; the table of accuracies has its numbers.",
+        f"{stem}_domains",
+        f"{what}, with ± one standard deviation; on the line both are equal.{missing}",
+        f"Scatter chart. {what}, {points}.{missing}",
         domain_scatter(cells),
     )
 
 
-def _gain(dataset: str, pair: ComparedRuns) -> Drawing:
+def _gain(stem: str, pair: ComparedRuns) -> Drawing:
     first, second = ([_target_rows(rows, pair.targets) for rows in method] for method in (pair.first, pair.second))
-    where = "the target domains" if pair.targets else "all test images"
+    where = "the target domains" if pair.targets else f"all {pair.images}"
     what = f"Gain of {pair.names[0]} over {pair.names[1]} in the accuracy of each class on {where} of {pair.setting}"
     return Drawing(
-        _stem(dataset, "gain"),
-        f"{what}, in percentage points, mean of {len(first)} seeds.",
+        f"{stem}_gain",
+        f"{what}, in percentage points, mean of {len(first)} seed{'s' if len(first) > 1 else ''}.",
         f"Bar chart. {what}, from the class that loses most to the one that gains most.",
         class_gain(first, second, pair.names),
     )
 
 
-def _reliability(collection: Collection, dataset: str, methods: tuple[str, str], place: int) -> Drawing:
-    pair = compared_runs(collection, dataset, methods)
-    name, predictions = pair.names[place], (pair.first, pair.second)[place][0]
-    what = f"Accuracy of {name} against its confidence on all test images of {pair.setting}, first seed"
-    return Drawing(
-        _stem(dataset, "reliability", methods[place]),
-        f"{what}; a calibrated classifier lies on the diagonal.",
-        f"Reliability diagram. {what}, in bins of confidence.",
-        reliability_diagram(predictions, name),
-    )
-
-
 def _target_rows(predictions: Predictions, targets: Sequence[str]) -> Predictions:
-    return predictions.of_domains(targets) if targets else predictions
-
-
-def compared_runs(collection: Collection, dataset: str, methods: tuple[str, str]) -> ComparedRuns:
-    """The runs of two methods on one dataset with the least imbalance and the most shots at which both have run.
-
-    Args:
-        collection: the runs.
-        dataset: as summary.dataset_label names it.
-        methods: as summary.method_label names them; a trainer stands for the first of its variants.
+    """The rows of the target domains; all where there are none.
 
     Raises:
-        InputError: the two have not run on the same setting and seed, or a run has no predictions.
+        InputError: the run was tested on no row of them, or its predictions do not know one of them.
     """
-    settings: dict[tuple[float, float], dict[str, dict[tuple[str, str], dict[int, Run]]]] = {}
-    keys = run_keys(collection.records).to_dict("records")
-    for key, run in zip(keys, collection.runs, strict=True):
-        pair = key["trainer"], key["variant"]
-        for name in {key["trainer"], method_label(*pair)}.intersection(methods if key["dataset"] == dataset else ()):
-            shots = float("inf") if key["shots"] == ALL_SHOTS else key["shots"]
-            variants = settings.setdefault((key["imbalance"], -shots), {}).setdefault(name, {})
-            variants.setdefault(pair, {})[key["seed"]] = run
-    for _, runs in sorted(settings.items(), key=lambda item: item[0]):
-        if len(runs) == len(methods):
-            return _compare(dataset, runs[methods[0]], runs[methods[1]])
-    raise InputError(f"{methods[0]} and {methods[1]} have not run on the same setting")
+    if not targets:
+        return predictions
+    unknown = [name for name in targets if name not in predictions.domains]
+    if unknown:
+        raise InputError(f"the predictions know no domain {unknown[0]}")
+    rows = predictions.of_domains(targets)
+    if not len(rows):
+        raise InputError(f"no row of the target domains ({', '.join(targets)}) was tested on")
+    return rows
 
 
-def _compare(dataset: str, *methods: dict[tuple[str, str], dict[int, Run]]) -> ComparedRuns:
-    pairs = [min(variants, key=lambda pair: method_order(*pair)) for variants in methods]
-    names = method_label(*pairs[0]), method_label(*pairs[1])
-    first, second = (variants[pair] for variants, pair in zip(methods, pairs, strict=True))
-    seeds = sorted(first.keys() & second.keys())
-    if not seeds:
-        raise InputError(f"{names[0]} and {names[1]} have no seed in common")
-    return ComparedRuns(
-        setting=_setting(dataset, first[seeds[0]].record),
-        names=names,
-        first=[read_predictions(first[seed]) for seed in seeds],
-        second=[read_predictions(second[seed]) for seed in seeds],
-        targets=tuple(first[seeds[0]].record.get("target_domains", ())),
+def _reliability(collection: Collection, dataset: str, name: str, stem: str) -> Drawing:
+    run, method = first_run(collection, dataset, name)
+    setting, images = setting_label(dataset, run.record), images_label(run.record)
+    what = f"Accuracy of {method} against its confidence on all {images} of {setting}, seed {run.record['seed']}"
+    return Drawing(
+        stem,
+        f"{what}; a calibrated classifier lies on the diagonal.",
+        f"Reliability diagram. {what}, in bins of confidence.",
+        reliability_diagram(read_predictions(run), method),
     )
-
-
-def _setting(dataset: str, record: dict[str, Any]) -> str:
-    tail = "" if record["imbalance"] == 1 else f", imbalance {record['imbalance']:g}"
-    return f"{dataset} ({shots_label(record['shots'])} shots{tail})"
-
-
-def _stem(*parts: str) -> str:
-    """A file name of letters, digits, - and _ alone."""
-    return re.sub(r"[^a-z0-9_-]+", "-", "_".join(parts).lower()).strip("-")

@@ -1,7 +1,7 @@
 """Figures of a report, for a column of 85 mm: each function gives a matplotlib Figure.
 
 A method has the same colour and marker in all of them (palette of Okabe and Ito, 2008); its variants differ in the
-style of the line and the filling of the marker.
+style of the line and the filling of the marker. A hollow marker is of fewer seeds than expected.
 """
 
 from __future__ import annotations
@@ -16,19 +16,15 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator
 
 from ..errors import InputError
-from ..evaluation import ECE_BINS, expected_calibration_error
 from ..files import replaced
-from ..predictions import Predictions
 from ..record import METRICS
 from ..split_settings import ALL_SHOTS
-from .differences import signed
-from .layout import axis_label
+from .layout import axis_label, curve_cells
 from .summary import METHODS, method_order
 
 WIDTH = 3.35
@@ -37,10 +33,11 @@ PALETTE = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D
 """The colours of Okabe and Ito (2008), which people of all kinds of colour vision tell apart."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
-FILLINGS: tuple[Any, ...] = ("full", "none", "left", "right", "bottom")
+# None is hollow: that says that seeds are missing.
+FILLINGS: tuple[Any, ...] = ("full", "left", "right", "bottom", "top")
 PNG_DPI = 200
-MOST_NAMED = 30
-"""Classes that a figure names all of."""
+LARGER = 6.5
+"""Size of the marker of the most images, in points."""
 QUIET = "#8c8c8c"
 # Colour and marker of each method: the four of the main comparison have the colours that lie furthest apart; yellow,
 # which is faint on white, comes last.
@@ -121,7 +118,7 @@ def few_shot_curves(cells: pd.DataFrame, metric: str = "out_of_domain_accuracy")
     Raises:
         InputError: there are fewer than two numbers of shots, or runs of several datasets.
     """
-    frame = _measured(cells[cells["imbalance"] == 1], metric)
+    frame = _measured(curve_cells(cells, "shots"), metric)
     figure = _curves(frame, "shots", metric)
     figure.axes[0].set_xlabel("training images per class")
     return figure
@@ -137,7 +134,7 @@ def imbalance_curves(cells: pd.DataFrame, metric: str = "in_domain_accuracy") ->
     Raises:
         InputError: there are fewer than two ratios, or runs of several datasets.
     """
-    frame = _measured(cells[cells["shots"] == ALL_SHOTS], metric)
+    frame = _measured(curve_cells(cells, "imbalance"), metric)
     figure = _curves(frame, "imbalance", metric)
     figure.axes[0].set_xlabel("imbalance ratio (largest class : smallest class)")
     return figure
@@ -192,6 +189,27 @@ def _band(axes: Axes, x: np.ndarray, cells: pd.DataFrame, metric: str, style: St
     spread = np.nan_to_num(std)
     axes.fill_between(x, mean - spread, mean + spread, color=style.colour, alpha=0.15, linewidth=0)
     axes.plot(x, mean, color=style.colour, linestyle=style.line, label=cells["method"].iloc[0], **_marker(style))
+    _hollow(axes, x, mean, lacks_seeds(cells, metric), style)
+
+
+def lacks_seeds(cells: pd.DataFrame, metric: str) -> np.ndarray:
+    """Whether each cell has the metric of fewer seeds than expected, bool (cells,)."""
+    return np.asarray(cells[f"{metric}_n"] < cells["expected"])
+
+
+def _hollow(
+    axes: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    chosen: np.ndarray,
+    style: Style,
+    *,
+    size: float = SETTINGS["lines.markersize"],
+) -> None:
+    """Empty the markers of the chosen points."""
+    if chosen.any():
+        own = _marker(style) | {"fillstyle": "full", "markerfacecolor": "white", "markersize": size}
+        axes.plot(x[chosen], y[chosen], linestyle="none", **own)
 
 
 def _marker(style: Style) -> dict[str, Any]:
@@ -249,8 +267,11 @@ def _points(axes: Axes, cells: pd.DataFrame, style: Style) -> None:
     axes.errorbar(x, y, xerr=np.nan_to_num(x_std), yerr=np.nan_to_num(y_std), **bars)
     own = {"color": style.colour, "linestyle": style.line, "linewidth": 0.6} | _marker(style)
     axes.plot(x, y, label=cells["method"].iloc[0], **own)
+    few = lacks_seeds(cells, "in_domain_accuracy") | lacks_seeds(cells, "out_of_domain_accuracy")
+    _hollow(axes, x, y, few, style)
     if len(cells) > 1:
-        axes.plot(x[-1:], y[-1:], markersize=6.5, **own)
+        axes.plot(x[-1:], y[-1:], markersize=LARGER, **own)
+        _hollow(axes, x[-1:], y[-1:], few[-1:], style, size=LARGER)
 
 
 def _equal_axes(axes: Axes) -> None:
@@ -259,114 +280,6 @@ def _equal_axes(axes: Axes) -> None:
     high = min(100.0, max(axes.get_xlim()[1], axes.get_ylim()[1]))
     axes.plot([low, high], [low, high], color=QUIET, linewidth=0.8, linestyle="--", label="y = x", zorder=1)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-
-
-def class_gain(
-    method: Sequence[Predictions], baseline: Sequence[Predictions], names: tuple[str, str] = ("LARE", "FineTune")
-) -> Figure:
-    """Per-class gain in accuracy of a method over a baseline, in percentage points, mean over the seeds.
-
-    Classes stand from the largest loss to the largest gain; of more than MOST_NAMED the two ends alone are named.
-
-    Args:
-        method: of each seed; `Predictions.of_domains` takes the target domains alone.
-        baseline: of the same seeds on the same test rows.
-        names: of the two, for the labels.
-
-    Raises:
-        InputError: the two are not of the same test rows.
-    """
-    gains = class_gains(method, baseline)
-    order = sorted(gains, key=lambda name: (gains[name], name))
-    values = [gains[name] for name in order]
-    ahead, behind = sum(value > 0 for value in values), sum(value < 0 for value in values)
-    with mpl.rc_context(SETTINGS):
-        figure, axes = new_figure(height=2.3 if len(order) > MOST_NAMED else 0.7 + 0.15 * len(order))
-        _gain_bars(axes, order, values, names)
-        axes.set_title(f"{names[0]} against {names[1]}\nbetter in {ahead}, worse in {behind} of {len(order)} classes")
-    return figure
-
-
-def _gain_bars(axes: Axes, order: Sequence[str], values: Sequence[float], names: tuple[str, str]) -> None:
-    """Bars with the name of each class beside it; of many classes, upright ones with the names of both ends."""
-    ahead, behind = (method_style(name.partition(" (")[0]).colour for name in names)
-    colours = [ahead if value >= 0 else behind for value in values]
-    label = "gain (percentage points)"
-    if len(order) <= MOST_NAMED:
-        axes.barh(range(len(order)), values, color=colours, height=0.75)
-        axes.set(xlabel=label, ylim=(-0.6, len(order) - 0.4))
-        axes.set_yticks(range(len(order)), order, fontsize=7)
-        axes.axvline(0, color="black", linewidth=0.6)
-    else:
-        axes.bar(range(len(order)), values, color=colours, width=1.0)
-        axes.set(ylabel=label, xlim=(-0.6, len(order) - 0.4))
-        ends = [f"{order[index]} ({signed(values[index])})" for index in (0, -1)]
-        axes.set_xlabel(f"classes, from {ends[0]}\nto {ends[1]}")
-        axes.xaxis.set_major_locator(NullLocator())
-        axes.axhline(0, color="black", linewidth=0.6)
-
-
-def class_gains(method: Sequence[Predictions], baseline: Sequence[Predictions]) -> dict[str, float]:
-    """Mean over the seeds of the gain in accuracy on each class that has test rows, in percentage points.
-
-    Raises:
-        InputError: there are no predictions, or the two are not of the same test rows.
-    """
-    if not method or len(method) != len(baseline):
-        raise InputError(f"gains need predictions of the same seeds, not {len(method)} against {len(baseline)} runs")
-    gains = np.stack([_class_gain(*pair) for pair in zip(method, baseline, strict=True)])
-    present = method[0].label.unique().tolist()
-    means = gains.mean(axis=0)
-    return {method[0].classnames[label]: float(means[label]) for label in present}
-
-
-def _class_gain(method: Predictions, baseline: Predictions) -> np.ndarray:
-    same = method.classnames == baseline.classnames and torch.equal(method.label, baseline.label)
-    if not same or not torch.equal(method.domain, baseline.domain):
-        raise InputError("gains need predictions on the same test rows, and these are of other ones")
-    rows = torch.bincount(method.label, minlength=len(method.classnames)).clamp(min=1)
-    wins = method.correct.double() - baseline.correct.double()
-    sums = torch.zeros(len(rows), dtype=torch.float64).index_add(0, method.label, wins)
-    return np.asarray(100.0 * sums / rows)
-
-
-def reliability_diagram(predictions: Predictions, name: str = "", bins: int = ECE_BINS) -> Figure:
-    """Accuracy against confidence in equally wide bins, with the share of rows in each; the title states the ECE.
-
-    Args:
-        predictions: of one run.
-        name: of the method, for the title.
-        bins: number of bins.
-    """
-    confidence, accuracy, share = reliability(predictions, bins)
-    error = expected_calibration_error(predictions.confidence, predictions.correct, bins)
-    with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
-        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        left, width = 100 * np.arange(bins) / bins, 100 / bins
-        axes.bar(left, accuracy, width, align="edge", color=PALETTE[2], edgecolor="white", linewidth=0.5)
-        axes.plot([0, 100], [0, 100], color=QUIET, linewidth=0.8, linestyle="--", label="calibrated")
-        axes.plot(confidence, accuracy, color="black", marker="o", markersize=3, linewidth=0.8, label="mean of a bin")
-        below.bar(left, share, width, align="edge", color=QUIET, edgecolor="white", linewidth=0.5)
-        axes.set(xlim=(0, 100), ylim=(0, 100), ylabel="accuracy (%)")
-        below.set(xlabel="confidence (%)", ylabel="rows (%)")
-        axes.set_title(f"{name}: ECE {error:.1f} %" if name else f"ECE {error:.1f} %")
-        axes.legend(loc="upper left")
-    return figure
-
-
-def reliability(predictions: Predictions, bins: int = ECE_BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean confidence, accuracy and share of the rows of each bin in percent, (bins,) each; NaN where one is empty.
-
-    The bins are those of evaluation.expected_calibration_error: equally wide, the upper edge belongs to them.
-    """
-    index = (predictions.confidence * bins).ceil().long().clamp(1, bins) - 1
-    counts = torch.bincount(index, minlength=bins).double()
-    means = []
-    for values in (predictions.confidence, predictions.correct):
-        sums = torch.zeros(bins, dtype=torch.float64).index_add(0, index, values.double())
-        means.append(np.asarray(100.0 * sums / counts))
-    return means[0], means[1], np.asarray(100.0 * counts / len(index))
 
 
 def save(figure: Figure, path_stem: Path) -> tuple[Path, Path]:

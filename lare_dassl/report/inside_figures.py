@@ -26,7 +26,7 @@ TRAIN_ROWS = 24
 """Training rows of a class that are drawn with their regions, at most."""
 TEST_ROWS = 20
 """Test rows of a class in a domain that are drawn, at most."""
-DRAWS = 3
+DRAWN_SAMPLES = 3
 """Regional samples drawn of each training row."""
 CORNER_KINDS = 5
 """Kinds of points that `region_figure` draws."""
@@ -45,7 +45,7 @@ class PlanePoints:
         test: real test embeddings, with test_label and test_domain.
         lower: lower corners of the regions of `train`, scaled to unit length.
         upper: upper corners, scaled to unit length.
-        samples: regional samples of `train`, DRAWS of each, with samples_label.
+        samples: regional samples of `train`, DRAWN_SAMPLES of each, with samples_label.
     """
 
     projection: Projection
@@ -69,7 +69,7 @@ def plane_points(run: InsideRun, labels: Sequence[int]) -> PlanePoints:
     regions = Regions(run.regions.lower[rows], run.regions.upper[rows])
     corners = regions.normalised()
     generator = torch.Generator().manual_seed(run.seed)
-    samples = torch.cat(RegionalSamples(regions, DRAWS).draw(torch.arange(len(rows)), generator))
+    samples = torch.cat(RegionalSamples(regions, DRAWN_SAMPLES).draw(torch.arange(len(rows)), generator))
     project = principal_projection(torch.cat([train.embedding[rows], test.embedding[test_rows]]))
     return PlanePoints(
         projection=project,
@@ -81,7 +81,7 @@ def plane_points(run: InsideRun, labels: Sequence[int]) -> PlanePoints:
         lower=project(corners.lower),
         upper=project(corners.upper),
         samples=project(samples),
-        samples_label=train.label[rows].repeat(DRAWS),
+        samples_label=train.label[rows].repeat(DRAWN_SAMPLES),
     )
 
 

@@ -16,7 +16,7 @@ from .inside_figures import embedding_figure, plane_points, region_figure, size_
 from .layout import ReportTable
 
 THUMBNAIL_SIDE = 160
-DRAWS = 64
+REACHING_SAMPLES = 64
 """Regional samples drawn of each image whose pictures are shown."""
 
 
@@ -79,7 +79,7 @@ def look_inside(run: InsideRun, name: str, wanted: Sequence[str] = ()) -> Inside
         drawings=_drawings(run, labels),
         reach=_reach_table(reach_of(run)),
         examples_text=_examples_text(run),
-        examples=[_example_view(run, example) for example in examples(run, labels, DRAWS)],
+        examples=[_example_view(run, example) for example in examples(run, labels, REACHING_SAMPLES)],
     )
 
 
@@ -95,30 +95,32 @@ def _drawings(run: InsideRun, labels: Sequence[int]) -> list[Drawing]:
     points = plane_points(run, labels)
     names = ", ".join(run.embeddings.classnames[label] for label in labels)
     plane = f"the plane of the two principal axes of the real embeddings of {len(labels)} classes ({names})"
+    embeddings = Drawing(
+        "inside_embeddings",
+        f"Real embeddings in {plane}. Colours are classes, markers domains.",
+        f"Scatter of real embeddings in {plane}: {len(points.train)} trained on, {len(points.test)} tested on.",
+        embedding_figure(run, points, labels),
+    )
+    regions = Drawing(
+        "inside_regions",
+        "The same plane with the corners of the regions, scaled to unit length as the losses take them, and "
+        "samples drawn uniformly inside.",
+        f"Scatter of region corners and {len(points.samples)} regional samples in {plane}.",
+        region_figure(run, points, labels),
+    )
+    return [embeddings, regions, _size_drawing(run, labels, names)]
+
+
+def _size_drawing(run: InsideRun, labels: Sequence[int], names: str) -> Drawing:
     angles = region_angles(run.regions)
     spread = f"{float(angles.min()):.1f}° to {float(angles.max()):.1f}°, mean {float(angles.mean()):.1f}°"
-    return [
-        Drawing(
-            "inside_embeddings",
-            f"Real embeddings in {plane}. Colours are classes, markers domains.",
-            f"Scatter of real embeddings in {plane}: {len(points.train)} trained on, {len(points.test)} tested on.",
-            embedding_figure(run, points, labels),
-        ),
-        Drawing(
-            "inside_regions",
-            "The same plane with the corners of the regions, scaled to unit length as the losses take them, and "
-            "samples drawn uniformly inside.",
-            f"Scatter of region corners and {len(points.samples)} regional samples in {plane}.",
-            region_figure(run, points, labels),
-        ),
-        Drawing(
-            "inside_sizes",
-            "Size of the regions, as the angle between their corners: 0° is a point, and a wider angle is a lower box "
-            "volume loss (equation 1). The line is the mean.",
-            f"Histograms of the angle between the corners of all regions ({spread}) and of those of {names}.",
-            size_figure(run, labels),
-        ),
-    ]
+    return Drawing(
+        "inside_sizes",
+        "Size of the regions, as the angle between their corners: 0° is a point, and a wider angle is a lower box "
+        "volume loss (equation 1). The line is the mean.",
+        f"Histograms of the angle between the corners of all regions ({spread}) and of those of {names}.",
+        size_figure(run, labels),
+    )
 
 
 def _reach_table(reach: Reach) -> ReportTable:
@@ -141,8 +143,8 @@ def _reach_table(reach: Reach) -> ReportTable:
 def _examples_text(run: InsideRun) -> str:
     text = (
         "In this order: the first training image of a class; the test picture nearest to it; and those nearest to "
-        f"{DRAWS} samples from its region, which are what the augmentation stands for. The share says to how many of "
-        "the samples a picture is the nearest."
+        f"{REACHING_SAMPLES} samples from its region, which are what the augmentation stands for. The share says "
+        "to how many of the samples a picture is the nearest."
     )
     if run.test.pictures is None:
         text += " The run is on an embedding file, which holds no pictures: row numbers stand for them."
@@ -177,9 +179,15 @@ def _picture(
     remark: str = "",
     is_other_class: bool = False,
 ) -> Picture:
+    uri = ""
+    if rows.pictures:
+        try:
+            uri = data_uri(rows.pictures[row])
+        except OSError:
+            remark += " (the picture cannot be read)"
     return Picture(
         name=rows.names[row],
-        uri=data_uri(rows.pictures[row]) if rows.pictures else "",
+        uri=uri,
         domain=run.embeddings.domain_names[domain],
         class_name=run.embeddings.classnames[label],
         remark=remark,

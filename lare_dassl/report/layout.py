@@ -50,6 +50,17 @@ def axis_label(along: str, value: float) -> str:
     return shots_label(int(value)) if along == "shots" else f"{value:g}"
 
 
+def cell_label(dataset: str, shots: int, imbalance: float, method: str) -> str:
+    """A cell in one line, such as "LARE on DemoWorld, shots 4, imbalance 1"."""
+    return f"{method} on {dataset}, shots {axis_label('shots', shots)}, imbalance {axis_label('imbalance', imbalance)}"
+
+
+def curve_cells(cells: pd.DataFrame, along: str) -> pd.DataFrame:
+    """The cells on a curve along shots (those without a long tail) or imbalance (those on all images)."""
+    other = "imbalance" if along == "shots" else "shots"
+    return cells[cells[other] == USUAL[other]]
+
+
 def points_told(frame: pd.DataFrame) -> list[str]:
     """Which of shots and imbalance a table has to tell: those that are not the usual everywhere."""
     return [name for name, usual in USUAL.items() if (frame[name] != usual).any()]
@@ -58,8 +69,10 @@ def points_told(frame: pd.DataFrame) -> list[str]:
 def show_cell(
     row: dict[str, Any] | None, metric: str, with_n: bool = False, show: Callable[[float, float], str] = show_value
 ) -> str:
-    """A cell's mean ± std, marked where it is of fewer seeds than it should be."""
-    if row is None or row["n"] == 0:
+    """A cell's mean ± std, marked where it is of fewer seeds than it should be; a dash where no runs are expected."""
+    if row is None:
+        return "–"
+    if row["n"] == 0:
         return MISSING
     text, count = show(row[f"{metric}_mean"], row[f"{metric}_std"]), row[f"{metric}_n"]
     if count == 0 or count >= row["expected"]:
@@ -76,16 +89,17 @@ def show_count(row: dict[str, Any]) -> str:
 def markdown(table: ReportTable) -> str:
     """A table as Markdown, with its title in bold above and its notes below."""
     lines = [_markdown_row(table.columns), "|" + " --- |" * len(table.columns), *map(_markdown_row, table.rows)]
-    notes = "".join(f"\n{_markdown_text(note)}\n" for note in table.notes)
-    return f"**{_markdown_text(table.title)}**\n\n" + "\n".join(lines) + "\n" + notes
+    notes = "".join(f"\n{escape_markdown(note)}\n" for note in table.notes)
+    return f"**{escape_markdown(table.title)}**\n\n" + "\n".join(lines) + "\n" + notes
 
 
 def _markdown_row(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(map(_markdown_text, texts)) + " |"
+    return "| " + " | ".join(map(escape_markdown, texts)) + " |"
 
 
-def _markdown_text(text: str) -> str:
-    return re.sub(r"([\\|*_<`])", r"\\\1", " ".join(text.split()))
+def escape_markdown(text: str) -> str:
+    """A text in one line, with the signs that Markdown reads as markup, links, pictures or HTML escaped."""
+    return re.sub(r"([\\|*_<>`~!&\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def latex(table: ReportTable) -> str:

@@ -8,34 +8,32 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import InputError
 from ..files import make_folder, replaced
-from ..split_settings import ALL_SHOTS
-from .collect import Collection, collect
-from .differences import difference_tables, paired_differences
-from .drawings import METHOD, Drawing, all_drawings
+from .collect import Collection, Run, collect
+from .compared_runs import METHOD
+from .differences import difference_tables
+from .drawings import Drawing, all_drawings
 from .figures import save
 from .inside import check_run, open_run
 from .inside_view import ExampleView, InsideView, look_inside
 from .layout import MISSING, ReportTable
-from .reference import reference_table
+from .overview import missing_lines, runs_table, summary_text
+from .results import BASELINE, Results, results_of
 from .settings import settings_tables
-from .summary import cells, method_label, method_order, run_keys, shots_label
 from .tables import accuracy_tables, domain_tables, write_tables
 
 logger = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parents[1] / "assets" / "report"
-BASELINE = "FineTune"
-MOST_MISSING = 20
 NUMBER = re.compile(r"[+−-]?\d[\d,.]*(?![\w.])|all$")
 
 
@@ -84,22 +82,78 @@ class Page:
     """All that the page says. Texts are plain: the template escapes them."""
 
     title: str
-    summary: str
-    problems: Sequence[str]
-    missing: Sequence[str]
-    accuracy: Sequence[ReportTable]
-    by_domain: Sequence[ReportTable]
-    baseline: str
-    differences: Sequence[ReportTable]
-    difference_notes: Sequence[str]
-    reference: ReportTable | None
+    results: Results
     figures: Sequence[ShownFigure]
     figure_notes: Sequence[str]
     inside: ShownInside | str
-    runs: ReportTable
-    differing: ReportTable
-    shared: ReportTable
     footer: str
+
+    @property
+    def summary(self) -> str:
+        """What was run."""
+        return summary_text(self.results.collection)
+
+    @property
+    def problems(self) -> list[str]:
+        """What was left out."""
+        return [line.removeprefix("left out: ") for line in self.results.collection.problems]
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """Which seeds are missing."""
+        return missing_lines(self.results.frame)
+
+    @property
+    def accuracy(self) -> list[ReportTable]:
+        """A table for each dataset."""
+        return accuracy_tables(self.results.frame)
+
+    @cached_property
+    def by_domain(self) -> list[ReportTable]:
+        """A table for each dataset."""
+        return domain_tables(self.results.frame)
+
+    @property
+    def baseline(self) -> str:
+        """The method that the others are compared with."""
+        return self.results.baseline
+
+    @cached_property
+    def differences(self) -> list[ReportTable]:
+        """A table for each dataset; none without a baseline."""
+        return difference_tables(self.results.differences) if self.results.differences else []
+
+    @property
+    def difference_notes(self) -> Sequence[str]:
+        """What could not be compared."""
+        if self.results.differences is None:
+            return [f"There is no run of {BASELINE}; --baseline names another method to compare with."]
+        return self.results.differences.refused
+
+    @property
+    def reference(self) -> ReportTable | None:
+        """Reported accuracies."""
+        return self.results.reference
+
+    @cached_property
+    def runs(self) -> ReportTable:
+        """A row for each run."""
+        return runs_table(self.results.collection)
+
+    @cached_property
+    def settings(self) -> tuple[ReportTable, ReportTable]:
+        """Those that differ, and those that agree."""
+        return settings_tables(self.results.collection.records)
+
+    @property
+    def differing(self) -> ReportTable:
+        """The settings that differ."""
+        return self.settings[0]
+
+    @property
+    def shared(self) -> ReportTable:
+        """The settings that agree."""
+        return self.settings[1]
 
 
 def write_report(options: Options) -> Path:
@@ -128,76 +182,23 @@ def write_report(options: Options) -> Path:
 
 
 def _make_page(options: Options, collection: Collection) -> Page:
-    frame = cells(collection.records, collection.planned)
-    baseline = options.baseline or _default_baseline(collection)
-    differences, difference_notes = _differences(collection, baseline)
-    reference = reference_table(frame, options.reference, collection.records) if options.reference else None
+    results = results_of(collection, options.baseline or _default_baseline(collection), options.reference)
     inside = _inside(options, collection)
-    drawings, figure_notes = all_drawings(collection, frame, baseline)
+    drawings, figure_notes = all_drawings(results)
     folder = make_folder(options.output.with_suffix(""), "--output")
-    write_tables(folder, collection, baseline, options.reference)
-    differing, shared = settings_tables(collection.records)
+    write_tables(folder, results)
     return Page(
         title=f"Results of {options.folder.resolve().name}",
-        summary=_summary(collection),
-        problems=[line.removeprefix("left out: ") for line in collection.problems],
-        missing=_missing(frame),
-        accuracy=accuracy_tables(frame),
-        by_domain=domain_tables(frame),
-        baseline=baseline,
-        differences=differences,
-        difference_notes=difference_notes,
-        reference=reference,
+        results=results,
         figures=_shown(drawings, folder),
         figure_notes=figure_notes,
         inside=inside if isinstance(inside, str) else _shown_inside(inside, folder),
-        runs=_runs_table(collection),
-        differing=differing,
-        shared=shared,
         footer=f"lare_dassl {version('lare_dassl')}. The same tables and figures are in the folder {folder.name}.",
     )
 
 
 def _default_baseline(collection: Collection) -> str:
     return BASELINE if any(record["trainer"] == BASELINE for record in collection.records) else ""
-
-
-def _differences(collection: Collection, baseline: str) -> tuple[list[ReportTable], list[str]]:
-    if not baseline:
-        return [], [f"There is no run of {BASELINE}; --baseline names another method to compare with."]
-    differences = paired_differences(collection.records, baseline)
-    return difference_tables(differences), list(differences.refused)
-
-
-def _summary(collection: Collection) -> str:
-    keys = run_keys(collection.records)
-    pairs = set(zip(keys["trainer"], keys["variant"], strict=True))
-    methods = [method_label(*pair) for pair in sorted(pairs, key=lambda pair: method_order(*pair))]
-    shots = sorted(set(keys["shots"]), key=lambda count: (count == ALL_SHOTS, count))
-    ratios = [f"{ratio:g}" for ratio in sorted(set(keys["imbalance"]))]
-    seeds = [str(seed) for seed in sorted(set(keys["seed"]))]
-    parts = [
-        f"{len(keys)} runs of {_listed(methods)} on {_listed(sorted(set(keys['dataset'])))}",
-        f"{_listed([shots_label(count) for count in shots])} training images per class",
-        *([f"imbalance ratio {_listed(ratios)}"] if ratios != ["1"] else []),
-        f"{'seeds' if len(seeds) > 1 else 'seed'} {_listed(seeds)}",
-    ]
-    return "; ".join(parts) + ". Figures are percent, mean ± sample standard deviation over the seeds."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-
-
-def _missing(frame: pd.DataFrame) -> list[str]:
-    """A line for each cell that has fewer runs than expected."""
-    lines = [
-        f"{row.dataset}, shots {shots_label(row.shots)}, imbalance {row.imbalance:g}, {row.method}: "
-        f"{row.n} of {row.expected} runs are there"
-        for row in frame[frame["n"] < frame["expected"]].itertuples()
-    ]
-    more = len(lines) - MOST_MISSING
-    return lines if more <= 0 else [*lines[:MOST_MISSING], f"and {more} more; the tables mark all of them"]
 
 
 def _inside(options: Options, collection: Collection) -> InsideView | str:
@@ -217,7 +218,7 @@ def _inside(options: Options, collection: Collection) -> InsideView | str:
 def _default_run(collection: Collection) -> Path | None:
     """The first of the LARE runs on the most training images: it has the most regions to look at."""
     runs = [run for run in collection.runs if run.record["trainer"] == METHOD]
-    for run in sorted(runs, key=lambda run: -run.record.get("samples", {}).get("train", 0)):
+    for run in sorted(runs, key=_training_images, reverse=True):
         try:
             check_run(run.folder)
         except InputError:
@@ -226,28 +227,9 @@ def _default_run(collection: Collection) -> Path | None:
     return None
 
 
-def _runs_table(collection: Collection) -> ReportTable:
-    keys = run_keys(collection.records).to_dict("records")
-    rows = [
-        (
-            str(run.folder.relative_to(collection.folder)),
-            key["dataset"],
-            method_label(key["trainer"], key["variant"]),
-            shots_label(key["shots"]),
-            f"{key['imbalance']:g}",
-            str(key["seed"]),
-            *(_figure(run.record["metrics"].get(name)) for name in ("in_domain_accuracy", "out_of_domain_accuracy")),
-            _figure(run.record.get("seconds", {}).get("total")),
-        )
-        for key, run in zip(keys, collection.runs, strict=True)
-    ]
-    accuracies = ("in-domain, %", "out-of-domain, %")
-    columns = ("folder", "dataset", "method", "shots", "imbalance", "seed", *accuracies, "seconds")
-    return ReportTable("Runs", columns, tuple(rows))
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+def _training_images(run: Run) -> int:
+    count = run.record["samples"].get("train")
+    return count if isinstance(count, int) else 0
 
 
 def _shown_inside(view: InsideView, folder: Path) -> ShownInside:
@@ -275,7 +257,7 @@ def inline_svg(text: str, name: str, alt: str) -> Markup:
     """
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", text)
+    text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text)
     opening, rest = text.split(">", 1)
     opening = re.sub(r' (width|height)="[^"]*"', "", opening)
     return Markup('{} role="img" aria-label="{}">{}').format(Markup(opening), alt, Markup(rest))

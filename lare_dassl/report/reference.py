@@ -115,5 +115,5 @@ def _two_digits(mean: float, std: float) -> str:
 
 
 def _frozen_models(records: Sequence[dict[str, Any]], dataset: str) -> str:
-    models = {(record.get("vlm") or {}).get("model") for record in records if dataset_label(record) == dataset}
-    return f" on the frozen model {', '.join(sorted(filter(None, models)))}" if any(models) else ""
+    models = {record["vlm"].get("model") for record in records if dataset_label(record) == dataset}
+    return f" on the frozen model {', '.join(sorted(map(str, filter(None, models))))}" if any(models) else ""

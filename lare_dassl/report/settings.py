@@ -10,8 +10,8 @@ from typing import Any
 from ..config import leaf_keys
 from .layout import ReportTable
 
-# Where a run's files went and came from; the table of runs says it.
-LEFT_OUT = {"OUTPUT_DIR", "RESUME"}
+# What the table of runs says of each.
+LEFT_OUT = {"OUTPUT_DIR", "RESUME", "SEED", "TRAINER.NAME"}
 MOST_VALUES = 8
 SECTIONS = ("host", "vlm", "versions")
 
@@ -31,7 +31,7 @@ def settings_tables(records: Sequence[dict[str, Any]]) -> tuple[ReportTable, Rep
 
 
 def _flat(record: dict[str, Any]) -> dict[str, str]:
-    outside = {section: record[section] for section in SECTIONS if section in record}
+    outside = {section: record[section] for section in SECTIONS}
     leaves = [*leaf_keys(outside), *leaf_keys(record["config"])]
     return {key: _text(value) for key, value in leaves if key not in LEFT_OUT}
 

@@ -30,31 +30,63 @@ UNTOLD_KEYS |= {"OUTPUT_DIR", "RESUME", "USE_CUDA", "VERBOSE", "VERSION", "DATAL
 UNTOLD_KEYS |= {"DATASET.ROOT", "DATASET.ORIGIN", "DATASET.FOLDER", "EMBEDDINGS.CACHE_DIR", "EMBEDDINGS.BATCH_SIZE"}
 UNTOLD_KEYS |= {"TEST.EVALUATOR", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT", "TEST.NO_TEST"}
 UNTOLD_SECTIONS = ("TRAIN.", "DATALOADER.TEST.")
+# These have no meaning without a long tail.
+TAIL_KEYS = ("DATASET.LONG_TAIL.PROFILE", "DATASET.LONG_TAIL.MIN_IMAGES")
+# Settings of a variant that are told by rules of their own.
+SPLIT, WEIGHTS = "TEST.SPLIT", "weights"
+USUAL_SPLIT = "test"
 
 
 def dataset_label(record: dict[str, Any]) -> str:
     """The dataset's name; of a generic one its origin, or the name of its root folder or file."""
-    config = record["config"].get("DATASET", {})
     if record["dataset"] not in GENERIC_DATASETS:
         return str(record["dataset"])
-    return str(config.get("ORIGIN") or Path(config.get("ROOT", "")).stem or record["dataset"])
+    settings = dict(leaf_keys(record["config"]))
+    root = str(settings.get("DATASET.ROOT") or "")
+    return str(settings.get("DATASET.ORIGIN") or Path(root).stem or record["dataset"])
 
 
-def told_settings(record: dict[str, Any]) -> dict[str, str]:
-    """The settings by which a run may differ from others of its dataset and trainer, as texts by their keys."""
-    settings = {
-        key: str(value)
-        for key, value in leaf_keys(record["config"])
-        if key not in UNTOLD_KEYS and not key.startswith(UNTOLD_SECTIONS)
-    }
-    weights = (record.get("vlm") or {}).get("weights_sha256")
-    return settings | ({"weights": weights[:8]} if weights else {})
+def tested_split(record: dict[str, Any]) -> str:
+    """The split that a run was tested on; of one that is not finished, the split that it is to be tested on."""
+    return str(record.get("split") or dict(leaf_keys(record["config"])).get(SPLIT) or USUAL_SPLIT)
 
 
 def variant_settings(records: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """For each record the settings in which the records of its dataset and trainer differ, as texts by their keys."""
-    settings = [told_settings(record) for record in records]
-    groups = [(dataset_label(record), record["trainer"]) for record in records]
+    """For each record the settings in which the records of its dataset and trainer differ, as texts by their keys.
+
+    Two more are told: SPLIT, where a record of the dataset is tested on another split than USUAL_SPLIT, and WEIGHTS
+    of the frozen model, where they differ though all else is equal. A run that is not finished does not know them.
+    """
+    datasets = [dataset_label(record) for record in records]
+    groups = [(dataset, record["trainer"]) for dataset, record in zip(datasets, records, strict=True)]
+    variants = _differing(groups, [_told_settings(record) for record in records])
+    splits = [tested_split(record) for record in records]
+    unusual = {dataset for dataset, split in zip(datasets, splits, strict=True) if split != USUAL_SPLIT}
+    variants = [
+        variant | ({SPLIT: split} if dataset in unusual else {})
+        for dataset, split, variant in zip(datasets, splits, variants, strict=True)
+    ]
+    alike = [(group, *sorted(variant.items())) for group, variant in zip(groups, variants, strict=True)]
+    weights = _differing(alike, [_weights(record) for record in records])
+    return [variant | own for variant, own in zip(variants, weights, strict=True)]
+
+
+def _told_settings(record: dict[str, Any]) -> dict[str, str]:
+    untold = UNTOLD_KEYS | {SPLIT} | (set(TAIL_KEYS) if record["imbalance"] == 1 else set())
+    return {
+        key: str(value)
+        for key, value in leaf_keys(record["config"])
+        if key not in untold and not key.startswith(UNTOLD_SECTIONS)
+    }
+
+
+def _weights(record: dict[str, Any]) -> dict[str, str]:
+    digest = record.get("vlm", {}).get("weights_sha256")
+    return {WEIGHTS: str(digest)[:8]} if digest else {}
+
+
+def _differing(groups: Sequence[Any], settings: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The settings that have more than one value within their group."""
     values: dict[Any, set[str]] = defaultdict(set)
     for group, told in zip(groups, settings, strict=True):
         for key, value in told.items():
@@ -66,8 +98,14 @@ def variant_settings(records: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def variant_label(settings: dict[str, str]) -> str:
-    """The settings of a variant as text, such as "TRAINER.LARE.SAMPLES_PER_IMAGE=4"; "" where there are none."""
-    return ", ".join(f"{key}={value}" for key, value in settings.items())
+    """The settings of a variant as text, such as "TRAINER.LARE.SAMPLES_PER_IMAGE=4, on val"; "" where there are none.
+
+    The usual split is not told.
+    """
+    texts = {key: f"{key}={value}" for key, value in settings.items()}
+    if SPLIT in settings:
+        texts[SPLIT] = "" if settings[SPLIT] == USUAL_SPLIT else f"on {settings[SPLIT]}"
+    return ", ".join(filter(None, texts.values()))
 
 
 def method_label(trainer: str, variant: str) -> str:
@@ -80,23 +118,30 @@ def shots_label(shots: int) -> str:
     return "all" if shots == ALL_SHOTS else str(shots)
 
 
-def run_keys(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """One row per record with the columns of GROUP and seed; `config` of a record may hold some of the keys alone."""
+def run_keys(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
+    """One row per record with the columns of GROUP and seed; `config` of a record may hold some of the keys alone.
+
+    Args:
+        records: of the runs.
+        planned: see `cells`; they have no rows, but what sets them apart from the records is told in `variant`.
+    """
     own = ["shots", "imbalance", "trainer", "seed"]
+    variants = variant_settings([*records, *planned])[: len(records)]
     rows = [
         {"dataset": dataset_label(record), "variant": variant_label(variant)} | {name: record[name] for name in own}
-        for record, variant in zip(records, variant_settings(records), strict=True)
+        for record, variant in zip(records, variants, strict=True)
     ]
     return pd.DataFrame(rows, columns=[*GROUP, "seed"])
 
 
-def tidy(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
+def tidy(records: Iterable[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
     """One row per record: GROUP and seed; metrics and accuracy on each domain in percent, NaN where they do not apply.
 
-    `variant` names the settings in which the runs of a dataset and trainer differ, beyond shots, imbalance and seed.
+    `variant` names the settings in which the runs of a dataset and trainer differ, beyond shots, imbalance and seed;
+    planned runs, see `cells`, count among them.
     """
     records = list(records)
-    return run_keys(records).join(_figures(records))
+    return run_keys(records, planned).join(_figures(records))
 
 
 def _figures(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -130,8 +175,8 @@ def _summarise(frame: pd.DataFrame) -> pd.DataFrame:
 def cells(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
     """`summarise`, with a row for each cell that should have runs, sorted: dataset, imbalance, shots, method.
 
-    The expected seeds of a cell are all that its dataset has anywhere, in runs or in the plan. Without a plan, every
-    method of a dataset is expected at every pair of shots and imbalance of the dataset.
+    With a plan, a cell is expected to have the seeds that are planned or run for it. Without one nothing is known to
+    be missing but seeds: each cell that has runs is expected to have all seeds of its dataset, and no other cell is.
 
     Args:
         records: of the runs.
@@ -141,22 +186,20 @@ def cells(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] =
         The columns of `summarise`, `expected` (number of seeds) and `method` (see `method_label`); n is 0 and all
         means NaN where a cell has no run.
     """
-    keys = run_keys([*records, *planned])
-    found = _summarise(keys.iloc[: len(records)].join(_figures(records)))
-    frame = _expected_cells(keys, complete=not planned).merge(found, on=GROUP, how="left")
+    found = _summarise(tidy(records, planned))
+    frame = expected_cells(records, planned).merge(found, on=GROUP, how="left")
     counts = [name for name in frame.columns if name == "n" or name.endswith("_n")]
     frame[counts] = frame[counts].fillna(0).astype(int)
-    return sort_cells(frame)
+    return frame
 
 
-def _expected_cells(keys: pd.DataFrame, complete: bool) -> pd.DataFrame:
-    """The cells of some runs with their number of expected seeds, those in between too where asked to be complete."""
-    frame = keys[GROUP].drop_duplicates()
-    if complete:
-        points = keys[["dataset", "shots", "imbalance"]].drop_duplicates()
-        frame = points.merge(keys[["dataset", "trainer", "variant"]].drop_duplicates(), on="dataset")
-    seeds = keys.groupby("dataset")["seed"].nunique()
-    return frame[GROUP].assign(expected=frame["dataset"].map(seeds))
+def expected_cells(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
+    """The rows of `cells` with the columns of GROUP, `expected` and `method` alone."""
+    keys = run_keys([*records, *planned])
+    seeds = keys.groupby(GROUP, sort=False)["seed"].nunique().rename("expected").reset_index()
+    if not planned:
+        seeds["expected"] = seeds["dataset"].map(keys.groupby("dataset")["seed"].nunique())
+    return sort_cells(seeds)
 
 
 def sort_cells(frame: pd.DataFrame) -> pd.DataFrame:

@@ -8,16 +8,16 @@ from pathlib import Path
 import pandas as pd
 
 from ..record import BY_DOMAIN, METRICS
-from . import summary
-from .collect import Collection
-from .differences import Differences, difference_tables, paired_differences
+from .differences import difference_tables
 from .layout import (
     MARK,
     MISSING,
-    USUAL,
     ReportTable,
     axis_label,
     by_dataset,
+    curve_cells,
+    escape_latex,
+    escape_markdown,
     latex,
     markdown,
     points_told,
@@ -26,10 +26,9 @@ from .layout import (
     write_csv,
     write_text,
 )
-from .reference import reference_table
+from .results import Results
+from .summary import tidy
 
-# What a curve runs along, and what stays as usual on it.
-AXES = {"shots": "imbalance", "imbalance": "shots"}
 CURVES = (
     ("shots", "in_domain_accuracy"),
     ("shots", "out_of_domain_accuracy"),
@@ -73,7 +72,7 @@ def curve_tables(cells: pd.DataFrame, along: str, metric: str) -> list[ReportTab
         One table for each dataset that has more than one value of `along`.
     """
     tables = []
-    for dataset, frame in by_dataset(cells[cells[AXES[along]] == USUAL[AXES[along]]]):
+    for dataset, frame in by_dataset(curve_cells(cells, along)):
         if frame[along].nunique() > 1 and frame[f"{metric}_mean"].notna().any():
             tables.append(_curve_table(f"{dataset}: {METRICS[metric]}, %, mean ± std", frame, along, metric))
     return tables
@@ -87,7 +86,7 @@ def _curve_table(title: str, frame: pd.DataFrame, along: str, metric: str) -> Re
         rows.append((str(method), *(show_cell(cell_of.get(value), metric, with_n=True) for value in values)))
     name = "shots" if along == "shots" else "ratio"
     columns = ("method", *(f"{name} {axis_label(along, value)}" for value in values))
-    return ReportTable(title, columns, tuple(rows), _notes(frame, [metric], rows))
+    return ReportTable(title, columns, tuple(rows), _notes(frame, rows))
 
 
 def _cell_table(title: str, frame: pd.DataFrame, headings: dict[str, str]) -> ReportTable:
@@ -104,62 +103,57 @@ def _cell_table(title: str, frame: pd.DataFrame, headings: dict[str, str]) -> Re
         for row in frame.to_dict("records")
     )
     columns = (*points, "method", *(headings[name] for name in metrics), "seeds")
-    return ReportTable(title, columns, rows, _notes(frame, metrics, rows))
+    return ReportTable(title, columns, rows, _notes(frame, rows))
 
 
-def _notes(frame: pd.DataFrame, metrics: Sequence[str], rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    seeds = int(frame["expected"].max())
-    notes = [f"Mean ± sample standard deviation (ddof 1) over {seeds} seed{'s' if seeds > 1 else ''}."]
+def _notes(frame: pd.DataFrame, rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    fewest, most = int(frame["expected"].min()), int(frame["expected"].max())
+    seeds = f"{most} seed{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} seeds"
+    notes = [f"Mean ± sample standard deviation (ddof 1) over {seeds}."]
     texts = [text for row in rows for text in row]
     if any(MARK in text for text in texts):
-        notes.append(f"{MARK} of fewer seeds than the {seeds} expected.")
+        notes.append(f"{MARK} of fewer seeds than {f'the {most} ' if fewest == most else ''}expected.")
     if MISSING in texts:
         notes.append(f"{MISSING}: no finished run.")
     return tuple(notes)
 
 
-def report_tables(
-    collection: Collection, differences: Differences | None = None, reference: str = ""
-) -> list[ReportTable]:
-    """All tables of a report.
-
-    Args:
-        collection: the runs.
-        differences: to a baseline.
-        reference: key of reference.REFERENCES; "" for none.
-
-    Raises:
-        InputError: an unknown reference.
-    """
-    frame = summary.cells(collection.records, collection.planned)
-    tables = [*accuracy_tables(frame), *domain_tables(frame)]
+def report_tables(results: Results) -> list[ReportTable]:
+    """All tables of a report."""
+    tables = [*accuracy_tables(results.frame), *domain_tables(results.frame)]
     for along, metric in CURVES:
-        tables += curve_tables(frame, along, metric)
-    tables += difference_tables(differences) if differences is not None else []
-    return tables + ([reference_table(frame, reference, collection.records)] if reference else [])
+        tables += curve_tables(results.frame, along, metric)
+    tables += difference_tables(results.differences) if results.differences else []
+    return tables + ([results.reference] if results.reference else [])
 
 
-def write_tables(folder: Path, collection: Collection, baseline: str = "", reference: str = "") -> list[Path]:
+def write_tables(folder: Path, results: Results) -> list[Path]:
     """Write tables.md, tables.tex, summary.csv (means, stds, n), runs.csv (one row per run) and, with a baseline,
     differences.csv into a folder; figures in the CSV files in full precision.
 
+    What was left out or could not be compared is listed below the tables in tables.md, and in comments in tables.tex.
+
     Args:
         folder: made where it is not there.
-        collection: the runs.
-        baseline: see differences.paired_differences; "" for no differences.
-        reference: key of reference.REFERENCES; "" for none.
+        results: to be written.
 
     Raises:
-        InputError: an unknown baseline or reference, or a file that cannot be written.
+        InputError: a file cannot be written.
     """
-    differences = paired_differences(collection.records, baseline) if baseline else None
-    tables = report_tables(collection, differences, reference)
-    refused = differences.refused if differences is not None else ()
-    problems = "".join(f"- {line}\n" for line in (*collection.problems, *refused))
-    paths = [
-        write_text(folder / "tables.md", "\n".join(map(markdown, tables)) + (f"\n{problems}" if problems else "")),
-        write_text(folder / "tables.tex", "\n".join(map(latex, tables))),
-        write_csv(folder / "summary.csv", summary.cells(collection.records, collection.planned)),
-        write_csv(folder / "runs.csv", summary.tidy(collection.records)),
-    ]
-    return paths + ([write_csv(folder / "differences.csv", differences.frame)] if differences is not None else [])
+    tables, differences, collection = report_tables(results), results.differences, results.collection
+    problems = (*collection.problems, *(differences.refused if differences else ()))
+    frames = {"summary.csv": results.frame, "runs.csv": tidy(collection.records, collection.planned)}
+    frames |= {"differences.csv": differences.frame} if differences else {}
+    texts = {"tables.md": _markdown_file(tables, problems), "tables.tex": _latex_file(tables, problems)}
+    written = [write_text(folder / name, text) for name, text in texts.items()]
+    return written + [write_csv(folder / name, frame) for name, frame in frames.items()]
+
+
+def _markdown_file(tables: Sequence[ReportTable], problems: Sequence[str]) -> str:
+    lines = "".join(f"- {escape_markdown(line)}\n" for line in problems)
+    return "\n".join(map(markdown, tables)) + (f"\n{lines}" if lines else "")
+
+
+def _latex_file(tables: Sequence[ReportTable], problems: Sequence[str]) -> str:
+    lines = "".join(f"% {escape_latex(line)}\n" for line in problems)
+    return "\n".join(map(latex, tables)) + (f"\n{lines}" if lines else "")

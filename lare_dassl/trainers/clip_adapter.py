@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from ..config import adapter_settings
@@ -12,21 +11,18 @@ from ..methods.clip_adapter import AdapterClassifier
 from ..methods.fitting import seeded_network
 from .embedding_trainer import EmbeddingTrainer
 
-logger = logging.getLogger(__name__)
-
 
 @TRAINER_REGISTRY.register()
 class CLIPAdapter(EmbeddingTrainer):
     """Trains the adapter of the image branch with cross-entropy; the class texts stay as they are."""
 
     linear = False
+    unused_keys = ("CLASSIFIER.INIT",)
 
     def check_cfg(self, cfg: Any) -> None:
         """Refuse, before anything is encoded, an adapter that cannot be."""
         super().check_cfg(cfg)
         adapter_settings(cfg)
-        if cfg.CLASSIFIER.INIT != "random":
-            logger.warning("CLASSIFIER.INIT is not used: CLIPAdapter adapts embeddings for the zero-shot classifier")
 
     def make_classifier(self) -> AdapterClassifier:
         """The adapter at its random start, before the class texts."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Any
-
 from .. import vlm
 from ..dassl_api import TRAINER_REGISTRY
 from ..embeddings.extract import weights_sha256
@@ -12,8 +9,6 @@ from ..encoding import prompt_names
 from ..errors import InputError
 from ..methods.context import ContextClassifier, ContextPrompts, find_context, starting_context
 from .embedding_trainer import EmbeddingTrainer
-
-logger = logging.getLogger(__name__)
 
 # A word of one token in every vocabulary of byte pairs; random vectors take its place.
 PLACEHOLDER = "x"
@@ -26,13 +21,7 @@ class ContextOptimisation(EmbeddingTrainer):
     Class names stand at the end of the prompts, and neither VLM.TEMPLATES nor VLM.PROMPTS_FILE are used.
     """
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Say what has no meaning here."""
-        super().check_cfg(cfg)
-        if cfg.CLASSIFIER.INIT != "random":
-            logger.warning(
-                "CLASSIFIER.INIT is not used: ContextOptimisation starts at TRAINER.CONTEXTOPTIMISATION.INIT"
-            )
+    unused_keys = ("CLASSIFIER.INIT",)
 
     def make_classifier(self) -> ContextClassifier:
         """The classifier by the prompts with their first context.

@@ -56,6 +56,8 @@ class EmbeddingTrainer(CheckpointedTrainer):
 
     Attributes:
         describes_domains: whether the method uses domain descriptions.
+        unused_keys: settings without effect on the method, or sections with a dot behind them; a benchmark does not
+            vary them.
         linear: whether its classifier is one linear layer, which can be averaged with the zero-shot one.
         chosen: the settings that were chosen on validation rows; the record keeps them.
 
@@ -64,6 +66,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
     """
 
     describes_domains = False
+    unused_keys: tuple[str, ...] = ()
     linear = True
 
     def __init__(self, cfg: Any) -> None:
@@ -97,6 +100,8 @@ class EmbeddingTrainer(CheckpointedTrainer):
                 f"CLASSIFIER.AVERAGE {cfg.CLASSIFIER.AVERAGE} needs a linear classifier, which {cfg.TRAINER.NAME} has "
                 "not: leave it at 1.0"
             )
+        if "CLASSIFIER.INIT" in self.unused_keys and cfg.CLASSIFIER.INIT != "random":
+            logger.warning("CLASSIFIER.INIT is not used: %s has a start of its own", cfg.TRAINER.NAME)
         if cfg.INPUT.TRANSFORMS:
             logger.warning("INPUT.TRANSFORMS is not used: images get the frozen model's own preprocessing")
         if cfg.MODEL.HEAD.NAME:

@@ -33,6 +33,7 @@ class LADS(TwoStageTrainer):
     """
 
     describes_domains = True
+    section = "TRAINER.LADS"
     stage_one_folder = "augmentation"
 
     def check_cfg(self, cfg: Any) -> None:

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 class LARE(TwoStageTrainer):
     """Stage 1 fits the region network; stage 2 trains the classifier on real embeddings and fresh regional samples."""
 
+    section = "TRAINER.LARE"
     stage_one_folder = "regions"
 
     def stage_one_settings(self, cfg: Any) -> RegionSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from torch import nn
@@ -11,8 +10,6 @@ from ..dassl_api import TRAINER_REGISTRY
 from ..methods.tip_adapter import ALPHA, ALPHAS, BETA, BETAS, CacheClassifier, cache_classifier, choose_strengths
 from .embedding_trainer import EmbeddingTrainer
 from .zero_shot import ZeroShot
-
-logger = logging.getLogger(__name__)
 
 
 class CacheTrainer(EmbeddingTrainer):
@@ -23,12 +20,7 @@ class CacheTrainer(EmbeddingTrainer):
     """
 
     linear = False
-
-    def check_cfg(self, cfg: Any) -> None:
-        """Say what has no meaning here."""
-        super().check_cfg(cfg)
-        if cfg.CLASSIFIER.INIT != "random":
-            logger.warning("CLASSIFIER.INIT is not used: a cache stands beside the zero-shot classifier")
+    unused_keys: tuple[str, ...] = ("CLASSIFIER.INIT",)
 
     def choices(self) -> dict[str, str]:
         """As of any trainer; and α and β, where they are not given."""
@@ -51,7 +43,8 @@ class CacheTrainer(EmbeddingTrainer):
             assert rows is not None
             alphas, betas = (alpha,) if alpha else ALPHAS, (beta,) if beta else BETAS
             alpha, beta = choose_strengths(self.model, rows.embedding, rows.label, alphas, betas)
-            self.keep_choice(dict(zip(self._given(), (alpha, beta), strict=True)))
+            values = dict(zip(self._given(), (alpha, beta), strict=True))
+            self.keep_choice({key: values[key] for key, given in self._given().items() if not given})
         self.model.set_strengths(alpha, beta)
 
     def _given(self) -> dict[str, Any]:
@@ -63,6 +56,8 @@ class CacheTrainer(EmbeddingTrainer):
 @TRAINER_REGISTRY.register()
 class TipAdapter(CacheTrainer, ZeroShot):
     """The cache as it is; nothing is trained."""
+
+    unused_keys = (*CacheTrainer.unused_keys, "OPTIM.")
 
 
 @TRAINER_REGISTRY.register()

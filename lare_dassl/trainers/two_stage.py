@@ -21,14 +21,16 @@ logger = logging.getLogger(__name__)
 class TwoStageTrainer(EmbeddingTrainer):
     """Stage 1 fits a network; stage 2 trains the classifier on real embeddings and on what the network makes of them.
 
-    A method gives the five below that raise or have no value here.
+    A method gives all below that raise or have no value here.
 
     Attributes:
+        section: of the configuration, with the settings of stage 1.
         stage_one_folder: name of the folder in the run's that keeps the network; it is one of
             run_identity.STAGE_FOLDERS.
         network: the outcome of stage 1.
     """
 
+    section: str
     stage_one_folder: str
     network: nn.Module
 
@@ -75,7 +77,7 @@ class TwoStageTrainer(EmbeddingTrainer):
 
     def _fitted_network(self) -> nn.Module:
         identity = self.identity
-        with self.clock.timed("stage1"), named(f"TRAINER.{self.cfg.TRAINER.NAME.upper()}"):
+        with self.clock.timed("stage1"), named(self.section):
             network = self.fit_network()
         state = {"state_dict": network.state_dict(), "run": identity}
         name = checkpoint.epoch_file(self.stage_one_settings(self.cfg).epochs)

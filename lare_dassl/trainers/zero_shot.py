@@ -15,6 +15,8 @@ from .embedding_trainer import EmbeddingTrainer
 class ZeroShot(EmbeddingTrainer):
     """Logits are the VLM's logit scale times the cosine of image and class text embedding (Radford et al., 2021)."""
 
+    unused_keys: tuple[str, ...] = ("CLASSIFIER.INIT", "CLASSIFIER.AVERAGE", "OPTIM.")
+
     def build_model(self) -> None:
         """Make the classifier; there is no optimiser."""
         self.model = self.make_classifier().to(self.device)

@@ -103,7 +103,7 @@ def test_a_failure_is_told_at_the_end_and_mended_by_the_next_time(words, tmp_pat
     folder = make_plan(words(*TWO)).runs[2].folder
     assert shown.err.splitlines()[-2:] == [
         f"failed: {folder}: no luck today",
-        "error: 1 of 4 runs failed, 0 refusals (see the lines above): the same command, mended, runs what is not done",
+        "error: 1 of 4 runs failed (see the lines above), all else is done: the same command, mended, runs the rest",
     ]
     assert len(times(tmp_path / "out")) == 3
     assert benchmark(words(*TWO)) == 0
@@ -115,7 +115,8 @@ def test_an_unknown_trainer_among_others_is_named_and_the_others_run(words, tmp_
     assert benchmark(words("--trainers", "ZeroShot", "FienTune", "FineTune", "--seeds", 1)) == 2
     shown = capsys.readouterr()
     assert shown.err.startswith("refused: unknown trainer 'FienTune': did you mean 'FineTune'?")
-    assert shown.err.splitlines()[-1].startswith("error: 0 of 2 runs failed, 1 refusals")
+    assert shown.err.count("refused: unknown trainer 'FienTune'") == 2
+    assert shown.err.splitlines()[-1].startswith("error: 1 of the command's parts refused (see the lines above)")
     assert len(times(tmp_path / "out")) == 2
 
 
@@ -143,6 +144,35 @@ def test_a_report_finds_the_plan_and_what_is_missing(words, tmp_path):
     assert [(planned["trainer"], planned["seed"]) for planned in collection.planned] == [
         *(("ZeroShot", 0), ("ZeroShot", 1), ("FineTune", 0), ("FineTune", 1))
     ]
+
+
+def test_a_later_command_adds_to_the_plan(words, tmp_path):
+    assert benchmark(words(*TWO)) == 0
+    runs = make_plan(words(*TWO)).runs
+    for planned in runs[2:]:
+        (planned.folder / "record.json").unlink()
+    assert benchmark(words("--trainers", "ZeroShot", "LARE", "--seeds", 1)) == 0
+    collection = collect(tmp_path / "out")
+    assert [(planned["trainer"], planned["seed"]) for planned in collection.planned] == [
+        *(("ZeroShot", 0), ("LARE", 0)),
+        *(("ZeroShot", 1), ("FineTune", 0), ("FineTune", 1)),
+    ]
+    table = (tmp_path / "out" / "report" / "tables.md").read_text()
+    (row,) = [line for line in table.splitlines() if line.startswith("| FineTune ") and "missing" in line][:1]
+    assert "0 of 2" in row
+
+
+def test_a_changed_file_takes_the_place_of_its_old_runs(words, tmp_path):
+    common = ("--trainers", "ZeroShot", "--seeds", 1)
+    assert benchmark(words(*common)) == 0
+    old = make_plan(words(*common)).runs[0].folder
+    write_embeddings(tmp_path / "data.safetensors", shifted_embeddings(with_val=False))
+    assert benchmark(words(*common)) == 0
+    (new,) = make_plan(words(*common)).runs
+    assert new.folder != old
+    collection = collect(tmp_path / "out")
+    assert [run.folder for run in collection.runs] == [new.folder]
+    assert len(collection.planned) == 1
 
 
 def test_an_interruption_keeps_what_is_done(words, tmp_path, capsys, monkeypatch):

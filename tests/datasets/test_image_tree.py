@@ -33,10 +33,11 @@ def test_links_are_followed_and_circles_end(tmp_path):
     assert images_in(tmp_path / "here") == ["1.png", "2.png", "linked/3.png"]
 
 
-def test_a_link_to_nothing_is_named(tmp_path):
+def test_a_link_to_nothing_is_named_or_given(tmp_path):
     (tmp_path / "1.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(InputError, match=r"1\.png' is a link to nothing"):
         images_in(tmp_path)
+    assert images_in(tmp_path, dead_links=True) == ["1.png"]
 
 
 def test_dataset_root_expands_the_home_folder(tmp_path, monkeypatch):

@@ -10,10 +10,11 @@ import torch
 
 from lare_dassl.predictions import Predictions
 from lare_dassl.record import FORMAT, METRICS
+from lare_dassl.report.collect import Collection, Run
 
 
 def record(trainer: str, seed: int, accuracy: float = 60.0, **changes: Any) -> dict[str, Any]:
-    """A record with out-of-domain accuracy 10 below the accuracy, all else 10.
+    """A record of a run on photo and painting, with out-of-domain accuracy 10 below the accuracy, all else 10.
 
     `changes` replace its fields, or its metrics where they are named so; `settings` holds values by dotted keys.
     """
@@ -28,6 +29,9 @@ def record(trainer: str, seed: int, accuracy: float = 60.0, **changes: Any) -> d
             node = node.setdefault(section, {})
         node[name] = value
     fields = {"format": FORMAT, "dataset": "DemoWorld", "shots": -1, "imbalance": 1.0, "trainer": trainer, "seed": seed}
+    fields |= {"host": "builtin", "vlm": {}, "split": "test"}
+    fields |= {"source_domains": ["photo"], "target_domains": ["painting"]}
+    fields |= {"split_sha256": "", "samples": {}, "chosen": {}, "seconds": {}, "versions": {}}
     return fields | {"metrics": metrics, "config": config} | changes
 
 
@@ -37,6 +41,12 @@ def write(folder: Path, content: dict[str, Any]) -> Path:
     path = folder / "record.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+def collection_of(*records: dict[str, Any], **attributes: Any) -> Collection:
+    """Runs in the folders run0, run1, ...; `attributes` are others of a Collection."""
+    runs = tuple(Run(Path(f"run{number}"), content) for number, content in enumerate(records))
+    return Collection(Path(), runs, attributes.pop("problems", ()), **attributes)
 
 
 def predictions(label: list[int], predicted: list[int], confidence: list[float] | None = None) -> Predictions:

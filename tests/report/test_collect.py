@@ -7,6 +7,7 @@ import torch
 
 from lare_dassl.errors import InputError
 from lare_dassl.predictions import write_predictions
+from lare_dassl.record import nest_metrics
 from lare_dassl.report.collect import collect, read_predictions
 
 from .making import predictions, record, write
@@ -62,6 +63,28 @@ def test_a_folder_without_usable_records_is_refused_with_the_reason(tmp_path):
     write(tmp_path / "newer", record("LARE", 2) | {"format": "record/2"})
     with pytest.raises(InputError, match=r"nothing to report in .*newer"):
         collect(tmp_path)
+
+
+def test_of_runs_that_agree_the_one_of_the_plan_counts(tmp_path):
+    for name, value in (("a", 60.0), ("b", 61.0), ("c", 62.0)):
+        write(tmp_path / name, record("LARE", 0, value))
+    entries = [plan_entry(name, record("LARE", 0)) for name in ("c", "b")]
+    (tmp_path / "plan.json").write_text(json.dumps({"format": "plan/1", "runs": entries}))
+    found = collect(tmp_path)
+    assert [run.folder.name for run in found.runs] == ["c"]
+    assert found.problems == tuple(
+        f"left out: {tmp_path / name / 'record.json'} has the settings and the seed of c" for name in ("b", "a")
+    )
+
+
+@pytest.mark.parametrize("planned", [[], ["a"], ["a", "b"]])
+def test_a_run_without_a_test_does_not_hide_one_with(tmp_path, planned):
+    untested = {"metrics": nest_metrics({})}
+    write(tmp_path / "a", record("LARE", 0, settings={"TEST.NO_TEST": True}) | untested)
+    write(tmp_path / "b", record("LARE", 0, 61.0, settings={"TEST.NO_TEST": False}))
+    entries = [plan_entry(name, record("LARE", 0)) for name in planned]
+    (tmp_path / "plan.json").write_text(json.dumps({"format": "plan/1", "runs": entries}))
+    assert [run.folder.name for run in collect(tmp_path).runs] == ["b"]
 
 
 def plan_entry(folder, content):

@@ -59,20 +59,110 @@ def test_only_runs_of_the_same_cell_and_seed_are_compared():
         "LARE on DemoWorld, shots 4, imbalance 1, seed 2: no run of FineTune to compare it with",
     )
     table = difference_tables(differences)[0]
-    assert table.rows[0][-1] == "2 of 3"
-    assert table.notes[-1] == "1 of all runs could not be compared."
+    assert table.rows[0][-1] == "2 of 3 †"
 
 
 def test_pairs_of_other_splits_are_refused_and_named():
     records = [record(trainer, 0, split_sha256=digest) for trainer, digest in (("LARE", "aa"), ("FineTune", "bb"))]
     records += [record(trainer, 1, split_sha256="cc") for trainer in ("LARE", "FineTune")]
-    # A run of a trainer that does not say is compared.
-    records += [record("LARE", 2, split_sha256="dd"), record("FineTune", 2)]
     differences = paired_differences(records, "FineTune", metrics=("accuracy",))
-    assert rows(differences, "n") == [(2,)]
+    assert rows(differences, "n") == [(1,)]
     assert differences.refused == (
         "LARE on DemoWorld, shots all, imbalance 1, seed 0: its split is not that of FineTune",
     )
+
+
+def test_a_run_on_val_is_not_compared_with_one_on_test():
+    records = [record("FineTune", 0, 90.0, split="val"), record("ZeroShot", 0, 60.0)]
+    for planned in ((), records):
+        differences = paired_differences(records, "FineTune", metrics=("accuracy",), planned=planned)
+        assert differences.pairs == ()
+        assert differences.refused == (
+            "ZeroShot on DemoWorld, shots all, imbalance 1, seed 0: it is tested on test, and FineTune on val",
+        )
+    # Where the baseline has run on both, each is compared with its own.
+    records = [record(trainer, 0, value, split=split) for trainer, split, value in BOTH_SPLITS]
+    differences = paired_differences(records, "FineTune", metrics=("accuracy",))
+    assert rows(differences, "method", "mean") == [("LARE", 10.0), ("LARE (on val)", 5.0)]
+
+
+BOTH_SPLITS = (("FineTune", "val", 90.0), ("FineTune", "test", 60.0), ("LARE", "val", 95.0), ("LARE", "test", 70.0))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "reason"),
+    [
+        (("B", "bb"), ("A", "aa"), "its frozen model is B, and that of FineTune is A"),
+        (("B", None), ("A", None), "its frozen model is B, and that of FineTune is A"),
+        (("A", "bb"), ("A", "aa"), "the weights of its frozen model are not those of FineTune"),
+        (("A", "aa"), ("A", "aa"), ""),
+        # An image trainer does not know the weights, and names the model otherwise.
+        (("ViT-B/32", None), ("ViT-B-32", "aa"), ""),
+    ],
+)
+def test_a_run_on_another_frozen_model_is_not_compared(own, other, reason):
+    records = [
+        record(trainer, 0, vlm={"model": model, "weights_sha256": weights})
+        for trainer, (model, weights) in (("LARE", own), ("FineTune", other))
+    ]
+    differences = paired_differences(records, "FineTune")
+    assert len(differences.pairs) == (reason == "")
+    assert differences.refused == ((f"LARE on DemoWorld, shots all, imbalance 1, seed 0: {reason}",) if reason else ())
+
+
+def test_of_several_baselines_the_one_on_the_same_frozen_model_is_compared():
+    models = (("A", "aa"), ("B", "bb"))
+    records = [
+        record("FineTune", 0, value, vlm={"model": model, "weights_sha256": weights}, settings={"VLM.MODEL": model})
+        for (model, weights), value in zip(models, (50.0, 60.0), strict=True)
+    ]
+    records.append(record("LARE", 0, 70.0, vlm={"model": "B", "weights_sha256": "bb"}, settings={"VLM.MODEL": "B"}))
+    assert rows(paired_differences(records, "FineTune", metrics=("accuracy",)), "mean") == [(10.0,)]
+
+
+def test_a_run_on_weights_that_no_baseline_has_says_so():
+    models = (("FineTune", "aa"), ("FineTune", "bb"), ("LARE", "bb"), ("LARE", "cc"))
+    records = [record(trainer, 0, vlm={"model": "A", "weights_sha256": weights}) for trainer, weights in models]
+    differences = paired_differences(records, "FineTune")
+    assert [(pair.run.number, pair.partner.number) for pair in differences.pairs] == [(2, 1)]
+    assert differences.refused == (
+        "LARE (weights=cc) on DemoWorld, shots all, imbalance 1, seed 0: "
+        "the weights of its frozen model are not those of FineTune (weights=aa)",
+    )
+
+
+def test_the_table_has_a_row_for_each_planned_cell():
+    planned = [record(trainer, seed) for trainer in ("FineTune", "LADS", "LARE", "ZeroShot") for seed in range(5)]
+    # LADS has not run; LARE lacks two seeds; ZeroShot has run, but on another split of the data.
+    done = [*planned[:5], *planned[10:13], *(content | {"split_sha256": "other"} for content in planned[15:])]
+    differences = paired_differences(done, "FineTune", metrics=("accuracy",), planned=planned)
+    (table,) = difference_tables(differences)
+    assert table.rows == (
+        ("ZeroShot", "missing", "0 of 5 †"),
+        ("LADS", "missing", "0 of 5 †"),
+        ("LARE", "0.0 [0.0, 0.0]", "3 of 5 †"),
+    )
+    assert table.notes[1:3] == (
+        "† fewer pairs than expected: a run is not there, or cannot be compared.",
+        "missing: no pair.",
+    )
+    assert "LADS on DemoWorld, shots all, imbalance 1: no finished run" in differences.refused
+    split = "its split is not that of FineTune"
+    assert f"ZeroShot on DemoWorld, shots all, imbalance 1, seed 4: {split}" in differences.refused
+    assert len(differences.refused) == 6
+
+
+def test_expected_pairs_are_those_of_the_cell():
+    planned = [record("ZeroShot", 0), *(record("FineTune", seed) for seed in range(3))]
+    differences = paired_differences(planned, "FineTune", metrics=("accuracy",), planned=planned)
+    assert difference_tables(differences)[0].rows == (("ZeroShot", "0.0", "1"),)
+
+
+def test_a_metric_of_fewer_pairs_says_of_how_many():
+    records = [record(trainer, seed) for trainer in ("LARE", "FineTune") for seed in (0, 1)]
+    records[0]["metrics"]["out_of_domain_accuracy"] = None
+    (table,) = difference_tables(paired_differences(records, "FineTune"))
+    assert table.rows == (("LARE", "0.0 [0.0, 0.0]", "0.0 (n = 1)", "2"),)
 
 
 def test_a_trainer_as_baseline_stands_for_its_run_with_the_same_settings():
@@ -98,11 +188,15 @@ def test_a_method_with_its_settings_as_baseline_is_compared_with_all_others():
 def test_a_baseline_of_which_there_are_several_to_choose_from_is_refused():
     records = [record("LARE", 0, settings={SAMPLES: samples}) for samples in (1, 4)] + [record("FineTune", 0)]
     differences = paired_differences(records, "LARE")
-    assert differences.frame.empty
+    assert differences.pairs == ()
     assert differences.refused == (
         "FineTune on DemoWorld, shots all, imbalance 1, seed 0: 2 runs of LARE to compare it with",
     )
-    assert difference_tables(differences) == []
+    assert difference_tables(differences)[0].rows == (("FineTune", "missing", "missing", "0 of 1 †"),)
+
+
+def test_without_another_method_there_is_no_table():
+    assert difference_tables(paired_differences([record("FineTune", 0)], "FineTune")) == []
 
 
 def test_an_unknown_baseline_is_refused():
@@ -126,6 +220,13 @@ def test_the_table_shows_signs_and_intervals():
     assert table.columns == ("method", "in-domain accuracy", "out-of-domain accuracy", "pairs")
     # Differences 2 and 3: mean 2.5, half width 12.7062 · 0.7071 / 1.4142 = 6.35.
     assert table.rows == (("LARE", "+2.5 [−3.9, +8.9]", "−1.0 [−1.0, −1.0]", "2"),)
+    assert table.notes == (
+        "Mean of paired differences over the same seeds and splits [95 % interval by Student's t].",
+        "An interval of zero width: the difference is the same figure for every seed, as it is between methods that "
+        "do not depend on the seed.",
+    )
+    records[-1]["metrics"]["out_of_domain_accuracy"] = 49.1
+    assert len(difference_tables(paired_differences(records, "FineTune"))[0].notes) == 1
 
 
 @pytest.mark.parametrize(("value", "text"), [(1.25, "+1.2"), (-0.36, "−0.4"), (0.04, "0.0"), (-0.04, "0.0")])

@@ -13,17 +13,19 @@ from lare_dassl.errors import InputError
 from lare_dassl.evaluation import expected_calibration_error
 from lare_dassl.predictions import Predictions
 from lare_dassl.report.figures import (
-    MOST_NAMED,
     PALETTE,
-    class_gain,
-    class_gains,
     domain_scatter,
     few_shot_curves,
     imbalance_curves,
     method_style,
+    save,
+)
+from lare_dassl.report.prediction_figures import (
+    MOST_NAMED,
+    class_gain,
+    class_gains,
     reliability,
     reliability_diagram,
-    save,
 )
 from lare_dassl.report.summary import METHODS, cells
 
@@ -98,6 +100,50 @@ def test_the_scatter_has_the_line_of_equal_accuracies_and_equal_limits():
     assert axes.get_xlim()[0] < 41.0 and axes.get_xlim()[1] > 75.0
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("in-domain accuracy (%)", "out-of-domain accuracy (%)")
     assert figure.legends[0].get_title().get_text() == "larger mark: most images per class"
+
+
+def test_the_scatter_has_bars_of_both_accuracies_at_the_least_imbalance():
+    values = ((60.0, 40.0), (64.0, 41.0))
+    records = [record("LARE", seed, own, out_of_domain_accuracy=other) for seed, (own, other) in enumerate(values)]
+    records.append(record("LARE", 0, 5.0, imbalance=10.0))
+    axes = domain_scatter(cells(records, records)).axes[0]
+    line = lines_by_label(axes)["LARE"]
+    assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([62.0], [40.5])
+    bars = [bar.get_segments()[0] for bar in axes.collections]
+    across, upright = ((bar[1] - bar[0]).tolist() for bar in bars)
+    assert across == pytest.approx([2 * math.sqrt(8), 0.0], abs=1e-9)
+    assert upright == pytest.approx([0.0, 2 * math.sqrt(0.5)], abs=1e-9)
+
+
+def hollow_points(axes):
+    return [
+        (line.get_marker(), float(x), float(y))
+        for line in axes.lines
+        if line.get_linestyle() == "None" and line.get_markerfacecolor() == "white"
+        for x, y in line.get_xydata()
+    ]
+
+
+def test_points_of_fewer_seeds_than_expected_are_hollow():
+    planned = [record("LARE", seed, 60.0 + shots, shots=shots) for shots in (1, 4, 16) for seed in (0, 1)]
+    planned += [record("FineTune", seed, 50.0, shots=shots) for shots in (1, 4) for seed in (0, 1)]
+    frame = cells(planned, planned)
+    assert not hollow_points(few_shot_curves(frame).axes[0]) and not hollow_points(domain_scatter(frame).axes[0])
+    frame = cells([*planned[:3], planned[4], *planned[6:]], planned)
+    marker = method_style("LARE").marker
+    curve = hollow_points(few_shot_curves(frame, "in_domain_accuracy").axes[0])
+    assert curve == [(marker, 2.0, 64.0), (marker, 4.0, 76.0)]
+    # The mark of the most images is drawn once more, larger.
+    scatter = hollow_points(domain_scatter(frame).axes[0])
+    assert scatter == [(marker, 64.0, 54.0), (marker, 76.0, 66.0), (marker, 76.0, 66.0)]
+    # A metric that a run lacks is a seed that is missing.
+    planned[0]["metrics"]["in_domain_accuracy"] = None
+    curve = few_shot_curves(cells(planned, planned), "in_domain_accuracy").axes[0]
+    assert hollow_points(curve) == [(marker, 0.0, 61.0)]
+
+
+def test_no_variant_is_drawn_hollow():
+    assert "none" not in {method_style("LARE", variant).filling for variant in range(20)}
 
 
 def test_the_scatter_needs_both_accuracies():

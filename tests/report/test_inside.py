@@ -263,6 +263,20 @@ def test_rows_without_pictures_are_named():
     assert example.reached[0].is_other_class == (example.reached[0].class_name != "owl")
 
 
+def test_a_picture_that_is_gone_or_damaged_is_told_of(tmp_path):
+    run = open_run(make_run_on_images(tmp_path) / "LARE-0")
+    run.train.pictures[0].unlink()
+    run.test.pictures[1].write_bytes(b"no picture")
+    view = look_inside(run, "a run")
+    assert len(view.examples) == 2
+    own = view.examples[0].own
+    assert (own.uri, own.remark) == ("", "trained on (the picture cannot be read)")
+    others = [picture for example in view.examples for picture in (example.own, example.nearest, *example.reached)]
+    damaged = [picture for picture in others if "cannot be read" in picture.remark]
+    assert {picture.name for picture in damaged} <= {run.train.names[0], run.test.names[1]}
+    assert sum(bool(picture.uri) for picture in others) == len(others) - len(damaged)
+
+
 def test_pictures_are_scaled_down(tmp_path):
     path = tmp_path / "wide.png"
     Image.open(write_image(path, seed=1)).resize((400, 200)).save(path)

@@ -6,15 +6,17 @@ import html
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from lare_dassl.errors import InputError
+from lare_dassl.report import results
 from lare_dassl.report.layout import ReportTable
 from lare_dassl.report.page import Options, inline_svg, numeric_columns, write_report
 from lare_dassl.report.settings import settings_tables
-from tests.report.making import record
+from tests.report.making import record, write
 from tests.report.run_making import HOSTILE_CLASSES, HOSTILE_DOMAINS, make_runs_on_embeddings
 
 
@@ -117,6 +119,48 @@ def test_the_same_runs_give_the_same_page(runs, page, tmp_path):
     assert again.read_text(encoding="utf-8") == page
 
 
+def test_without_a_plan_the_page_says_so_once(copied_runs):
+    report = write_report(Options(copied_runs, copied_runs / "report.html"))
+    assert text_of(report).count("There is no plan of these runs") == 1
+    entries = [
+        json.loads(path.read_text()) | {"folder": path.parent.name} for path in copied_runs.glob("*/record.json")
+    ]
+    missing = entries[0] | {"folder": "later", "seed": 7}
+    (copied_runs / "plan.json").write_text(json.dumps({"format": "plan/1", "runs": [*entries, missing]}))
+    words = text_of(write_report(Options(copied_runs, copied_runs / "report.html")))
+    assert "There is no plan" not in words
+    assert f"imbalance 1, {missing['trainer']}: 2 of 3 runs are there" in words
+    assert re.search(r"1 seed is missing: a hollow point", words)
+
+
+def test_what_a_report_says_is_computed_once(copied_runs, monkeypatch):
+    counts = Counter()
+    for name in ("cells", "paired_differences", "reference_table"):
+        monkeypatch.setattr(results, name, counted(counts, name, getattr(results, name)))
+    write_report(Options(copied_runs, copied_runs / "report.html", reference="cub"))
+    assert counts == {"cells": 1, "paired_differences": 1, "reference_table": 1}
+
+
+def counted(counts, name, function):
+    def call(*arguments, **settings):
+        counts[name] += 1
+        return function(*arguments, **settings)
+
+    return call
+
+
+def test_runs_on_val_are_not_said_to_be_on_test(copied_runs):
+    for path in copied_runs.glob("FineTune-*/record.json"):
+        path.write_text(path.read_text().replace('"split": "test"', '"split": "val"'))
+    report = write_report(Options(copied_runs, copied_runs / "report.html"))
+    assert [row[0] for row in table_of(report.read_text(), "embeddings: mean ± std")] == ["FineTune (on val)", "LARE"]
+    (difference,) = table_of(report.read_text(), "embeddings: difference to FineTune, percentage points")
+    assert difference == ["LARE", "missing", "missing", "0 of 2 †"]
+    words = text_of(report)
+    assert "seed 1: it is tested on test, and FineTune on val" in words
+    assert "Accuracy of FineTune (on val) against its confidence on all validation images of embeddings" in words
+
+
 def test_missing_and_unreadable_runs_are_named(copied_runs, caplog):
     (copied_runs / "LARE-1" / "record.json").write_text('{"format": "record/1", "tra')
     words = text_of(write_report(Options(copied_runs, copied_runs / "report.html")))
@@ -167,10 +211,12 @@ def test_a_run_and_classes_may_be_chosen(copied_runs):
         ({"classes": ("owl",)}, "unknown class 'owl'"),
         ({"run": Path("FineTune-0")}, "is a run of FineTune without regions"),
         ({"run": Path("nowhere")}, "cannot read the record"),
+        ({"run": Path("../odd")}, r"odd/record\.json holds no usable 'config'"),
         ({"output": Path("report")}, r"--output .*report must end in \.html"),
     ],
 )
 def test_mistakes_of_the_user_are_refused_before_anything_is_written(runs, tmp_path, changes, message):
+    write(runs.parent / "odd", record("LARE", 0) | {"config": "none"})
     places = {"run": runs, "output": tmp_path}
     changes = {name: places[name] / value if name in places else value for name, value in changes.items()}
     with pytest.raises(InputError, match=message):
@@ -193,30 +239,36 @@ def test_columns_of_numbers_are_known():
 def test_an_svg_is_made_part_of_the_page():
     text = '<?xml version="1.0"?>\n<!-- <b> -->\n<svg width="9pt" height="8pt" viewBox="0 0 9 8"><metadata>m</metadata>'
     text += '<path id="p1" clip-path="url(#c)"/><use xlink:href="#p1" width="5"/></svg>'
-    shown = inline_svg(text, "name", 'a "b" <c>')
+    shown = inline_svg(text, "5-name", 'a "b" <c>')
     assert shown == (
         '<svg viewBox="0 0 9 8" role="img" aria-label="a &#34;b&#34; &lt;c&gt;">'
-        '<path id="name-p1" clip-path="url(#name-c)"/><use xlink:href="#name-p1" width="5"/></svg>'
+        '<path id="5-name-p1" clip-path="url(#5-name-c)"/><use xlink:href="#5-name-p1" width="5"/></svg>'
     )
 
 
 def test_settings_are_told_apart_from_what_agrees():
     common = {"OPTIM.LR": 0.1, "OUTPUT_DIR": "x"}
-    records = [
-        record("FineTune", 0, settings=common | {"SEED": 0}, versions={"torch": "2.9"}),
-        record("LARE", 0, settings=common | {"SEED": 0, "TRAINER.LARE.ALPHA": 0.3}, versions={"torch": "2.9"}),
-        record("LARE", 1, settings=common | {"SEED": 1, "TRAINER.LARE.ALPHA": 0.3}, versions={"torch": "2.10"}),
-    ]
+
+    def run(trainer, seed, torch, **settings):
+        own = common | {"SEED": seed, "TRAINER.NAME": trainer} | settings
+        return record(trainer, seed, settings=own, versions={"torch": torch})
+
+    alpha = {"TRAINER.LARE.ALPHA": 0.3}
+    records = [run("FineTune", 0, "2.9"), run("LARE", 0, "2.9", **alpha), run("LARE", 1, "2.10", **alpha)]
     differing, agreeing = settings_tables(records)
+    # The seed and the method of each run stand in the table of runs.
     assert differing.rows == (
         ("versions.torch", "2.9", "2", "FineTune, LARE"),
         ("versions.torch", "2.10", "1", "LARE"),
-        ("SEED", "0", "2", "FineTune, LARE"),
-        ("SEED", "1", "1", "LARE"),
     )
-    assert agreeing.rows == (("OPTIM.LR", "0.1", "all"), ("TRAINER.LARE.ALPHA", "0.3", "LARE"))
+    assert agreeing.rows == (
+        ("host", "builtin", "all"),
+        ("vlm", "{}", "all"),
+        ("OPTIM.LR", "0.1", "all"),
+        ("TRAINER.LARE.ALPHA", "0.3", "LARE"),
+    )
 
 
 def test_many_values_of_a_setting_are_counted():
-    differing, _ = settings_tables([record("LARE", seed, settings={"SEED": seed}) for seed in range(9)])
-    assert differing.rows == (("SEED", "9 different values", "9", ""),)
+    differing, _ = settings_tables([record("LARE", 0, settings={"OPTIM.LR": value}) for value in range(9)])
+    assert differing.rows == (("OPTIM.LR", "9 different values", "9", ""),)

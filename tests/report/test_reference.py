@@ -15,8 +15,14 @@ def cub(trainer, seed, accuracy, **changes):
 
 def test_reported_and_measured_rows_stand_together_and_say_which_they_are():
     records = [cub("LARE", seed, value) for seed, value in enumerate((86.0, 87.0))]
-    records += [cub("LARE", 0, 50.0, shots=4), record("LARE", 0, 30.0), cub("TipAdapter", 0, 80.125)]
-    table = reference_table(cells(records, records), "cub", records)
+    records += [
+        cub("LARE", 0, 50.0, shots=4),
+        cub("LARE", 0, 40.0, imbalance=10.0),
+        record("LARE", 0, 30.0),
+        cub("TipAdapter", 0, 80.125),
+    ]
+    planned = [*records, cub("TipAdapter", 1, 80.125)]
+    table = reference_table(cells(records, planned), "cub", records)
     lare = [row for row in table.rows if row[0] == "LARE"]
     assert lare == [
         ("LARE", "reported", "87.01 ± 0.04", "72.98 ± 0.16", "5"),

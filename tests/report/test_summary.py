@@ -143,15 +143,14 @@ def test_a_dataset_of_a_generic_kind_is_called_by_its_origin_or_root(dataset, se
     assert dataset_label(record("LARE", 0, dataset=dataset, settings=settings)) == label
 
 
-def test_cells_without_runs_are_there_with_the_seeds_that_they_lack():
+def test_without_a_plan_seeds_alone_are_known_to_be_missing():
     records = [record(trainer, seed, shots=4) for trainer in ("LARE", "FineTune") for seed in (0, 1, 7)]
-    records += [record("LARE", 0, 70.0, shots=1), record("LARE", 1, 72.0, shots=1)]
+    records += [record("LARE", 0, 70.0, shots=1), record("LARE", 1, 72.0, shots=1), record("ZeroShot", 0)]
     frame = cells(records)
     rows = list(frame[["shots", "method", "n", "expected"]].itertuples(index=False, name=None))
-    assert rows == [(1, "FineTune", 0, 3), (1, "LARE", 2, 3), (4, "FineTune", 3, 3), (4, "LARE", 3, 3)]
-    assert math.isnan(frame["accuracy_mean"][0])
-    assert frame["accuracy_mean"][1] == 71.0
-    assert frame["accuracy_n"].tolist() == [0, 2, 3, 3]
+    assert rows == [(1, "LARE", 2, 3), (4, "FineTune", 3, 3), (4, "LARE", 3, 3), (-1, "ZeroShot", 1, 3)]
+    assert frame["accuracy_mean"][0] == 71.0
+    assert frame["accuracy_n"].tolist() == [2, 3, 3, 1]
 
 
 def test_a_dataset_is_not_expected_to_have_what_only_another_one_has():
@@ -176,10 +175,40 @@ def test_a_plan_says_which_cells_and_seeds_are_expected():
         del entry["metrics"]
     frame = cells(records, planned)
     assert list(frame[["shots", "trainer", "n", "expected"]].itertuples(index=False, name=None)) == [
-        (4, "LADS", 0, 2),
+        (4, "LADS", 0, 1),
         (4, "LARE", 1, 2),
-        (-1, "ZeroShot", 1, 2),
-        (-1, "LARE", 1, 2),
+        (-1, "ZeroShot", 1, 1),
+        (-1, "LARE", 1, 1),
+    ]
+    assert math.isnan(frame["accuracy_mean"][0])
+    # A run that the plan does not name is expected too: it is there.
+    assert cells([*records, record("ZeroShot", 5)], planned)["expected"].tolist() == [1, 2, 2, 1]
+
+
+def test_a_planned_run_does_not_know_its_weights_and_is_still_of_its_method():
+    vlms = {"A": {"weights_sha256": "a" * 64}, "B": {"weights_sha256": "b" * 64}}
+    done = [record("LARE", 0, settings={"VLM.MODEL": name}, vlm=vlm) for name, vlm in vlms.items()]
+    missing = [record("LARE", 1, settings={"VLM.MODEL": name}) for name in vlms]
+    for entry in missing:
+        del entry["metrics"], entry["vlm"], entry["split"]
+    frame = cells(done, [*done, *missing])
+    assert frame["method"].tolist() == ["LARE (VLM.MODEL=A)", "LARE (VLM.MODEL=B)"]
+    assert frame[["n", "expected"]].to_numpy().tolist() == [[1, 2], [1, 2]]
+
+
+def test_the_split_is_told_where_a_run_of_the_dataset_is_on_another_than_test():
+    records = [record("FineTune", 0, split="val", settings={"TEST.SPLIT": "val"}), record("LARE", 0)]
+    planned = ({"TEST.SPLIT": "val"}, {"TEST.SPLIT": "test"}, {})
+    entries = [record("LADS", 0, settings=settings) for settings in planned]
+    for entry in entries:
+        del entry["metrics"], entry["split"]
+    methods = cells(records, [*records, *entries])["method"].tolist()
+    assert methods == ["FineTune (on val)", "LADS", "LADS (on val)", "LARE"]
+    varied = [record("LARE", 0, split="val", settings={SAMPLES: samples}) for samples in (1, 4)]
+    assert tidy([*varied, record("LARE", 0, dataset="A")])["variant"].tolist() == [
+        f"{SAMPLES}=1, on val",
+        f"{SAMPLES}=4, on val",
+        "",
     ]
 
 

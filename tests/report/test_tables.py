@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from lare_dassl.errors import InputError
-from lare_dassl.report.collect import Collection, Run
 from lare_dassl.report.layout import ReportTable, escape_latex, latex, markdown
+from lare_dassl.report.results import results_of
 from lare_dassl.report.summary import cells
 from lare_dassl.report.tables import accuracy_tables, curve_tables, domain_tables, write_tables
 
-from .making import record
+from .making import collection_of, record
 
 
 def few_shot_records():
@@ -26,7 +26,9 @@ def few_shot_records():
 
 
 def test_a_table_marks_cells_of_fewer_seeds_and_names_those_of_none():
-    table = accuracy_tables(cells(few_shot_records()), metrics=("accuracy",))[0]
+    records = few_shot_records()
+    planned = [record(trainer, seed, shots=n) for trainer in ("FineTune", "LARE") for n in (1, 4) for seed in (0, 1)]
+    table = accuracy_tables(cells(records, planned), metrics=("accuracy",))[0]
     assert table.title == "DemoWorld: mean ± std"
     assert table.columns == ("shots", "method", "accuracy, %", "seeds")
     assert table.rows == (
@@ -39,6 +41,16 @@ def test_a_table_marks_cells_of_fewer_seeds_and_names_those_of_none():
         "Mean ± sample standard deviation (ddof 1) over 2 seeds.",
         "† of fewer seeds than the 2 expected.",
         "missing: no finished run.",
+    )
+
+
+def test_where_cells_have_other_seeds_the_notes_say_so():
+    planned = [record("ZeroShot", 0), *(record("LARE", seed) for seed in range(3))]
+    (table,) = accuracy_tables(cells(planned[:2], planned), metrics=("accuracy",))
+    assert table.rows == (("ZeroShot", "60.0", "1"), ("LARE", "60.0 †", "1 of 3"))
+    assert table.notes == (
+        "Mean ± sample standard deviation (ddof 1) over 1 to 3 seeds.",
+        "† of fewer seeds than expected.",
     )
 
 
@@ -77,9 +89,12 @@ def test_each_domain_has_its_column():
 
 def test_a_curve_has_a_column_for_each_number_of_shots():
     records = [*few_shot_records(), record("LARE", 0, 90.0, shots=1, imbalance=10.0)]
-    table = curve_tables(cells(records, records), "shots", "accuracy")[0]
+    planned = [*records, *(record("LARE", seed, shots=n) for n in (1, 4) for seed in (0, 1))]
+    table = curve_tables(cells(records, planned), "shots", "accuracy")[0]
     assert table.columns == ("method", "shots 1", "shots 4")
-    assert table.rows == (("FineTune", "51.0 ± 1.4", "missing"), ("LARE", "60.0 † (n = 1)", "70.5 ± 0.7"))
+    assert table.rows == (("FineTune", "51.0 ± 1.4", "–"), ("LARE", "60.0 † (n = 1)", "70.5 ± 0.7"))
+    planned.append(record("FineTune", 0, shots=4))
+    assert curve_tables(cells(records, planned), "shots", "accuracy")[0].rows[0][2] == "missing"
     assert curve_tables(cells(records, records), "imbalance", "accuracy") == []
     tailed = [record("LARE", 0, 60.0 - ratio, imbalance=ratio) for ratio in (1.0, 50.0)]
     table = curve_tables(cells(tailed), "imbalance", "accuracy")[0]
@@ -91,11 +106,16 @@ AWKWARD = ReportTable("A_B & 100 %", ("method", r"x|y\z"), (("[a_b] {50} #1 $~^"
 
 def test_markdown_has_as_many_cells_in_each_row_whatever_the_names_hold():
     lines = markdown(AWKWARD).splitlines()
-    assert lines[0] == r"**A\_B & 100 %**"
+    assert lines[0] == r"**A\_B \& 100 %**"
     rows = [line for line in lines if line.startswith("|")]
     assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [3, 3, 3]
     assert rows[0] == r"| method | x\|y\\z |"
     assert lines[-1] == r"−1 \< 2"
+
+
+def test_no_name_becomes_a_picture_a_link_or_a_tag():
+    text = markdown(ReportTable("t", ("![x](http://evil/x.png)", "<b>&lt;`"), ()))
+    assert r"| \!\[x\](http://evil/x.png) | \<b\>\&lt;\` |" in text
 
 
 def test_latex_is_balanced_and_has_booktabs_rules():
@@ -127,8 +147,8 @@ def test_every_sign_that_latex_reads_as_a_command_is_escaped():
 def test_files_hold_all_figures_in_full(tmp_path):
     records = few_shot_records()
     records[0]["metrics"]["accuracy"] = 100 / 3
-    collection = Collection(tmp_path, tuple(Run(tmp_path, content) for content in records), ("left out: x",))
-    paths = write_tables(tmp_path / "new", collection, baseline="FineTune", reference="cub")
+    collection = collection_of(*records, problems=("left out: ![x](y)\nof 5 %",))
+    paths = write_tables(tmp_path / "new", results_of(collection, baseline="FineTune", reference="cub"))
     names = ["tables.md", "tables.tex", "summary.csv", "runs.csv", "differences.csv"]
     assert paths == [tmp_path / "new" / name for name in names]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(names)
@@ -141,23 +161,33 @@ def test_files_hold_all_figures_in_full(tmp_path):
     assert list(summary) == list(expected)
     pd.testing.assert_frame_equal(summary.drop(columns="variant"), expected.drop(columns="variant"), check_exact=True)
     assert math.isnan(summary["accuracy_std"][1])
-    assert pd.read_csv(paths[4])["mean"].tolist() == [10.0, 10.0]
-    text = paths[0].read_text()
-    assert "- left out: x\n" in text
-    assert "- LARE on DemoWorld, shots 4, imbalance 1, seed 0: no run of FineTune to compare it with\n" in text
-    assert paths[1].read_text().count(r"\toprule") == paths[0].read_text().count("\n\n|")
+    differences = pd.read_csv(paths[4])
+    assert differences[["shots", "n"]].to_numpy().tolist() == [[1, 1], [1, 1], [4, 0], [4, 0]]
+    assert differences["mean"][:2].tolist() == [10.0, 10.0]
+
+
+def test_problems_stand_below_the_tables(tmp_path):
+    collection = collection_of(*few_shot_records(), problems=("left out: ![x](y)\nof 5 %",))
+    paths = write_tables(tmp_path, results_of(collection, baseline="FineTune"))
+    texts = [path.read_text() for path in paths[:2]]
+    assert texts[0].count("\n\n|") == texts[1].count(r"\toprule") >= 3
+    unpaired = "LARE on DemoWorld, shots 4, imbalance 1, seed 0: no run of FineTune to compare it with\n"
+    assert "\n- left out: \\!\\[x\\](y) of 5 %\n" in texts[0]
+    assert f"\n- {unpaired}" in texts[0]
+    assert "\n% left out: ![x](y) of 5\\%\n" in texts[1].replace("5 ", "5")
+    assert f"\n% {unpaired}" in texts[1]
 
 
 def test_without_a_baseline_there_are_no_differences(tmp_path):
-    collection = Collection(tmp_path, (Run(tmp_path, record("LARE", 0)),), ())
-    assert "differences.csv" not in [path.name for path in write_tables(tmp_path, collection)]
+    collection = collection_of(record("LARE", 0))
+    assert "differences.csv" not in [path.name for path in write_tables(tmp_path, results_of(collection))]
     with pytest.raises(InputError, match="unknown baseline 'FineTune'"):
-        write_tables(tmp_path, collection, baseline="FineTune")
+        results_of(collection, baseline="FineTune")
 
 
 def test_a_name_with_a_comma_stays_one_field(tmp_path):
     settings = [{"VLM.TEMPLATES": ["a", "b"]}, {"VLM.TEMPLATES": ["c"]}]
-    runs = tuple(Run(tmp_path, record("LARE", 0, settings=own)) for own in settings)
-    path = write_tables(tmp_path, Collection(tmp_path, runs, ()))[3]
+    collection = collection_of(*(record("LARE", 0, settings=own) for own in settings))
+    path = write_tables(tmp_path, results_of(collection))[3]
     frame = pd.read_csv(io.StringIO(path.read_text()))
     assert frame["variant"].tolist() == ["VLM.TEMPLATES=['a', 'b']", "VLM.TEMPLATES=['c']"]

@@ -73,16 +73,19 @@ def test_the_table_shows_the_same(trained, run):
 def test_unreadable_files_are_named_and_the_others_are_classified(trained, run, tmp_path):
     folder = shutil.copytree(trained / "images" / "photo" / "cat", tmp_path / "images")
     (folder / "3.png").write_bytes(b"no image")
+    (folder / "4.png").unlink()
+    (folder / "4.png").symlink_to(tmp_path / "gone.png")
     (folder / "sub").mkdir()
     (folder / "sub" / "two\nlines.png").write_bytes((folder / "0.png").read_bytes()[:50])
     code, output, errors = run(folder, tmp_path / "missing.jpg", "--json", "--batch-size", 4)
     assert code == 2
-    assert [Path(line["path"]).name for line in lines_of(output)] == [f"{n}.png" for n in range(10) if n != 3]
-    named = errors.splitlines()[-4:]
+    assert [Path(line["path"]).name for line in lines_of(output)] == [f"{n}.png" for n in range(10) if n not in (3, 4)]
+    named = errors.splitlines()[-5:]
     assert named[0] == f"cannot read {folder}/3.png: cannot identify image file"
-    assert named[1].startswith(f"cannot read {folder}/sub/two\\nlines.png: ")
-    assert named[2].startswith(f"cannot read {tmp_path}/missing.jpg: ") and "No such file" in named[2]
-    assert named[3] == "error: 3 of 12 images cannot be read, all others are classified"
+    assert named[1] == f"cannot read {folder}/4.png: No such file or directory"
+    assert named[2].startswith(f"cannot read {folder}/sub/two\\nlines.png: ")
+    assert named[3] == f"cannot read {tmp_path}/missing.jpg: No such file or directory"
+    assert named[4] == "error: 4 of 12 images cannot be read, all others are classified"
 
 
 def test_names_cannot_steer_the_terminal(trained, run, tmp_path):
@@ -115,7 +118,7 @@ def test_probabilities_that_are_not_calibrated_are_told_of(trained, run, tmp_pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--top", 0), "the number of classes to name must be at least 1, not 0"),
+        (("--top", 0), "--top must be at least 1, not 0"),
         (("--batch-size", 0), "the batch size must be at least 1, not 0"),
         (("--backbone", "ViT-B-33"), r"the frozen model of .*unknown model \(MODEL\.BACKBONE\.NAME\) 'ViT-B-33'"),
         (("--pretrained", "x.pt"), "the frozen model of .* brings its own weights"),
@@ -132,7 +135,7 @@ def test_places_without_images_and_without_runs_are_one_line(trained, run, tmp_p
     code, _, errors = run(trained / "images", folder=tmp_path)
     assert code == 2 and errors.startswith(f"error: {tmp_path} holds no finished run")
     code, _, errors = run(trained / "images", folder=tmp_path / "nothing")
-    assert code == 2 and errors == f"error: there is no file {tmp_path}/nothing\n"
+    assert code == 2 and errors == f"error: --model-dir {tmp_path}/nothing: there is no such run\n"
 
 
 def test_ctrl_c_is_one_line(trained, run, monkeypatch, capsys):

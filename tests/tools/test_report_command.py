@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests.report.making import write
 from tests.report.run_making import make_runs_on_embeddings
 from tools import report
 
@@ -60,12 +61,14 @@ def test_flags_choose_what_is_shown(runs, tmp_path, command):
         (["empty"], "nothing to report in"),
         (["runs", "--baseline", "Finetun"], "FineTune"),
         (["runs", "--run", "runs/FineTune-0"], "is a run of FineTune without regions"),
+        (["runs", "--run", "odd"], "odd/record.json holds no usable 'dataset'"),
         (["runs", "--classes", "cats"], "unknown class 'cats': did you mean 'cat'?"),
         (["runs", "--output", "page.pdf"], "--output page.pdf must end in .html"),
     ],
 )
 def test_a_mistake_ends_in_one_line(runs, command, capsys, words, message):
     (runs.parent / "empty").mkdir()
+    write(runs.parent / "odd", {"format": "record/1", "trainer": "LARE"})
     assert command(*words) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1

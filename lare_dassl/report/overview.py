@@ -1,0 +1,75 @@
+"""What was run, what is missing, and a row for each run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ..split_settings import ALL_SHOTS
+from .collect import Collection
+from .layout import ReportTable
+from .summary import method_label, method_order, shots_label
+
+MOST_MISSING = 20
+NO_PLAN = (
+    "There is no plan of these runs: missing ones are told by the seeds of their dataset, and whether a whole cell of "
+    "the tables is missing cannot be known."
+)
+
+
+def summary_text(collection: Collection) -> str:
+    """Methods, datasets, settings and seeds of the runs in a few sentences."""
+    keys = collection.keys
+    pairs = set(zip(keys["trainer"], keys["variant"], strict=True))
+    methods = [method_label(*pair) for pair in sorted(pairs, key=lambda pair: method_order(*pair))]
+    shots = sorted(set(keys["shots"]), key=lambda count: (count == ALL_SHOTS, count))
+    ratios = [f"{ratio:g}" for ratio in sorted(set(keys["imbalance"]))]
+    seeds = [str(seed) for seed in sorted(set(keys["seed"]))]
+    parts = [
+        f"{len(keys)} runs of {_listed(methods)} on {_listed(sorted(set(keys['dataset'])))}",
+        f"{_listed([shots_label(count) for count in shots])} training images per class",
+        *([f"imbalance ratio {_listed(ratios)}"] if ratios != ["1"] else []),
+        f"{'seeds' if len(seeds) > 1 else 'seed'} {_listed(seeds)}",
+    ]
+    sentences = ["; ".join(parts), "Figures are percent, mean ± sample standard deviation over the seeds."]
+    return ". ".join(sentences) + ("" if collection.planned else f" {NO_PLAN}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def missing_lines(frame: pd.DataFrame) -> list[str]:
+    """A line for each cell that has fewer runs than expected, see summary.cells; of many the first alone."""
+    lines = [
+        f"{row.dataset}, shots {shots_label(row.shots)}, imbalance {row.imbalance:g}, {row.method}: "
+        f"{row.n} of {row.expected} runs are there"
+        for row in frame[frame["n"] < frame["expected"]].itertuples()
+    ]
+    more = len(lines) - MOST_MISSING
+    return lines if more <= 0 else [*lines[:MOST_MISSING], f"and {more} more; the tables mark all of them"]
+
+
+def runs_table(collection: Collection) -> ReportTable:
+    """A row for each run: its folder, what it is of, two accuracies and its time."""
+    rows = [
+        (
+            str(run.folder.relative_to(collection.folder)),
+            key["dataset"],
+            method_label(key["trainer"], key["variant"]),
+            shots_label(key["shots"]),
+            f"{key['imbalance']:g}",
+            str(key["seed"]),
+            *(_figure(run.record["metrics"].get(name)) for name in ("in_domain_accuracy", "out_of_domain_accuracy")),
+            _figure(run.record["seconds"].get("total")),
+        )
+        for key, run in zip(collection.keys.to_dict("records"), collection.runs, strict=True)
+    ]
+    accuracies = ("in-domain, %", "out-of-domain, %")
+    columns = ("folder", "dataset", "method", "shots", "imbalance", "seed", *accuracies, "seconds")
+    return ReportTable("Runs", columns, tuple(rows))
+
+
+def _figure(value: float | None) -> str:
+    return f"{value:.1f}" if isinstance(value, int | float) else "–"
