@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lare_dassl.embeddings import cache
-from lare_dassl.embeddings.cache import EmbeddingStore, FileHashes, cache_folder, file_sha256, text_key
+from lare_dassl.embeddings.cache import FileHashes, cache_folder, file_sha256, text_key
+from lare_dassl.embeddings.store import EmbeddingStore
 from lare_dassl.errors import InputError
 
 
