@@ -124,6 +124,17 @@ def thread_pool(size: int, torch_threads: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(torch.get_num_threads())
 
 
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Keep torch from dividing this thread's computations, whose parts would take the cores from the other threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _limit_torch(torch_threads: int) -> None:
     # Asking first: a thread that has not asked yet would take over the latest limit of any thread.
     torch.get_num_threads()

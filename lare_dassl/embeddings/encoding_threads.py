@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .decoding import DecodedBatch, thread_pool
+from .decoding import DecodedBatch, one_torch_thread, thread_pool
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def encode_batches(batches: Iterable[DecodedBatch], encode: Callable[[Tensor], T
         NotFiniteError: an embedding is not finite; the batches before are kept.
     """
     running: deque[tuple[DecodedBatch, Future[Tensor]]] = deque()
-    with thread_pool(calls, max(1, torch.get_num_threads() // calls)) as pool:
+    with thread_pool(calls, max(1, torch.get_num_threads() // calls)) as pool, one_torch_thread():
         try:
             for batch in batches:
                 running.append((batch, _submit(pool, encode, batch)))
