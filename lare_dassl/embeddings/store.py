@@ -96,13 +96,14 @@ class EmbeddingStore:
             raise InputError(f"{(place < 0).sum()} embeddings have gone from {self.folder}: run again")
         numbers, rows = self._index.shard[place], self._index.row[place]
         order = np.argsort(numbers, kind="stable")
-        gathered = torch.empty(0, 0)
+        # numpy copies whole rows, an order of magnitude faster than torch's indexing.
+        gathered = np.empty((0, 0), dtype=np.float32)
         for positions in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []:
             part = self._read(self._shards[numbers[positions[0]]], rows[positions])
             if not len(gathered):
-                gathered = torch.empty(len(place), part.shape[1])
-            gathered[torch.from_numpy(positions)] = part
-        return gathered
+                gathered = np.empty((len(place), part.shape[1]), dtype=np.float32)
+            gathered[positions] = part
+        return torch.from_numpy(gathered)
 
     def facts(self) -> dict[str, Any]:
         """What `remember` has noted of the model; empty before."""
@@ -189,11 +190,11 @@ class EmbeddingStore:
         self._sound.add(shard.name)
         return True
 
-    def _read(self, shard: Shard, rows: np.ndarray) -> Tensor:
-        """Rows of a shard, mapped into memory rather than read whole."""
+    def _read(self, shard: Shard, rows: np.ndarray) -> np.ndarray:
+        """Rows of a shard, float32 (n, D), which is mapped into memory rather than read whole."""
         try:
             with safe_open(self.folder / shard.name, framework="pt") as file:
-                return file.get_tensor("embedding")[torch.from_numpy(rows).long()]
+                return file.get_tensor("embedding").numpy()[rows]
         except (OSError, SafetensorError) as error:
             raise InputError(f"cache shard {self.folder / shard.name} has gone: run again ({error})") from error
 
