@@ -148,7 +148,7 @@ def _encode_rows(
     # Where domains are not numbered through, validation images may be of any domain, and none may select by them.
     splits = {"train": split.train, "val": split.val if domains.numbered else [], "test": split.test}
     items = [item for members in splits.values() for item in members]
-    embedding, report = encoder.encode_images([Path(item.impath) for item in items])
+    embedding, report = encoder.encode_images([item.impath for item in items])
     parts = dict(zip(splits, embedding.split([len(members) for members in splits.values()]), strict=True))
     rows = {name: _label_rows(parts[name], members, domains, name == "test") for name, members in splits.items()}
     return rows, report
