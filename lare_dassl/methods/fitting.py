@@ -5,7 +5,6 @@ Pure torch. N: images, D: embedding width, C: classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -15,24 +14,10 @@ from torch import Tensor, nn
 from ..errors import InputError
 
 Network = TypeVar("Network", bound=nn.Module)
-LEAST_EPOCHS = 10
-
-
-def epochs_for(rows: int, batch_size: int, steps: int) -> int:
-    """As many passes over the rows as make `steps` steps or more, at least LEAST_EPOCHS.
-
-    A fit needs steps rather than passes: 400 are 400 passes over 256 rows, but 17 over the 5,994 of CUB.
-    """
-    return max(LEAST_EPOCHS, math.ceil(steps / math.ceil(rows / batch_size)))
 
 
 class FittingSettings:
     """The settings that every first stage has; a method's own frozen dataclass gives their meaning and defaults.
-
-    Attributes:
-        epochs: passes over the training embeddings; 0 for as many as make `steps` steps, see `epochs_for`.
-        steps: of the optimiser, where `epochs` is 0.
-        anneals: whether the learning rate falls to 0 along a cosine, step by step; else it stays.
 
     Raises:
         InputError: a value is out of its range.
@@ -44,25 +29,15 @@ class FittingSettings:
     lr: float
     weight_decay: float
     batch_size: int
-    # Not settings of every first stage.
-    steps = 0
-    anneals = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.alpha <= 1.0:
             raise InputError(f"alpha must lie in [0, 1], not {self.alpha}")
-        for name in ("hidden_dim", "lr", "batch_size"):
+        for name in ("hidden_dim", "epochs", "lr", "batch_size"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("weight_decay", "epochs", "steps"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
-        if not (self.epochs or self.steps):
-            raise InputError("epochs must be positive, or 0 with a positive number of steps")
-
-    def epochs_for(self, rows: int) -> int:
-        """How often a fit passes over so many training embeddings."""
-        return self.epochs or epochs_for(rows, self.batch_size, self.steps)
+        if not self.weight_decay >= 0:
+            raise InputError(f"weight_decay must not be negative, not {self.weight_decay}")
 
 
 def check_inputs(embeddings: Tensor, labels: Tensor, class_text: Tensor) -> None:
@@ -117,15 +92,12 @@ def fit_epochs(
     Raises:
         InputError: the loss is no longer finite.
     """
-    optimizer = _adamw(network, settings)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     generator = torch.Generator().manual_seed(seed)
-    epochs = settings.epochs_for(len(embeddings))
-    rates = _learning_rates(settings, epochs * math.ceil(len(embeddings) / settings.batch_size))
-    for epoch in range(1, epochs + 1):
+    for epoch in range(1, settings.epochs + 1):
         order = torch.randperm(len(embeddings), generator=generator).to(embeddings.device)
         sums = torch.zeros(1, device=embeddings.device)
         for rows in order.split(settings.batch_size):
-            optimizer.param_groups[0]["lr"] = next(rates)
             parts = losses(rows)
             optimizer.zero_grad()
             parts[0].backward()
@@ -134,18 +106,6 @@ def fit_epochs(
         means = (sums / len(embeddings)).tolist()
         _check_finite(means[0], epoch)
         yield epoch, means
-
-
-def _adamw(network: nn.Module, settings: FittingSettings) -> torch.optim.AdamW:
-    parameters = list(network.parameters())
-    # One pass over the parameters in place of a dozen; not every device has it.
-    fused = parameters[0].device.type in {"cpu", "cuda"}
-    return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
-
-
-def _learning_rates(settings: FittingSettings, steps: int) -> Iterator[float]:
-    for step in range(steps):
-        yield settings.lr * ((1.0 + math.cos(math.pi * step / steps)) / 2.0 if settings.anneals else 1.0)
 
 
 def _check_finite(loss: float, epoch: int) -> None:

@@ -17,7 +17,6 @@ from .fitting import FittingSettings, check_inputs, fit_epochs, seeded_network
 
 PARAMETRISATIONS = ("minmax", "residual")
 # A residual region starts this narrow: softplus(-4) is a half-width of about 0.018 in every dimension.
-LEAST_LENGTH = 1e-12
 RESIDUAL_START = -4.0
 
 
@@ -31,24 +30,20 @@ class RegionSettings(FittingSettings):
             and a positive half-width).
         normalise_corners: scale corners and centre to unit length inside the losses; False takes raw inner products.
         hidden_dim: width of the region network's hidden layer.
-        epochs: passes over the training embeddings; 0 for as many as make `steps` steps, at least 10.
-        lr: learning rate of AdamW at the start; it falls to 0 along a cosine.
+        epochs: passes over the training embeddings.
+        lr: learning rate of AdamW.
         weight_decay: weight decay of AdamW.
         batch_size: embeddings of one step.
-        steps: of the optimiser, where `epochs` is 0.
     """
-
-    anneals = True
 
     alpha: float = 0.3
     parametrisation: str = "minmax"
     normalise_corners: bool = True
     hidden_dim: int = 384
-    epochs: int = 0
-    lr: float = 5e-3
+    epochs: int = 200
+    lr: float = 1e-3
     weight_decay: float = 5e-3
     batch_size: int = 256
-    steps: int = 400
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,8 +105,7 @@ class RegionNetwork(nn.Module):
         if self.parametrisation == "residual":
             centre, half_width = embedding + first, F.softplus(second + RESIDUAL_START)
             return Regions(centre - half_width, centre + half_width)
-        ordered = first <= second
-        return Regions(torch.where(ordered, first, second), torch.where(ordered, second, first))
+        return Regions(torch.minimum(first, second), torch.maximum(first, second))
 
 
 def volume_loss(lower: Tensor, upper: Tensor) -> Tensor:
@@ -219,27 +213,6 @@ def region_losses(
     return lare_loss(volume, upper, lower, centre, settings.alpha), volume, (upper + lower + centre) / 3
 
 
-def fast_region_losses(
-    regions: Regions, label: Tensor, class_text: Tensor, logit_scale: float, settings: RegionSettings
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same as `region_losses` with normalised corners, in fewer passes over the (B, D) corners.
-
-    A product with T is linear: the centre's is the mean of the corners', and a length may be divided out of the (B, C)
-    products in place of the (B, D) points. All lengths and the volume follow from three inner products of the corners.
-    """
-    lower, upper = regions.lower, regions.upper
-    below, above = lower @ class_text.T, upper @ class_text.T
-    squares, across = ((lower * lower).sum(dim=-1), (upper * upper).sum(dim=-1)), (lower * upper).sum(dim=-1)
-    # As F.normalize does with points that have no length.
-    low, high, middle = (
-        square.clamp_min(LEAST_LENGTH**2).sqrt() for square in (*squares, squares[0] + squares[1] + 2 * across)
-    )
-    logits = torch.cat([below / low[:, None], above / high[:, None], (below + above) / middle[:, None]])
-    consistency = F.cross_entropy(logit_scale * logits, label.repeat(3))
-    volume = (across / (low * high)).mean()
-    return lare_loss(volume, consistency, consistency, consistency, settings.alpha), volume, consistency
-
-
 def fit_regions(
     embeddings: Tensor,
     labels: Tensor,
@@ -275,10 +248,8 @@ def fit_regions(
         lambda: RegionNetwork(embeddings.shape[1], settings.hidden_dim, settings.parametrisation), seed
     ).to(embeddings.device)
 
-    equations = fast_region_losses if settings.normalise_corners else region_losses
-
     def losses(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return equations(network(embeddings[rows]), labels[rows], class_text, logit_scale, settings)
+        return region_losses(network(embeddings[rows]), labels[rows], class_text, logit_scale, settings)
 
     for epoch, means in fit_epochs(network, losses, embeddings, settings, seed=seed):
         if on_epoch is not None:

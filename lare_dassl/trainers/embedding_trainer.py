@@ -34,7 +34,6 @@ from ..logs import start_logging
 from ..methods.augmentation import Augmentation
 from ..methods.averaging import average, choose_weight
 from ..methods.calibration import fit_temperature
-from ..methods.fitting import epochs_for
 from ..methods.linear import random_classifier, text_classifier
 from ..predictions import write_predictions
 from ..record import make_record, write_record
@@ -126,9 +125,6 @@ class EmbeddingTrainer(CheckpointedTrainer):
             if self.embeddings.val is None:
                 raise InputError(f"{setting} needs a validation split, which this dataset lacks: {instead}")
         self.train_loader_x: Any = self.make_loader()
-        optim = self.cfg.OPTIM
-        rows, batch_size = len(self.train_rows), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
-        self.max_epoch = optim.MAX_EPOCH or epochs_for(rows, batch_size, optim.STEPS)
         self.train_loader_u = None
         self.val_loader = RowLoader(self.embeddings.val) if self.embeddings.val is not None else None
         self.test_loader = RowLoader(self.embeddings.test)
@@ -162,11 +158,8 @@ class EmbeddingTrainer(CheckpointedTrainer):
             InputError: a value of OPTIM is out of its range.
         """
         self.model: nn.Module = self.make_classifier().to(self.device)
-        optim_cfg = self.cfg.OPTIM.clone()
-        optim_cfg.defrost()
-        optim_cfg.MAX_EPOCH = self.max_epoch
-        self.optim = make_optimizer(self.model, optim_cfg)
-        self.sched = build_lr_scheduler(self.optim, optim_cfg)
+        self.optim = make_optimizer(self.model, self.cfg.OPTIM)
+        self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model("model", self.model, self.optim, self.sched)
 
     def make_classifier(self) -> nn.Module:
@@ -368,6 +361,8 @@ def make_optimizer(model: nn.Module, optim_cfg: Any) -> torch.optim.Optimizer:
     Raises:
         InputError: a value of OPTIM is out of its range.
     """
+    if optim_cfg.MAX_EPOCH < 1:
+        raise InputError(f"OPTIM.MAX_EPOCH must be at least 1, not {optim_cfg.MAX_EPOCH}")
     try:
         return build_optimizer(model, optim_cfg)
     except InputError:

@@ -48,7 +48,7 @@ class LARE(TwoStageTrainer):
         return RegionalSamples(self.network(self.train_rows.embedding), self.cfg.TRAINER.LARE.SAMPLES_PER_IMAGE)
 
     def _report_stage_one(self, epoch: int, loss: StageOneLoss) -> None:
-        epochs = self.stage_one_epochs
+        epochs = self.cfg.TRAINER.LARE.EPOCHS
         if worth_a_line(epoch, epochs):
             line = "regions, epoch %d/%d: loss %.4f (volume %.4f, consistency %.4f)"
             logger.info(line, epoch, epochs, loss.total, loss.volume, loss.consistency)

@@ -17,7 +17,7 @@ from ..host import checkpoint
 
 # Settings that do not change what is learned, or that a resumed run may change.
 FREE_KEYS = {"OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"}
-FREE_KEYS |= {"CLASSIFIER.AVERAGE", "EMBEDDINGS.BATCH_SIZE", "EMBEDDINGS.CACHE_DIR", "OPTIM.MAX_EPOCH", "OPTIM.STEPS"}
+FREE_KEYS |= {"CLASSIFIER.AVERAGE", "EMBEDDINGS.BATCH_SIZE", "EMBEDDINGS.CACHE_DIR", "OPTIM.MAX_EPOCH"}
 FREE_KEYS |= {"DATASET.ORIGIN", "DATASET.FOLDER", "DATASET.ALLOW_PARTIAL"}
 # What these name or choose is in the identity itself: images and texts by their embeddings, LADS's domains by name.
 FREE_KEYS |= {"DATASET.SPLIT_FILE", "VLM.PROMPTS_FILE", "TRAINER.LADS.TARGETS"}

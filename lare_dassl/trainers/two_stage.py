@@ -61,11 +61,6 @@ class TwoStageTrainer(EmbeddingTrainer):
         self.network = self._fitted_network() if kept is None else kept
         super().prepare_training(directory)
 
-    @property
-    def stage_one_epochs(self) -> int:
-        """How often stage 1 passes over the training embeddings."""
-        return self.stage_one_settings(self.cfg).epochs_for(len(self.train_rows))
-
     def _kept_network(self, directory: Path) -> nn.Module | None:
         path = checkpoint.latest(directory / self.stage_one_folder)
         if path is None:
@@ -85,6 +80,6 @@ class TwoStageTrainer(EmbeddingTrainer):
         with self.clock.timed("stage1"), named(self.section):
             network = self.fit_network()
         state = {"state_dict": network.state_dict(), "run": identity}
-        name = checkpoint.epoch_file(self.stage_one_epochs)
+        name = checkpoint.epoch_file(self.stage_one_settings(self.cfg).epochs)
         checkpoint.write(state, Path(self.output_dir) / self.stage_one_folder, name)
         return network
