@@ -69,8 +69,7 @@ class LabelledEmbeddings:
 
     def select(self, rows: Tensor) -> LabelledEmbeddings:
         """The given rows, by index or mask."""
-        places = rows.nonzero().flatten() if rows.dtype == torch.bool else rows
-        return LabelledEmbeddings(*(part.index_select(0, places) for part in (self.embedding, self.label, self.domain)))
+        return LabelledEmbeddings(self.embedding[rows], self.label[rows], self.domain[rows])
 
     def to(self, device: torch.device) -> LabelledEmbeddings:
         """The same rows on a device."""
