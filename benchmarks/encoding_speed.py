@@ -1,6 +1,6 @@
 """Images per second of our encoding beside the bare encoder and a plain open_clip loop, measured in turns in one run.
 
-python benchmarks/encoding_speed.py --images ../shared/data/pacs-slice
+python benchmarks/encoding_speed.py --images IMAGES
 """
 
 from __future__ import annotations
