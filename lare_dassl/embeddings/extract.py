@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .. import vlm
-from ..errors import InputError
+from ..errors import InputError, UnreadableError
 from .cache import EmbeddingStore, FileHashes, file_sha256, text_key
 from .embedding_set import RANDOM_WEIGHTS, VLMIdentity
 
@@ -136,7 +136,8 @@ class Encoder:
         """Unit-length embeddings of image files: float32 (N, D).
 
         Raises:
-            InputError: some images cannot be read; it counts and names them, and all others are in the cache by then.
+            UnreadableError: some images cannot be read; it counts and names them, and all others are in the cache by
+                then.
         """
         hashes = self.hashes(paths)
         path_of = {key: path for path, key in hashes.items()}
@@ -151,6 +152,16 @@ class Encoder:
         if unreadable:
             raise _unreadable_error(unreadable, len(paths))
         return self.store.gather([hashes[path] for path in paths]), EncodingReport(len(paths), len(missing))
+
+    def missing_images(self, paths: Sequence[Path]) -> list[Path]:
+        """The readable files among `paths` that encode_images would encode, in its order, and in the precision found.
+
+        Of files of the same content one is named.
+        """
+        hashes = self.hashes(paths)
+        path_of = {key: path for path, key in hashes.items()}
+        self._check_precision(list(hashes))
+        return [path_of[key] for key in self.store.missing(hashes.values())]
 
     def _check_precision(self, paths: Sequence[Path]) -> None:
         if not self.guarded or self.precision == "fp32" or self.verdict in self.store.facts():
@@ -252,10 +263,10 @@ def _collate(items: list[tuple[Path, Tensor | str]]) -> DecodedBatch:
     return DecodedBatch([path for path, _ in read], pixels, unreadable)
 
 
-def _unreadable_error(unreadable: list[tuple[Path, str]], total: int) -> InputError:
+def _unreadable_error(unreadable: list[tuple[Path, str]], total: int) -> UnreadableError:
     shown = "; ".join(f"{path} ({cause})" for path, cause in unreadable[:5])
     more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
-    return InputError(
+    return UnreadableError(
         f"{len(unreadable)} of {total} images cannot be read: {shown}{more}. "
         "Mend or remove them and run again; the other images are encoded and kept"
     )

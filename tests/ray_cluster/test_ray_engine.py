@@ -1,0 +1,123 @@
+"""What becomes of tasks on a cluster of several nodes, and of a cluster that is not there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lare_dassl.errors import ClusterError, InputError
+from lare_dassl.ray_engine import ATTEMPTS, Demand
+from tests.ray_cluster.conftest import Nodes, wait_for
+
+ONE_CORE = Demand(1, 0)
+
+
+def noted(folder: Path, name: str) -> int:
+    """Note that a task has begun; gives how often it has by now."""
+    (folder / f"{name}-{time.monotonic_ns()}-{os.getpid()}").touch()
+    return len(list(folder.glob(f"{name}-*")))
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def die_at_first(folder: Path, number: int) -> int:
+    if noted(folder, str(number)) == 1 and number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def die(folder: Path, number: int) -> int:
+    noted(folder, str(number))
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def refuse(number: int) -> int:
+    raise InputError("no luck today")
+
+
+def fail(number: int) -> int:
+    raise ZeroDivisionError("no mercy")
+
+
+def slow(folder: Path, number: int) -> int:
+    import ray
+
+    noted(folder, str(number))
+    (folder / "begun").mkdir(exist_ok=True)
+    (folder / "begun" / ray.get_runtime_context().get_node_id()).touch()
+    time.sleep(3)
+    return number
+
+
+def kill_a_busy_node(nodes: Nodes, folder: Path) -> None:
+    wait_for(folder / "begun")
+    while not (busy := list((folder / "begun").iterdir())):
+        time.sleep(0.05)
+    nodes.kill(busy[0].name)
+
+
+def test_tasks_give_their_results_with_their_inputs(cluster):
+    assert dict(cluster.results(square, range(6), ONE_CORE)) == {number: number**2 for number in range(6)}
+
+
+def test_a_task_whose_worker_is_killed_is_given_out_again(cluster, tmp_path):
+    done = dict(cluster.results(partial(die_at_first, tmp_path), range(4), ONE_CORE))
+    assert done == {number: number for number in range(4)}
+    assert len(list(tmp_path.glob("2-*"))) == 2
+
+
+def test_a_task_that_kills_every_worker_is_given_up_and_the_others_are_done(cluster, tmp_path):
+    assert dict(cluster.results(partial(die, tmp_path), range(3), ONE_CORE)) == {0: 0, 1: None, 2: 2}
+    assert len(list(tmp_path.glob("1-*"))) == ATTEMPTS
+
+
+def test_what_a_node_refuses_ends_the_command_and_names_the_node(cluster):
+    with pytest.raises(ClusterError, match=r"^node \S+: no luck today; what is done is kept"):
+        list(cluster.results(refuse, range(2), ONE_CORE))
+
+
+def test_what_a_task_raises_ends_the_command(cluster):
+    with pytest.raises(ClusterError, match=r"a task failed on the Ray cluster: ZeroDivisionError\('no mercy'\)"):
+        list(cluster.results(fail, range(2), ONE_CORE))
+
+
+def test_a_folder_that_is_another_there_is_named(cluster, tmp_path):
+    for token, _ in cluster.surroundings.tokens:
+        token.unlink()
+    with pytest.raises(ClusterError, match=rf"^node \S+: {tmp_path} \(--output-dir\) is not the same folder there: "):
+        list(cluster.results(square, range(2), ONE_CORE))
+
+
+def test_tasks_of_a_node_that_dies_are_done_on_others(cluster, nodes, tmp_path):
+    killer = threading.Thread(target=kill_a_busy_node, args=(nodes, tmp_path))
+    killer.start()
+    done = dict(cluster.results(partial(slow, tmp_path), range(6), ONE_CORE))
+    killer.join()
+    assert done == {number: number for number in range(6)}
+    assert len(list(tmp_path.glob("?-*"))) > 6
+
+
+def test_what_no_node_has_is_one_line_after_a_while(cluster):
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match=r"has had no node with 64 CPUs for \d s; what is done is kept"):
+        list(cluster.results(square, range(2), Demand(64, 0)))
+    assert time.monotonic() - began < 15
+
+
+def test_all_nodes_lost_is_one_line_and_what_was_done_is_given_before(cluster, nodes, tmp_path):
+    done = []
+    with pytest.raises(ClusterError, match=r"has had no node with 1 CPUs for \d+ s; what is done is kept"):
+        for number, _ in cluster.results(partial(slow, tmp_path), range(9), ONE_CORE):
+            done.append(number)
+            nodes.kill_all()
+    assert 0 < len(done) < 9
