@@ -247,8 +247,6 @@ def connected(
 
 
 def _import_ray() -> Any:
-    # What it has to say of a lost cluster is said by us.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         return importlib.import_module("ray")

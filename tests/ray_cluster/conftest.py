@@ -32,7 +32,6 @@ class Nodes:
     """The cluster, of which nodes can be taken away."""
 
     def __init__(self) -> None:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         from ray.cluster_utils import Cluster as RayCluster
 
         self.settings: dict[str, Any] = {"object_store_memory": 80 * MEGABYTE, "include_dashboard": False}
