@@ -232,7 +232,7 @@ def connected(
     """
     ray = _import_ray()
     _probe(address or "auto")
-    with shared_tokens(folders) as tokens:
+    with shared_tokens(folders) as tokens, _muted(ray):
         try:
             ray.init(
                 address=address or "auto",
@@ -254,6 +254,18 @@ def _import_ray() -> Any:
         raise ClusterError(
             f"--engine ray needs Ray, which cannot be imported ({error}): pip install 'lare_dassl[ray]', on every node"
         ) from error
+
+
+@contextmanager
+def _muted(ray: Any) -> Iterator[None]:
+    """Keep Ray from printing pages of its own logs among the results when a node dies; it has no setting for that."""
+    worker, name = ray._private.worker, "print_to_stdstream"
+    printing = getattr(worker, name, None)
+    setattr(worker, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        setattr(worker, name, printing)
 
 
 def _probe(address: str) -> None:

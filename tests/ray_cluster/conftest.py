@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,17 +14,6 @@ from lare_dassl.ray_engine import Cluster, Surroundings, connected, shared_token
 NODES = 3
 ROOT = Path(__file__).parents[2]
 MEGABYTE = 2**20
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs Ray is left out where it is not installed."""
-    try:
-        import ray  # noqa: F401
-    except ImportError:
-        reason = "Ray is not installed: pip install -e '.[ray]'"
-        for item in items:
-            if "nodes" in getattr(item, "fixturenames", ()) or "needs_ray" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 class Nodes:
@@ -61,7 +49,13 @@ class Nodes:
 
 
 @pytest.fixture(scope="session")
-def _nodes() -> Any:
+def _ray() -> None:
+    """What needs Ray is left out where it is not installed."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+
+
+@pytest.fixture(scope="session")
+def _nodes(_ray: None) -> Any:
     nodes = Nodes()
     yield nodes
     nodes.cluster.shutdown()
@@ -88,9 +82,9 @@ def cluster(nodes: Nodes, _connection: Cluster, tmp_path: Path) -> Any:
         yield replace(_connection, surroundings=Surroundings(ROOT, tokens))
 
 
-def wait_for(path: Path, seconds: float = 60.0) -> None:
-    """Wait until there is a file."""
+def kill_a_busy_node(nodes: Nodes, begun: Path, seconds: float = 60.0) -> None:
+    """Wait until a task has left a file called as its node in a folder, and kill that node."""
     until = time.monotonic() + seconds
-    while not path.exists() and time.monotonic() < until:
+    while not (busy := list(begun.glob("*"))) and time.monotonic() < until:
         time.sleep(0.05)
-    assert path.exists()
+    nodes.kill(busy[0].name)

@@ -1,135 +1,66 @@
-"""tools/benchmark.py and tools/extract.py on a cluster: what they give on this machine alone, to the last digit."""
+"""tools/benchmark.py and tools/extract.py with --engine ray, each with a connection of its own."""
 
 from __future__ import annotations
-
-import argparse
-import json
-import os
-import threading
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
-from lare_dassl import encoding, ray_engine, run, shard_encoding
-from lare_dassl.benchmark.cluster_execution import outcomes_on
-from lare_dassl.benchmark.execution import outcomes
-from lare_dassl.benchmark.plan import make_plan
-from lare_dassl.embeddings.cache import FileHashes
-from lare_dassl.errors import ClusterError, UnreadableError, exit_code
-from tests.benchmark.conftest import QUICK, metrics_below
-from tests.helpers import make_cfg, make_domain_tree, write_embeddings, write_tiny_model
-from tests.ray_cluster.conftest import ROOT, wait_for
+from lare_dassl import ray_engine, run
+from lare_dassl.benchmark import command
+from lare_dassl.embeddings.embedding_file import read_embedding_file
+from lare_dassl.errors import exit_code
+from tests.benchmark.conftest import metrics_below
+from tests.helpers import make_domain_tree, write_tiny_model
 from tools.benchmark import parse_arguments
 from tools.extract import parse_arguments as parse_extract_arguments
 
-IMAGES = 46
-PLUGIN = """
-import os, signal, time
-from lare_dassl.dassl_api import TRAINER_REGISTRY
-from lare_dassl.trainers import FineTune
+KEYS = ["DATASET.NAME", "DomainFolders", "VLM.ALLOW_RANDOM", "True", "VLM.PRECISION", "fp32"]
+KEYS += ["DATASET.SOURCE_DOMAINS", "['photo']", "DATASET.TARGET_DOMAINS", "['sketch']", "DATALOADER.NUM_WORKERS", "0"]
 
 
-@TRAINER_REGISTRY.register()
-class WaitingProbe(FineTune):
-    def prepare_training(self, directory):
-        super().prepare_training(directory)
-        import ray
-        # In the test's own process nobody waits.
-        if ray.is_initialized() and ray.get_runtime_context().worker.mode == ray.WORKER_MODE:
-            (directory / "node").write_text(ray.get_runtime_context().get_node_id())
-            (directory / "node").rename(directory.parent / f"begun-{self.seed}")
-            time.sleep(2)
-"""
+@pytest.fixture
+def flags(tmp_path):
+    make_domain_tree(tmp_path / "images", ["photo", "sketch"], ["cat", "dog"], per_class=12)
+    return ["--root", tmp_path / "images", "--backbone", write_tiny_model(tmp_path / "model")]
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """The threads of a task, so that both compute alike."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-def planned_runs(folder: Path, *flags: object):
-    words = [*flags, "--root", write_embeddings(folder / "data.safetensors"), "--output-dir", folder / "out", *QUICK]
-    return make_plan(parse_arguments([str(word) for word in words])).runs
+def test_a_benchmark_on_a_cluster_does_all_and_then_finds_all_done(nodes, flags, tmp_path, monkeypatch, capsys):
+    def benchmark(name, *engine):
+        keys = [*KEYS, "OPTIM.MAX_EPOCH", 4, "EMBEDDINGS.CACHE_DIR", tmp_path / f"cache_{name}"]
+        words = ["--trainers", "ZeroShot", "FineTune", "--seeds", 1, *flags, "--output-dir", tmp_path / name, *engine]
+        return exit_code(lambda: command.benchmark(parse_arguments([str(word) for word in [*words, *keys]])))
+
+    on_ray = ("--engine", "ray", "--ray-address", nodes.address)
+    assert benchmark("ray", *on_ray) == 0
+    shown = capsys.readouterr()
+    assert "2 runs: 0 are done, 2 to do" in shown.out
+    assert "encoding images on Ray: 100%" in shown.err
+    assert "runs, on Ray: 100%" in shown.err
+    assert list(tmp_path.rglob(".shared-*")) == []
+    assert benchmark("local", "--jobs", 1) == 0
+    assert metrics_below(tmp_path / "ray") == metrics_below(tmp_path / "local")
+    monkeypatch.setattr(ray_engine, "_probe", None)
+    assert benchmark("ray", *on_ray) == 0
 
 
-def test_a_benchmark_on_a_cluster_gives_the_records_of_one_process(cluster, tmp_path):
-    flags = ("--trainers", "ZeroShot", "FineTune", "LARE", "--shots", 2, "all", "--seeds", 2)
-    runs = planned_runs(tmp_path, *flags)
-    assert {reason for _, reason in outcomes_on(cluster, runs, 1)} == {""}
-    on_cluster = metrics_below(tmp_path / "out")
-    (tmp_path / "out").rename(tmp_path / "cluster")
-    assert {reason for _, reason in outcomes(runs, jobs=1, threads=1)} == {""}
-    assert len(on_cluster) == 12
-    assert metrics_below(tmp_path / "out") == on_cluster
+def test_an_extraction_on_a_cluster_writes_the_same_file(nodes, flags, tmp_path, capsys):
+    def extract(name, *engine):
+        keys = [*KEYS, "EMBEDDINGS.CACHE_DIR", tmp_path / f"cache_{name}", "EMBEDDINGS.BATCH_SIZE", 4]
+        words = ["--output", tmp_path / f"{name}.safetensors", "--seed", 0, *flags, *engine, *keys]
+        assert exit_code(lambda: run.extract(parse_extract_arguments([str(word) for word in words]))) == 0
+        return read_embedding_file(tmp_path / f"{name}.safetensors")
 
-
-@pytest.fixture
-def cfg(tmp_path):
-    """The configuration of an encoding of 46 images in batches of 4."""
-    make_domain_tree(tmp_path / "images", ["photo", "sketch"], ["cat"], per_class=IMAGES // 2)
-    return make_cfg(
-        MODEL__BACKBONE__NAME=write_tiny_model(tmp_path / "model"),
-        **{"VLM__ALLOW_RANDOM": True, "VLM__PRECISION": "fp32", "EMBEDDINGS__BATCH_SIZE": 4},
-        **{"EMBEDDINGS__CACHE_DIR": tmp_path / "cache", "DATALOADER__NUM_WORKERS": 0},
-    )
-
-
-def images_of(folder):
-    return sorted((folder / "images").rglob("*.png"))
-
-
-def encoded_here(cfg, folder, paths):
-    alone = cfg.clone()
-    alone.EMBEDDINGS.CACHE_DIR = str(folder / "alone")
-    return encoding.build_encoder(alone).encode_images(paths)[0]
-
-
-def test_shards_give_the_embeddings_of_one_process_to_the_bit(cluster, cfg, tmp_path):
-    paths = images_of(tmp_path)
-    assert shard_encoding.encode_on(cluster, cfg, paths) == IMAGES
-    embedding, report = encoding.build_encoder(cfg).encode_images(paths)
-    assert report.decoded == 0
-    assert torch.equal(embedding, encoded_here(cfg, tmp_path, paths))
-    assert shard_encoding.encode_on(cluster, cfg, paths) == 0
-
-
-def test_unreadable_images_are_named_as_ever_and_the_others_kept(cluster, cfg, tmp_path):
-    paths = images_of(tmp_path)
-    paths[5].write_bytes(b"no image")
-    shard_encoding.encode_on(cluster, cfg, paths)
-    encoder = encoding.build_encoder(cfg)
-    assert encoder.missing_images(paths) == [paths[5]]
-    with pytest.raises(UnreadableError, match=f"^1 of {IMAGES} images cannot be read: {paths[5]} "):
-        encoder.encode_images(paths)
-
-
-def test_images_that_nodes_do_not_see_are_named(cluster, cfg, tmp_path, monkeypatch):
-    paths = images_of(tmp_path)
-    monkeypatch.setattr(encoding.Encoder, "missing_images", lambda self, _: [*paths, tmp_path / "local.png"])
-    with pytest.raises(ClusterError, match=rf"^node \S+: {tmp_path}/local\.png is not to be seen there"):
-        shard_encoding.encode_on(cluster, cfg, paths)
-
-
-def test_a_shard_that_is_lost_again_and_again_is_one_line(cfg, tmp_path):
-    class Losing:
-        demand = staticmethod(lambda cpus, gpus: ray_engine.Demand(cpus, 0))
-        places = staticmethod(lambda demand: 1)
-
-        def results(self, function, inputs, demand):
-            yield next(iter(inputs)), None
-
-    with pytest.raises(ClusterError, match=r"the worker that encoded \S+\.png was lost again and again; what is done"):
-        shard_encoding.encode_on(Losing(), cfg, images_of(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("images", "batch", "places", "size"), [(46, 4, 3, 4), (10_000, 64, 4, 640), (10**6, 64, 2, 1024), (0, 64, 1, 64)]
-)
-def test_shards_are_whole_batches(images, batch, places, size):
-    assert shard_encoding.shard_size(images, batch, places) == size
+    on_cluster = extract("ray", "--engine", "ray", "--ray-address", nodes.address)
+    assert "48 images, 48 decoded now" in capsys.readouterr().out
+    alone = extract("local")
+    for name, rows in alone.splits().items():
+        assert torch.equal(rows.embedding, on_cluster.splits()[name].embedding)
+    assert torch.equal(alone.class_text, on_cluster.class_text)

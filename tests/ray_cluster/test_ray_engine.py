@@ -6,14 +6,16 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from lare_dassl import ray_engine
 from lare_dassl.errors import ClusterError, InputError
-from lare_dassl.ray_engine import ATTEMPTS, Demand
-from tests.ray_cluster.conftest import Nodes, wait_for
+from lare_dassl.ray_engine import ATTEMPTS, Demand, connected
+from tests.ray_cluster.conftest import kill_a_busy_node
 
 ONE_CORE = Demand(1, 0)
 
@@ -59,13 +61,6 @@ def slow(folder: Path, number: int) -> int:
     return number
 
 
-def kill_a_busy_node(nodes: Nodes, folder: Path) -> None:
-    wait_for(folder / "begun")
-    while not (busy := list((folder / "begun").iterdir())):
-        time.sleep(0.05)
-    nodes.kill(busy[0].name)
-
-
 def test_tasks_give_their_results_with_their_inputs(cluster):
     assert dict(cluster.results(square, range(6), ONE_CORE)) == {number: number**2 for number in range(6)}
 
@@ -99,7 +94,7 @@ def test_a_folder_that_is_another_there_is_named(cluster, tmp_path):
 
 
 def test_tasks_of_a_node_that_dies_are_done_on_others(cluster, nodes, tmp_path):
-    killer = threading.Thread(target=kill_a_busy_node, args=(nodes, tmp_path))
+    killer = threading.Thread(target=kill_a_busy_node, args=(nodes, tmp_path / "begun"))
     killer.start()
     done = dict(cluster.results(partial(slow, tmp_path), range(6), ONE_CORE))
     killer.join()
@@ -121,3 +116,36 @@ def test_all_nodes_lost_is_one_line_and_what_was_done_is_given_before(cluster, n
             done.append(number)
             nodes.kill_all()
     assert 0 < len(done) < 9
+
+
+def test_a_head_that_is_gone_is_one_line(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_engine, "_answers", lambda address: False)
+    monkeypatch.setattr(ray_engine, "HEAD_SECONDS", 1)
+    with pytest.raises(ClusterError, match=r"has had no head that answers for \d s; what is done is kept"):
+        list(cluster.results(partial(slow, tmp_path), range(6), ONE_CORE))
+
+
+def test_a_fraction_of_a_gpu_is_asked_for_where_there_are_any(cluster, monkeypatch):
+    assert cluster.demand(cpus=2, gpus=0.25) == Demand(2, 0)
+    assert replace(cluster, cpus=0.5, gpus=1.0).demand(cpus=2, gpus=0.25) == Demand(0.5, 1)
+    assert (cluster.places(Demand(1, 0)), cluster.places(Demand(8, 0))) == (3, 1)
+    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 16.0, "GPU": 2.0})
+    assert cluster.demand(cpus=2, gpus=0.25) == Demand(2, 0.25)
+    assert [cluster.places(Demand(2, gpus)) for gpus in (0.0, 0.25, 1.0)] == [8, 8, 2]
+
+
+@pytest.mark.usefixtures("_ray")
+def test_a_cluster_that_is_not_there_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(ray_engine, "CONNECT_SECONDS", 8)
+    with (
+        pytest.raises(ClusterError, match=r"^cannot reach the Ray cluster at 127\.0\.0\.1:1: no answer within 8 s"),
+        connected("127.0.0.1:1", {"--output-dir": tmp_path}, {}, patience=5.0),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_ray")
+def test_the_client_of_ray_is_refused(tmp_path):
+    with pytest.raises(ClusterError, match=r"^--ray-address ray://head:10001: give HOST:PORT"):
+        connected("ray://head:10001", {}, {}, patience=5.0).__enter__()
