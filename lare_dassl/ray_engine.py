@@ -25,7 +25,7 @@ from . import dassl_api
 from .errors import ClusterError, InputError
 
 # What finds no cluster within this time gives up.
-CONNECT_SECONDS = 25
+CONNECT_SECONDS = 20
 # Ray ends a process whose cluster has had no head for a minute; this is said before.
 HEAD_SECONDS = 20
 POLL_SECONDS = 1.0
