@@ -138,7 +138,7 @@ def _extend_vlm(cfg: CfgNode) -> None:
     cfg.EMBEDDINGS = CfgNode()
     # Folder of the embedding cache, shared by all runs; "" is ~/.cache/lare_dassl, or $LARE_DASSL_CACHE where set.
     cfg.EMBEDDINGS.CACHE_DIR = ""
-    # Images per encoder call.
+    # Images in the encoder at a time.
     cfg.EMBEDDINGS.BATCH_SIZE = 64
 
     # Steps of the optimiser, where OPTIM.MAX_EPOCH is 0: as many epochs as make so many, at least 10.

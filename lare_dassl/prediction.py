@@ -15,9 +15,10 @@ from torch import Tensor
 
 from . import record, vlm
 from .classifier_file import FILE_NAME, SavedClassifier, read_classifier
+from .embeddings.decoding import decode_image
 from .embeddings.embedding_file import unit_rows
 from .embeddings.embedding_set import RANDOM_WEIGHTS, VLMIdentity
-from .embeddings.extract import decode_image, weights_sha256
+from .embeddings.extract import weights_sha256
 from .errors import InputError
 
 ImageSource = str | Path | Image.Image

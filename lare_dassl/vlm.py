@@ -40,6 +40,9 @@ DEMO_MODEL = "demo"
 DEMO_FOLDER = Path(__file__).parent / "assets" / "demo_coca"
 TEXT_BATCH = 256
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# A CPU multiplies matrices of fewer rows by other kernels, which round differently: with so many, the embedding of an
+# image is the same to the bit whatever images share its batch (docs/performance.md).
+LEAST_CPU_BATCH = 8
 # Mean cosine between low-precision and fp32 embeddings below which low precision is not used.
 PRECISION_GUARD_COSINE = 0.999
 
@@ -93,8 +96,11 @@ class FrozenVLM:
     @torch.inference_mode()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Unit-length embeddings of preprocessed images (B, 3, height, width): float32 (B, D) on the CPU."""
+        rows = len(pixels)
+        if self.device.type == "cpu" and rows < LEAST_CPU_BATCH:
+            pixels = F.pad(pixels, (0, 0) * 3 + (0, LEAST_CPU_BATCH - rows))
         pixels = pixels.to(self.device, DTYPES[self.precision])
-        return F.normalize(self.model.encode_image(pixels, normalize=False).float(), dim=-1).cpu()
+        return F.normalize(self.model.encode_image(pixels, normalize=False).float(), dim=-1)[:rows].cpu()
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:

@@ -438,3 +438,14 @@ def test_a_tower_of_another_kind_is_refused():
 
     with pytest.raises(InputError, match="its text tower is a Linear, which takes no token embeddings"):
         vlm.TextEncoder(Foreign(), lambda texts: torch.zeros(len(texts), 4))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_embedding_is_the_same_to_the_bit_in_a_batch_of_any_size(precision):
+    model = vlm.load(vlm.resolve("demo", ""), precision, CPU)
+    shape = model.preprocess(picture()).shape
+    pixels = torch.randn(19, *shape, generator=torch.Generator().manual_seed(0))
+    together = model.encode_images(pixels)
+    assert torch.equal(torch.cat([model.encode_images(pixels[:1]), model.encode_images(pixels[1:])]), together)
+    for rows in (2, 3, 7, 8, 11):
+        assert torch.equal(torch.cat([model.encode_images(part) for part in pixels.split(rows)]), together)

@@ -14,16 +14,22 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.arguments import Parser, run_tool
 
+WRITTEN = (
+    "Beside the page, into a folder of its name (FOLDER/report), go its tables, tables.md in Markdown and tables.tex "
+    "in LaTeX; summary.csv with mean, standard deviation and number of seeds of each cell, runs.csv with a row and the "
+    "folder of each run, and differences.csv with the paired differences; and each figure as .png and .svg."
+)
+
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(description="Write an HTML report of all runs below a folder.")
+    parser = Parser(description="Write an HTML report of all runs below a folder.", epilog=WRITTEN)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds the folders of the runs")
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="the HTML file (default FOLDER/report.html); tables and figures go into a folder of its name beside it",
+        help="the HTML file (default FOLDER/report.html)",
     )
     parser.add_argument(
         "--baseline", default="", metavar="NAME", help="method that the others are compared with (default FineTune)"

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from ..embeddings.extract import usable_cores
+from ..embeddings.decoding import usable_cores
 from .one_run import carry_out
 from .plan import PlannedRun
 

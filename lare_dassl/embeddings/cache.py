@@ -1,37 +1,30 @@
-"""The embedding cache: each image and text is encoded once per (weights, architecture, preprocessing, precision).
+"""The embedding cache: where it is, and the content hashes by which it knows files and texts. N: files.
 
-    <cache>/files.sqlite                what the content hash of a file was when it had this size and mtime
-    <cache>/<model>/model.json          the model's width and logit scale, and whether its precision passed the guard
-    <cache>/<model>/<hash>.safetensors  a shard: `key` uint8 (n, 32) and `embedding` float32 (n, D)
-
-<model> is the fingerprint of VLMSource; a key is the sha256 of an image file's bytes or of a text. A shard is named by
-the sha256 of its own bytes, so a damaged one is recognised. Shards are written whole or not at all, and never changed.
+<cache>/files.sqlite  what the content hash of a file was when it had this size and mtime
+<cache>/<model>/      the embeddings of one model, see store.py
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
+import numpy as np
 
 from ..errors import InputError
-from ..files import make_folder, replaced
+from ..files import make_folder
+from .key_index import KEY_BYTES, keys_from_hex
 
 logger = logging.getLogger(__name__)
 
-KEY_BYTES = 32
+# Files hashed between two savings of what they gave.
+CHUNK = 8192
 DEFAULT_FOLDER = "~/.cache/lare_dassl"
 
 
@@ -83,6 +76,21 @@ class FileHashes:
             self.path.unlink()
             return self._look_up(stats)
 
+    def keys(self, paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
+        """The keys of many files, uint8 (N, 32), and which files could be read, bool (N,).
+
+        Raises:
+            InputError: the table of known hashes cannot be opened or written.
+        """
+        keys, found = np.zeros((len(paths), KEY_BYTES), dtype=np.uint8), np.zeros(len(paths), dtype=bool)
+        for start in range(0, len(paths), CHUNK):
+            chunk = [Path(path) for path in paths[start : start + CHUNK]]
+            hashes = self(chunk)
+            places = [start + place for place, path in enumerate(chunk) if path in hashes]
+            keys[places] = keys_from_hex([hashes[path] for path in chunk if path in hashes])
+            found[places] = True
+        return keys, found
+
     def _look_up(self, stats: dict[Path, tuple[int, int]]) -> dict[Path, str]:
         with closing(_connect(self.path)) as connection, connection:
             hashes = _known_hashes(connection, stats)
@@ -126,92 +134,3 @@ def _try_hash(path: Path) -> str | None:
         return file_sha256(path)
     except OSError:
         return None
-
-
-class EmbeddingStore:
-    """The cached embeddings of one model.
-
-    Args:
-        folder: of the cache.
-        fingerprint: of the model, see VLMSource.fingerprint.
-    """
-
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self.folder = make_folder(folder / fingerprint[:32], "EMBEDDINGS.CACHE_DIR")
-        self._place: dict[str, tuple[Path, int]] = {}
-        for path in sorted(self.folder.glob("*.safetensors")):
-            self._index(path)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._place
-
-    def missing(self, keys: Iterable[str]) -> list[str]:
-        """The keys that have no embedding yet, each once, in order."""
-        return [key for key in dict.fromkeys(keys) if key not in self._place]
-
-    def add(self, keys: Sequence[str], embedding: Tensor) -> None:
-        """Keep embeddings, float32 (n, D), under n keys, as one shard.
-
-        Raises:
-            InputError: the shard cannot be written.
-        """
-        raw_keys = torch.frombuffer(bytearray(bytes.fromhex("".join(keys))), dtype=torch.uint8)
-        content = save({"key": raw_keys.view(-1, KEY_BYTES), "embedding": embedding.contiguous()})
-        path = self.folder / f"{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
-        with replaced(path) as temporary:
-            temporary.write_bytes(content)
-        self._place.update({key: (path, row) for row, key in enumerate(keys)})
-
-    def gather(self, keys: Sequence[str]) -> Tensor:
-        """The embeddings of keys that are all present: float32 (N, D)."""
-        shards: dict[Path, tuple[list[int], list[int]]] = {}
-        for position, key in enumerate(keys):
-            path, row = self._place[key]
-            positions, rows = shards.setdefault(path, ([], []))
-            positions.append(position)
-            rows.append(row)
-        gathered: Tensor | None = None
-        for path, (positions, rows) in shards.items():
-            embedding = load(path.read_bytes())["embedding"]
-            if gathered is None:
-                gathered = torch.empty(len(keys), embedding.shape[1])
-            gathered[positions] = embedding[rows]
-        return torch.empty(0, 0) if gathered is None else gathered
-
-    def facts(self) -> dict[str, Any]:
-        """What `remember` has noted of the model; empty before."""
-        try:
-            facts = json.loads((self.folder / "model.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return facts if isinstance(facts, dict) else {}
-
-    def remember(self, **facts: Any) -> None:
-        """Note facts of the model, so that a later run need not load it."""
-        with replaced(self.folder / "model.json") as temporary:
-            temporary.write_text(json.dumps(self.facts() | facts, indent=1), encoding="utf-8")
-
-    def _index(self, path: Path) -> None:
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            # Another run has just found it damaged and removed it.
-            return
-        if hashlib.sha256(content).hexdigest()[:32] != path.stem:
-            self._drop(path, "its content does not match its name")
-            return
-        try:
-            keys = load(content)["key"]
-        except (SafetensorError, KeyError) as error:
-            self._drop(path, str(error))
-            return
-        digits = keys.numpy().tobytes().hex()
-        width = 2 * KEY_BYTES
-        self._place.update({digits[row * width : (row + 1) * width]: (path, row) for row in range(len(keys))})
-
-    def _drop(self, path: Path, reason: str) -> None:
-        logger.warning("cache shard %s is damaged (%s): removed, its images are encoded again", path, reason)
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot remove the damaged cache shard {path}: {error.strerror}") from error

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .. import vlm
 from ..errors import InputError, UnreadableError
-from .cache import EmbeddingStore, FileHashes, file_sha256, text_key
+from .cache import FileHashes, file_sha256, text_key
+from .decoding import DecodedBatch, decode_image, decoded_batches
 from .embedding_set import RANDOM_WEIGHTS, VLMIdentity
+from .encoding_threads import FittingEncoder, NotFiniteError, calls_side_by_side, encode_batches
+from .key_index import sortable
+from .store import EmbeddingStore
 
 logger = logging.getLogger(__name__)
 
 # A shard is written after so many images, or after so long: what a kill can cost.
 SHARD_ROWS = 1024
 SHARD_SECONDS = 30.0
+# Images, at most, by which the guard compares a low precision with fp32.
+GUARD_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,12 @@ class Encoder:
 
     Args:
         source: the model, see vlm.resolve.
-        precision: "auto", "fp32", "bf16" or "fp16"; auto falls back to fp32 where bf16 does not agree with it.
+        precision: "auto", "fp32", "bf16" or "fp16"; auto falls back to fp32 where bf16 does not agree with it, and all
+            do where they give NaN or infinity.
         device: where to encode.
         folder: of the cache.
-        batch_size: images per encoder call.
-        num_workers: processes that decode images; 0 decodes in this one.
+        batch_size: images in the encoder at a time.
+        num_workers: threads that decode images, at least one.
 
     Raises:
         InputError: the cache folder cannot be written to.
@@ -83,7 +88,12 @@ class Encoder:
         self._use(vlm.resolve_precision(precision, device))
         # A model agrees with fp32 or not on one kind of device.
         self.verdict = f"agrees_with_fp32_on_{device.type}"
-        if self.guarded and self.store.facts().get(self.verdict) is False:
+        self.overflow = f"overflows_on_{device.type}"
+        facts = self.store.facts()
+        if facts.get(self.overflow):
+            logger.warning("%s has given NaN or infinity before: encoding in fp32", self.precision)
+            self._use("fp32")
+        elif self.guarded and facts.get(self.verdict) is False:
             self._use("fp32")
 
     def _use(self, precision: str) -> None:
@@ -124,49 +134,52 @@ class Encoder:
         )
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit-length embeddings of texts: float32 (N, D)."""
+        """Unit-length embeddings of texts: float32 (N, D).
+
+        Raises:
+            InputError: the model gives NaN or infinity for a text.
+        """
         keys = [text_key(text) for text in texts]
         by_key = dict(zip(keys, texts, strict=True))
         missing = self.store.missing(keys)
         if missing:
-            self.store.add(missing, self.model.encode_texts([by_key[key] for key in missing]))
+            embedding = self.model.encode_texts([by_key[key] for key in missing])
+            for place in (~embedding.isfinite().all(dim=1)).nonzero():
+                raise self._not_finite_error(f"the text '{by_key[missing[int(place)]]}'")
+            self.store.add(missing, embedding)
         return self.store.gather(keys)
 
-    def encode_images(self, paths: Sequence[Path]) -> tuple[Tensor, EncodingReport]:
+    def encode_images(self, paths: Sequence[str | Path]) -> tuple[Tensor, EncodingReport]:
         """Unit-length embeddings of image files: float32 (N, D).
 
         Raises:
-            UnreadableError: some images cannot be read; it counts and names them, and all others are in the cache by
-                then.
+            InputError: some images cannot be read; it counts and names them, and all others are in the cache by then.
+                Or the model gives NaN or infinity for an image even in fp32.
         """
-        hashes = self.hashes(paths)
-        path_of = {key: path for path, key in hashes.items()}
-        unreadable = [(path, "no such file, or no permission") for path in dict.fromkeys(paths) if path not in hashes]
+        keys, found = self.hashes.keys(paths)
+        distinct = _first_of_each(keys, found)
         # First of all, since it may change the precision, and with it the store.
-        self._check_precision(list(hashes))
-        missing = [path_of[key] for key in self.store.missing(hashes.values())]
-        if missing:
-            causes = {hashes[path]: cause for path, cause in self._encode_missing(missing, hashes)}
-            # Files of the same content are decoded once, but each of them is to be mended.
-            unreadable += [(path, causes[key]) for path, key in hashes.items() if key in causes]
-        if unreadable:
-            raise _unreadable_error(unreadable, len(paths))
-        return self.store.gather([hashes[path] for path in paths]), EncodingReport(len(paths), len(missing))
+        self._check_precision([Path(paths[place]) for place in distinct[: 4 * GUARD_IMAGES]])
+        missing, causes = self._encode_missing(paths, keys, distinct)
+        if causes or not found.all():
+            raise _unreadable_error(_unreadable(paths, keys, found, causes), len(paths))
+        return self.store.gather(keys), EncodingReport(len(paths), missing)
 
-    def missing_images(self, paths: Sequence[Path]) -> list[Path]:
+    def missing_images(self, paths: Sequence[str | Path]) -> list[Path]:
         """The readable files among `paths` that encode_images would encode, in its order, and in the precision found.
 
         Of files of the same content one is named.
         """
-        hashes = self.hashes(paths)
-        path_of = {key: path for path, key in hashes.items()}
-        self._check_precision(list(hashes))
-        return [path_of[key] for key in self.store.missing(hashes.values())]
+        keys, found = self.hashes.keys(paths)
+        distinct = _first_of_each(keys, found)
+        self._check_precision([Path(paths[place]) for place in distinct[: 4 * GUARD_IMAGES]])
+        return [Path(paths[place]) for place in distinct[~self.store.holds(keys[distinct])]]
 
     def _check_precision(self, paths: Sequence[Path]) -> None:
         if not self.guarded or self.precision == "fp32" or self.verdict in self.store.facts():
             return
-        pixels = next((batch.pixels for batch in self._decode(paths[: 4 * self.batch_size]) if len(batch.pixels)), None)
+        with closing(self._decode(paths, range(len(paths)), min(self.batch_size, GUARD_IMAGES))) as batches:
+            pixels = next((batch.pixels for batch in batches if batch.places), None)
         if pixels is None:
             return
         agrees = vlm.low_precision_agrees(self.model, self.source, pixels)
@@ -175,92 +188,114 @@ class Encoder:
             logger.warning("%s embeddings differ from fp32's on this machine: encoding in fp32", self.precision)
             self._use("fp32")
 
-    def _encode_missing(self, paths: Sequence[Path], keys: dict[Path, str]) -> list[tuple[Path, str]]:
-        unreadable: list[tuple[Path, str]] = []
-        pending: list[tuple[str, Tensor]] = []
-        kept = time.monotonic()
-        encode = self.model.encode_images
+    def _encode_missing(
+        self, paths: Sequence[str | Path], keys: np.ndarray, distinct: np.ndarray
+    ) -> tuple[int, dict[int, str]]:
+        """Encode those of the distinct images that are not cached; gives their number, and why some cannot be read."""
+        missing = distinct[~self.store.holds(keys[distinct])]
+        if not len(missing):
+            return 0, {}
         try:
-            with tqdm(total=len(paths), desc="encoding images", unit="img", mininterval=0.5) as progress:
-                for batch in self._decode(paths):
-                    unreadable += batch.unreadable
-                    if batch.paths:
-                        pending += zip((keys[path] for path in batch.paths), encode(batch.pixels), strict=True)
-                    if len(pending) >= SHARD_ROWS or time.monotonic() - kept > SHARD_SECONDS:
-                        self._keep(pending)
-                        pending, kept = [], time.monotonic()
-                    progress.update(len(batch.paths) + len(batch.unreadable))
-        finally:
-            # What an interruption finds encoded is kept too.
-            self._keep(pending)
-        return unreadable
+            return len(missing), self._encode(paths, keys, missing)
+        except NotFiniteError as error:
+            self._leave_low_precision(Path(paths[error.place]))
+        return self._encode_missing(paths, keys, distinct)
 
-    def _keep(self, rows: list[tuple[str, Tensor]]) -> None:
-        if rows:
-            keys, embeddings = zip(*rows, strict=True)
-            self.store.add(keys, torch.stack(embeddings))
+    def _encode(self, paths: Sequence[str | Path], keys: np.ndarray, places: np.ndarray) -> dict[int, str]:
+        calls = calls_side_by_side(self.device, self.batch_size)
+        rows = self.batch_size // calls
+        encode = FittingEncoder(self.model.encode_images, rows)
+        with (
+            tqdm(total=len(places), desc="encoding images", unit="img", mininterval=0.5) as progress,
+            _Keeper(self.store, keys, progress) as keeper,
+            closing(self._decode(paths, places.tolist(), rows)) as batches,
+        ):
+            encode_batches(batches, encode, calls, keeper.keep)
+        return keeper.causes
 
-    def _decode(self, paths: Sequence[Path]) -> Iterator[DecodedBatch]:
-        loader = DataLoader(
-            _ImageFiles(paths, self.model.preprocess),
-            batch_size=self.batch_size,
-            num_workers=min(self.num_workers, usable_cores(), math.ceil(len(paths) / self.batch_size)),
-            collate_fn=_collate,
-            # A loader without its own draws a seed from the global random state.
-            generator=torch.Generator(),
+    def _decode(
+        self, paths: Sequence[str | Path], places: Sequence[int], batch_size: int
+    ) -> Generator[DecodedBatch, None, None]:
+        preprocess = self.model.preprocess
+        return decoded_batches(
+            lambda place: decode_image(Path(paths[place]), preprocess),
+            places,
+            batch_size,
+            threads=max(1, self.num_workers),
+            ahead=2 * self.batch_size,
         )
-        return iter(loader)
+
+    def _leave_low_precision(self, path: Path) -> None:
+        """Go on in fp32, now and in later runs; what was encoded in low precision is not mixed with it."""
+        if self.precision == "fp32":
+            raise self._not_finite_error(str(path))
+        self.store.remember(**{self.overflow: True})
+        logger.warning("%s gives NaN or infinity for %s: encoding all images in fp32", self.precision, path)
+        self._use("fp32")
+
+    def _not_finite_error(self, what: str) -> InputError:
+        advice = "check its weights" if self.precision == "fp32" else "set VLM.PRECISION fp32"
+        return InputError(f"{self.source.model} gives NaN or infinity for {what} in {self.precision}: {advice}")
 
 
-@dataclass(frozen=True)
-class DecodedBatch:
-    """Images of one batch: those read, with their pixels (B, 3, H, W), and those that cannot be, with the cause."""
+class _Keeper:
+    """Keeps embeddings in shards of SHARD_ROWS, or of what SHARD_SECONDS give, and on the way out what is left.
 
-    paths: list[Path]
-    pixels: Tensor
-    unreadable: list[tuple[Path, str]]
+    Args:
+        store: where to.
+        keys: of all images, uint8 (N, 32).
+        progress: counts the images.
 
-
-class _ImageFiles(Dataset[tuple[Path, "Tensor | str"]]):
-    def __init__(self, paths: Sequence[Path], preprocess: object) -> None:
-        self.paths = paths
-        self.preprocess = preprocess
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[Path, Tensor | str]:
-        path = self.paths[index]
-        try:
-            return path, decode_image(path, self.preprocess)
-        except InputError as error:
-            return path, str(error)
-
-
-def decode_image(path: Path, preprocess: object) -> Tensor:
-    """Read an image file and preprocess it: float32 (3, H, W).
-
-    Raises:
-        InputError: the file is missing, damaged, or no image; the message is the cause alone.
+    Attributes:
+        causes: place of an image that cannot be read → the cause.
     """
-    try:
-        with Image.open(path) as image:
-            return preprocess(image.convert("RGB"))  # type: ignore[operator]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        cause = getattr(error, "strerror", None) or str(error)
-        raise InputError(" ".join(cause.split()).replace(f" '{path}'", "")) from error
+
+    def __init__(self, store: EmbeddingStore, keys: np.ndarray, progress: tqdm) -> None:
+        self.store = store
+        self.keys = keys
+        self.progress = progress
+        self.causes: dict[int, str] = {}
+        self.places: list[int] = []
+        self.embeddings: list[Tensor] = []
+        self.kept = time.monotonic()
+
+    def __enter__(self) -> _Keeper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # What an interruption finds encoded is kept too.
+        self._write()
+
+    def keep(self, batch: DecodedBatch, embedding: Tensor) -> None:
+        """Keep a batch with its embeddings (B, D)."""
+        self.causes.update(batch.unreadable)
+        if batch.places:
+            self.places += batch.places
+            self.embeddings.append(embedding)
+        if len(self.places) >= SHARD_ROWS or time.monotonic() - self.kept > SHARD_SECONDS:
+            self._write()
+        self.progress.update(len(batch.places) + len(batch.unreadable))
+
+    def _write(self) -> None:
+        if self.places:
+            self.store.add(self.keys[self.places], torch.cat(self.embeddings))
+        self.places, self.embeddings, self.kept = [], [], time.monotonic()
 
 
-def usable_cores() -> int:
-    """Processor cores that this process may use; not every system says."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _first_of_each(keys: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """The first place of each content among the files found: int64, ascending."""
+    places = np.flatnonzero(found)
+    return np.sort(places[np.unique(sortable(keys[places]), return_index=True)[1]])
 
 
-def _collate(items: list[tuple[Path, Tensor | str]]) -> DecodedBatch:
-    read = [(path, result) for path, result in items if isinstance(result, Tensor)]
-    unreadable = [(path, result) for path, result in items if isinstance(result, str)]
-    pixels = torch.stack([pixels for _, pixels in read]) if read else torch.empty(0)
-    return DecodedBatch([path for path, _ in read], pixels, unreadable)
+def _unreadable(
+    paths: Sequence[str | Path], keys: np.ndarray, found: np.ndarray, causes: dict[int, str]
+) -> list[tuple[Path, str]]:
+    """Every file that cannot be read, once, with the cause: those of the same content are all to be mended."""
+    gone = [(Path(paths[place]), "no such file, or no permission") for place in np.flatnonzero(~found).tolist()]
+    of_key = {keys[place].tobytes(): cause for place, cause in causes.items()}
+    bad = np.flatnonzero(found & np.isin(sortable(keys), sortable(keys[list(causes)]))).tolist()
+    return list(dict(gone + [(Path(paths[place]), of_key[keys[place].tobytes()]) for place in bad]).items())
 
 
 def _unreadable_error(unreadable: list[tuple[Path, str]], total: int) -> UnreadableError:

@@ -194,7 +194,7 @@ class RegionalSamples:
 
     def draw(self, indices: Tensor, generator: torch.Generator) -> list[Tensor]:
         """A block (B, D) of fresh samples for each of `samples_per_image`."""
-        regions = Regions(self.regions.lower[indices], self.regions.upper[indices])
+        regions = Regions(*(corner.index_select(0, indices) for corner in (self.regions.lower, self.regions.upper)))
         return [sample_regions(regions, generator) for _ in range(self.samples_per_image)]
 
 

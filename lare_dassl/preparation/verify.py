@@ -12,7 +12,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from .. import dassl_api
-from ..embeddings.extract import decode_image
+from ..embeddings.decoding import decode_image
 from ..errors import InputError
 
 ALL = "all"

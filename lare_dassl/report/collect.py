@@ -90,8 +90,13 @@ def _read_runs(folder: Path) -> tuple[list[Run], list[str]]:
         try:
             runs.append(Run(path.parent, read_record(path)))
         except InputError as error:
-            problems.append(f"left out: {' '.join(str(error).split())}")
+            problems.append(f"left out: {' '.join(str(error).split())}{_what_to_do(error)}")
     return runs, problems
+
+
+def _what_to_do(error: InputError) -> str:
+    """What mends a record that cannot be read, such as one that is cut off; "" where a new run may not."""
+    return "; run its command again" if isinstance(error.__cause__, ValueError) else ""
 
 
 def _without_repeated(folder: Path, runs: list[Run], places: Sequence[Path]) -> tuple[list[Run], list[str]]:

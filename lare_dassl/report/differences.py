@@ -152,6 +152,7 @@ def _show(row: dict[str, Any], most: int) -> str:
 def _notes(frame: pd.DataFrame, rows: Sequence[tuple[str, ...]]) -> list[str]:
     interval = f"{100 * LEVEL:g} % interval by Student's t"
     notes = [f"Mean of paired differences over the same seeds and splits [{interval}]."]
+    notes.append("Computed from unrounded values: a difference may be 0.1 off that of the rounded means.")
     if any(MARK in row[-1] for row in rows):
         notes.append(f"{MARK} fewer pairs than expected: a run is not there, or cannot be compared.")
     if any(MISSING in row for row in rows):

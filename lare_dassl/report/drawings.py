@@ -19,7 +19,7 @@ from .collect import Collection, Predictions, read_predictions
 from .compared_runs import METHOD, ComparedRuns, compared_runs, first_run, images_label, setting_label
 from .figures import domain_scatter, few_shot_curves, imbalance_curves
 from .layout import curve_cells
-from .prediction_figures import class_gain, reliability_diagram
+from .prediction_figures import FEW_PERCENT, FEW_ROWS, class_gain, reliability_diagram
 from .results import Results
 
 ACCURACIES = ("in_domain_accuracy", "out_of_domain_accuracy")
@@ -103,7 +103,7 @@ def _imbalance(dataset: str, stem: str, cells: pd.DataFrame, metric: str) -> Dra
 def _curves(stem: str, what: str, missing: str, figure: Figure) -> Drawing:
     return Drawing(
         stem,
-        f"{what}: mean of the seeds, and a band of ± one standard deviation.{missing}",
+        f"{what}: mean of the seeds, with ± one standard deviation; methods stand side by side at each value.{missing}",
         f"Line chart. {what}, a line for each method; the table of accuracies has its numbers.{missing}",
         figure,
     )
@@ -141,7 +141,8 @@ def _gain(stem: str, pair: ComparedRuns) -> Drawing:
     what = f"Gain of {pair.names[0]} over {pair.names[1]} in the accuracy of each class on {where} of {pair.setting}"
     return Drawing(
         f"{stem}_gain",
-        f"{what}, in percentage points, mean of {len(first)} seed{'s' if len(first) > 1 else ''}.",
+        f"{what}, in percentage points from unrounded values, mean of {len(first)} "
+        f"seed{'s' if len(first) > 1 else ''}.",
         f"Bar chart. {what}, from the class that loses most to the one that gains most.",
         class_gain(first, second, pair.names),
     )
@@ -170,7 +171,8 @@ def _reliability(collection: Collection, dataset: str, name: str, stem: str) -> 
     what = f"Accuracy of {method} against its confidence on all {images} of {setting}, seed {run.record['seed']}"
     return Drawing(
         stem,
-        f"{what}; a calibrated classifier lies on the diagonal.",
+        f"{what}; a calibrated classifier lies on the diagonal. Hollow bins hold fewer than {FEW_PERCENT:g} % of the "
+        f"images or fewer than {FEW_ROWS}: what they show may be chance.",
         f"Reliability diagram. {what}, in bins of confidence.",
         reliability_diagram(read_predictions(run), method),
     )

@@ -270,7 +270,7 @@ def example_of(run: InsideRun, row: int, draws: int, shown: int = 6) -> Example:
         shown: test rows given at most.
     """
     generator = torch.Generator().manual_seed(run.seed)
-    samples = sample_regions(_repeated(run.regions, torch.full((draws,), row)), generator)
+    samples = sample_regions(regions_of(run.regions, torch.full((draws,), row)), generator)
     test = run.embeddings.test.embedding
     counts = Counter(nearest_rows(samples, test).tolist())
     own = nearest_rows(run.embeddings.train.embedding[row : row + 1], test)
@@ -286,7 +286,8 @@ def examples(run: InsideRun, labels: Sequence[int], draws: int) -> list[Example]
     return [example_of(run, int(row), draws) for row in rows]
 
 
-def _repeated(regions: Regions, rows: Tensor) -> Regions:
+def regions_of(regions: Regions, rows: Tensor) -> Regions:
+    """The regions of some rows, one for each number in `rows` (int64)."""
     return Regions(regions.lower[rows], regions.upper[rows])
 
 

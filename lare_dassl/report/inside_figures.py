@@ -14,16 +14,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from ..methods.regions import RegionalSamples, Regions
-from .figures import MARKERS, PALETTE, QUIET, SETTINGS, WIDTH, new_figure
-from .inside import InsideRun, Projection, principal_projection, region_angles, rows_of_class
+from ..methods.regions import RegionalSamples
+from .figures import MARKERS, PALETTE, QUIET, SETTINGS, WIDTH, new_figure, short
+from .inside import InsideRun, Projection, principal_projection, region_angles, regions_of, rows_of_class
 
 # Names of classes are no formulas, whatever signs they hold.
 # Black is the rim of what was trained on, and yellow is faint: they come last.
 CLASS_COLOURS = tuple(PALETTE[place] for place in (5, 1, 3, 7, 6, 2, 4, 0))
 FAINT = "#d4d4d4"
 TRAIN_ROWS = 24
-"""Training rows of a class that are drawn with their regions, at most."""
+"""Training rows of a class that are drawn with samples of their regions, at most."""
+DRAWN_REGIONS = 6
+"""Regions of a class whose corners are drawn, at most: more would lie on each other."""
 TEST_ROWS = 20
 """Test rows of a class in a domain that are drawn, at most."""
 DRAWN_SAMPLES = 3
@@ -43,8 +45,8 @@ class PlanePoints:
         projection: fitted to the real embeddings, train and test.
         train: real training embeddings, and train_label their classes.
         test: real test embeddings, with test_label and test_domain.
-        lower: lower corners of the regions of `train`, scaled to unit length.
-        upper: upper corners, scaled to unit length.
+        lower: lower corners of DRAWN_REGIONS regions of each class, scaled to unit length.
+        upper: their upper corners, scaled to unit length, with corner_label.
         samples: regional samples of `train`, DRAWN_SAMPLES of each, with samples_label.
     """
 
@@ -56,6 +58,7 @@ class PlanePoints:
     test_domain: Tensor
     lower: Tensor
     upper: Tensor
+    corner_label: Tensor
     samples: Tensor
     samples_label: Tensor
 
@@ -66,10 +69,10 @@ def plane_points(run: InsideRun, labels: Sequence[int]) -> PlanePoints:
     domains = test.domain.unique().tolist()
     rows = torch.cat([rows_of_class(train, label, TRAIN_ROWS) for label in labels])
     test_rows = torch.cat([rows_of_class(test, label, TEST_ROWS, domain) for label in labels for domain in domains])
-    regions = Regions(run.regions.lower[rows], run.regions.upper[rows])
-    corners = regions.normalised()
+    corner_rows = torch.cat([rows_of_class(train, label, DRAWN_REGIONS) for label in labels])
+    corners = regions_of(run.regions, corner_rows).normalised()
     generator = torch.Generator().manual_seed(run.seed)
-    samples = torch.cat(RegionalSamples(regions, DRAWN_SAMPLES).draw(torch.arange(len(rows)), generator))
+    samples = torch.cat(RegionalSamples(run.regions, DRAWN_SAMPLES).draw(rows, generator))
     project = principal_projection(torch.cat([train.embedding[rows], test.embedding[test_rows]]))
     return PlanePoints(
         projection=project,
@@ -80,6 +83,7 @@ def plane_points(run: InsideRun, labels: Sequence[int]) -> PlanePoints:
         test_domain=test.domain[test_rows],
         lower=project(corners.lower),
         upper=project(corners.upper),
+        corner_label=train.label[corner_rows],
         samples=project(samples),
         samples_label=train.label[rows].repeat(DRAWN_SAMPLES),
     )
@@ -111,8 +115,8 @@ def region_figure(run: InsideRun, points: PlanePoints, labels: Sequence[int]) ->
     _scatter(axes, points.samples, c=_colours(points.samples_label, labels), marker="o", s=4, linewidths=0)
     kinds = [_entry("test, all domains", "o", colour=FAINT), _entry("regional sample", "o", size=2)]
     for name, place, marker in (("lower corner", points.lower, "v"), ("upper corner", points.upper, "^")):
-        rims = _colours(points.train_label, labels)
-        _scatter(axes, place, facecolors="none", edgecolors=rims, marker=marker, s=14, linewidths=0.6)
+        rims = _colours(points.corner_label, labels)
+        _scatter(axes, place, facecolors="none", edgecolors=rims, marker=marker, s=18, linewidths=0.7)
         kinds.append(_entry(name, marker, hollow=True))
     kinds.append(_draw_trained_on(axes, points, labels))
     _add_legend(figure, run, labels, kinds)
@@ -135,7 +139,7 @@ def size_figure(run: InsideRun, labels: Sequence[int]) -> Figure:
         axes.set_title(f"{name}, n = {len(values)}", loc="left")
         axes.yaxis.get_major_locator().set_params(integer=True, nbins=2)
     panels[-1].set_xlabel("angle between the corners, degrees")
-    figure.supylabel("regions", fontsize=SETTINGS["font.size"])
+    figure.supylabel("number of regions", fontsize=SETTINGS["font.size"])
     return figure
 
 
@@ -164,11 +168,6 @@ def _draw_trained_on(axes: Axes, points: PlanePoints, labels: Sequence[int]) -> 
     colours = _colours(points.train_label, labels)
     _scatter(axes, points.train, c=colours, marker="o", s=14, linewidths=0.7, edgecolors="black")
     return Line2D([], [], linestyle="none", marker="o", color="white", markeredgecolor="black", label="trained on")
-
-
-def short(name: str, most: int = 20) -> str:
-    """A name that fits into one column of a legend."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _entry(name: str, marker: str, *, colour: str = QUIET, size: float = 4, hollow: bool = False) -> Line2D:

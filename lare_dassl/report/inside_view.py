@@ -12,7 +12,7 @@ from PIL import Image
 
 from .drawings import Drawing
 from .inside import Example, InsideRun, Reach, ShownRows, chosen_classes, examples, reach_of, region_angles
-from .inside_figures import embedding_figure, plane_points, region_figure, size_figure
+from .inside_figures import DRAWN_REGIONS, embedding_figure, plane_points, region_figure, size_figure
 from .layout import ReportTable
 
 THUMBNAIL_SIDE = 160
@@ -103,12 +103,22 @@ def _drawings(run: InsideRun, labels: Sequence[int]) -> list[Drawing]:
     )
     regions = Drawing(
         "inside_regions",
-        "The same plane with the corners of the regions, scaled to unit length as the losses take them, and "
-        "samples drawn uniformly inside.",
+        f"The same plane with samples drawn uniformly inside the regions, and the corners of at most {DRAWN_REGIONS} "
+        f"regions of each class, scaled to unit length as the losses take them. {_why_close(run)}",
         f"Scatter of region corners and {len(points.samples)} regional samples in {plane}.",
         region_figure(run, points, labels),
     )
     return [embeddings, regions, _size_drawing(run, labels, names)]
+
+
+def _why_close(run: InsideRun) -> str:
+    """Why corners look close to each other whose angle is wide."""
+    angle, width = float(region_angles(run.regions).mean()), run.regions.lower.shape[1]
+    return (
+        f"The two corners of a region lie nearer to each other here than the mean angle of {angle:.0f}° between them "
+        f"suggests: the plane shows two of {width:,} axes, and these are the axes along which the real embeddings, not "
+        "the corners, spread most."
+    )
 
 
 def _size_drawing(run: InsideRun, labels: Sequence[int], names: str) -> Drawing:
@@ -117,7 +127,7 @@ def _size_drawing(run: InsideRun, labels: Sequence[int], names: str) -> Drawing:
     return Drawing(
         "inside_sizes",
         "Size of the regions, as the angle between their corners: 0° is a point, and a wider angle is a lower box "
-        "volume loss (equation 1). The line is the mean.",
+        "volume loss (equation 1 of the LARE paper). The line is the mean.",
         f"Histograms of the angle between the corners of all regions ({spread}) and of those of {names}.",
         size_figure(run, labels),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ MARK = "†"
 USUAL = {"shots": ALL_SHOTS, "imbalance": 1.0}
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+LATEX |= {"|": r"\textbar{}", '"': r"\textquotedbl{}"}
 LATEX |= {"±": r"$\pm$", "†": r"$\dagger$", "–": "--", "−": "$-$", "<": r"\textless{}", ">": r"\textgreater{}"}
+
+LATEX_NEEDS = "% Needs the packages booktabs, fontenc with the option T1 and, for wide tables, graphicx.\n"
+WIDE_LATEX = 90
+"""Characters in the widest row of a table from which on LaTeX scales it to the width of the text."""
 
 
 @dataclass(frozen=True)
@@ -102,21 +108,45 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\|*_<>`~!&\[\]])", r"\\\1", " ".join(text.split()))
 
 
-def latex(table: ReportTable) -> str:
-    """A table as a LaTeX table environment with booktabs rules (needs the package booktabs); all names are escaped."""
+def latex_labels(titles: Iterable[str]) -> list[str]:
+    """A label for each title, such as "tab:demoworld-accuracy-on-each-domain"; no two the same."""
+    uses: Counter[str] = Counter()
+    labels = []
+    for title in titles:
+        stem = "-".join(re.findall("[a-z0-9]+", title.lower()))
+        uses[stem] += 1
+        labels.append(f"tab:{stem}" + (f":{uses[stem]}" if uses[stem] > 1 else ""))
+    return labels
+
+
+def latex(table: ReportTable, label: str) -> str:
+    """A table as a LaTeX table environment, see LATEX_NEEDS; all names are escaped.
+
+    Args:
+        table: to be set.
+        label: to refer to it by, of signs that LaTeX reads as themselves.
+    """
     columns = "l" * _text_columns(table) + "r" * (len(table.columns) - _text_columns(table))
+    wide = _row_length(table) > WIDE_LATEX
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape_latex(' '.join([table.title + '.', *table.notes]))}}}",
+        rf"\label{{{label}}}",
+        *([r"\resizebox{\linewidth}{!}{%"] if wide else []),
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         _latex_row(table.columns),
         r"\midrule",
         *map(_latex_row, table.rows),
-        *(r"\bottomrule", r"\end{tabular}", r"\end{table}"),
+        *(r"\bottomrule", r"\end{tabular}" + "}" * wide, r"\end{table}"),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _row_length(table: ReportTable) -> int:
+    """Characters in a row of which each cell is as long as the longest of its column."""
+    return sum(max(map(len, texts)) for texts in zip(table.columns, *table.rows, strict=True))
 
 
 def _text_columns(table: ReportTable) -> int:

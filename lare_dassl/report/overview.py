@@ -21,19 +21,26 @@ NO_PLAN = (
 def summary_text(collection: Collection) -> str:
     """Methods, datasets, settings and seeds of the runs in a few sentences."""
     keys = collection.keys
-    pairs = set(zip(keys["trainer"], keys["variant"], strict=True))
-    methods = [method_label(*pair) for pair in sorted(pairs, key=lambda pair: method_order(*pair))]
     shots = sorted(set(keys["shots"]), key=lambda count: (count == ALL_SHOTS, count))
     ratios = [f"{ratio:g}" for ratio in sorted(set(keys["imbalance"]))]
     seeds = [str(seed) for seed in sorted(set(keys["seed"]))]
     parts = [
-        f"{len(keys)} runs of {_listed(methods)} on {_listed(sorted(set(keys['dataset'])))}",
+        f"{len(keys)} runs of {_listed(_methods(keys))} on {_listed(sorted(set(keys['dataset'])))}",
         f"{_listed([shots_label(count) for count in shots])} training images per class",
         *([f"imbalance ratio {_listed(ratios)}"] if ratios != ["1"] else []),
         f"{'seeds' if len(seeds) > 1 else 'seed'} {_listed(seeds)}",
     ]
     sentences = ["; ".join(parts), "Figures are percent, mean ± sample standard deviation over the seeds."]
     return ". ".join(sentences) + ("" if collection.planned else f" {NO_PLAN}")
+
+
+def _methods(keys: pd.DataFrame) -> list[str]:
+    """The methods of runs; of several variants their number."""
+    variants = {str(trainer): sorted(set(own)) for trainer, own in keys.groupby("trainer")["variant"]}
+    return [
+        method_label(trainer, own[0]) if len(own) == 1 else f"{trainer} in {len(own)} variants"
+        for trainer, own in sorted(variants.items(), key=lambda item: method_order(item[0], ""))
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -128,6 +128,8 @@ class Page:
         """What could not be compared."""
         if self.results.differences is None:
             return [f"There is no run of {BASELINE}; --baseline names another method to compare with."]
+        if not self.differences:
+            return [f"All runs are of {self.baseline}: there is no other method to compare with it."]
         return self.results.differences.refused
 
     @property
@@ -268,7 +270,7 @@ def render(page: Page) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
-    environment.filters["numeric_columns"] = numeric_columns
+    environment.filters |= {"numeric_columns": numeric_columns, "key_column": key_column}
     numbers = count(1)
     environment.globals["next_id"] = lambda: f"table-{next(numbers)}"
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
@@ -279,6 +281,11 @@ def render(page: Page) -> str:
         script=Markup(script),
         script_hash=f"sha256-{digest}",
     )
+
+
+def key_column(table: ReportTable) -> int:
+    """The column that says what a row is of: the method, or the first."""
+    return table.columns.index("method") if "method" in table.columns else 0
 
 
 def numeric_columns(table: ReportTable) -> list[bool]:

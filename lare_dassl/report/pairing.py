@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InputError, unknown_name
+from ..errors import InputError
 from .layout import cell_label
-from .summary import SPLIT, WEIGHTS, dataset_label, method_label, tested_split, variant_label, variant_settings
+from .summary import (
+    SPLIT,
+    WEIGHTS,
+    dataset_label,
+    method_label,
+    method_order,
+    tested_split,
+    variant_labels,
+    variant_settings,
+)
+
+MOST_NAMES = 12
+"""Methods that the refusal of an unknown baseline names."""
 
 
 @dataclass(frozen=True)
@@ -20,16 +33,13 @@ class ComparedRun:
         number: its place among the records.
         record: its own.
         settings: that set it apart, see summary.variant_settings.
+        variant: these as text, see summary.variant_labels.
     """
 
     number: int
     record: dict[str, Any]
     settings: dict[str, str]
-
-    @property
-    def variant(self) -> str:
-        """The settings as text."""
-        return variant_label(self.settings)
+    variant: str
 
     @property
     def method(self) -> str:
@@ -50,9 +60,11 @@ class ComparedRun:
         own = {key: value for key, value in self.settings.items() if key not in (SPLIT, WEIGHTS)}
         return all(other.settings.get(key, value) == value for key, value in own.items())
 
-    def __str__(self) -> str:
-        dataset, shots, imbalance, seed = self.place
-        return f"{cell_label(dataset, shots, imbalance, self.method)}, seed {seed}"
+    @property
+    def cell(self) -> str:
+        """What it has in common with the runs of other seeds, as text."""
+        dataset, shots, imbalance, _ = self.place
+        return cell_label(dataset, shots, imbalance, self.method)
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,8 @@ def pair_runs(
 ) -> tuple[list[Pair], list[str]]:
     """The pairs of the same dataset, shots, imbalance and seed, and a line for each run that has none, and why.
 
+    Seeds of a cell that have none for the same reason share a line.
+
     The two of a pair are tested on the same split of the same split.json, with the same frozen model. What is known
     of the model decides: its name where both records hold the hash of its weights or neither does, and the hash where
     both do. A record without the hash, as of an image trainer, may call the same model otherwise ("ViT-B/32").
@@ -81,18 +95,28 @@ def pair_runs(
     Raises:
         InputError: no run is of the baseline (names the nearest).
     """
-    settings = variant_settings([*records, *planned])[: len(records)]
-    runs = [ComparedRun(number, *pair) for number, pair in enumerate(zip(records, settings, strict=True))]
+    runs = _compared_runs(records, planned)
     candidates = _baseline_runs(runs, baseline)
-    pairs, refused = [], []
+    pairs = []
+    refused: dict[tuple[str, str], list[int]] = defaultdict(list)
     for run in runs:
         if run.is_of(baseline):
             continue
         try:
             pairs.append(Pair(run, _partner(run, candidates.get(run.place, []), baseline)))
         except InputError as error:
-            refused.append(str(error))
-    return pairs, refused
+            refused[run.cell, str(error)].append(run.record["seed"])
+    return pairs, [f"{cell}, {_seeds(seeds)}: {reason}" for (cell, reason), seeds in refused.items()]
+
+
+def _compared_runs(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]]) -> list[ComparedRun]:
+    known = [*records, *planned]
+    told = zip(records, variant_settings(known), variant_labels(known), strict=False)
+    return [ComparedRun(number, *of_run) for number, of_run in enumerate(told)]
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
 
 
 def _baseline_runs(runs: Sequence[ComparedRun], baseline: str) -> dict[tuple[Any, ...], list[ComparedRun]]:
@@ -103,11 +127,21 @@ def _baseline_runs(runs: Sequence[ComparedRun], baseline: str) -> dict[tuple[Any
     """
     chosen = [run for run in runs if run.is_of(baseline)]
     if not chosen:
-        raise unknown_name("baseline", baseline, {run.method for run in runs} | {run.record["trainer"] for run in runs})
+        raise _unknown_baseline(baseline, runs)
     by_place = defaultdict(list)
     for run in chosen:
         by_place[run.place].append(run)
     return by_place
+
+
+def _unknown_baseline(name: str, runs: Sequence[ComparedRun]) -> InputError:
+    """The refusal of a name that is of no run: with the nearest, and the methods without the names of variants."""
+    trainers = sorted({run.record["trainer"] for run in runs}, key=lambda trainer: method_order(trainer, ""))
+    nearest = difflib.get_close_matches(name, {*trainers, *(run.method for run in runs)}, n=1)
+    hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+    more = len(trainers) - MOST_NAMES
+    shown = ", ".join(trainers[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return InputError(f"unknown baseline '{name}': {hint}methods of these runs: {shown}")
 
 
 def _partner(run: ComparedRun, candidates: Sequence[ComparedRun], baseline: str) -> ComparedRun:
@@ -123,9 +157,9 @@ def _partner(run: ComparedRun, candidates: Sequence[ComparedRun], baseline: str)
     if len(comparable) == 1:
         return comparable[0]
     if agreeing and not comparable:
-        raise InputError(f"{run}: {'; '.join(contradictions(run, agreeing[0]))}")
+        raise InputError("; ".join(contradictions(run, agreeing[0])))
     count = f"{len(comparable)} runs" if comparable else "no run"
-    raise InputError(f"{run}: {count} of {baseline} to compare it with")
+    raise InputError(f"{count} of {baseline} to compare it with")
 
 
 def contradictions(run: ComparedRun, other: ComparedRun) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,10 +17,12 @@ from ..errors import InputError
 from ..evaluation import ECE_BINS, expected_calibration_error
 from ..predictions import Predictions
 from .differences import signed
-from .figures import PALETTE, QUIET, SETTINGS, WIDTH, method_style, new_figure
+from .figures import PALETTE, QUIET, SETTINGS, WIDTH, legend_below, method_style, new_figure, short, wrapped
 
 MOST_NAMED = 30
 """Classes that a figure names all of."""
+FEW_ROWS, FEW_PERCENT = 10, 1.0
+"""A bin of fewer rows than either says little of how calibrated a run is."""
 
 
 def class_gain(
@@ -43,7 +47,9 @@ def class_gain(
     with mpl.rc_context(SETTINGS):
         figure, axes = new_figure(height=2.3 if len(order) > MOST_NAMED else 0.7 + 0.15 * len(order))
         _gain_bars(axes, order, values, names)
-        axes.set_title(f"{names[0]} against {names[1]}\nbetter in {ahead}, worse in {behind} of {len(order)} classes")
+        title = wrapped(f"{names[0]} against {names[1]}")
+        figure.set_figheight(figure.get_figheight() + 0.15 * title.count("\n"))
+        figure.suptitle(f"{title}\nbetter in {ahead}, worse in {behind} of {len(order)} classes")
     return figure
 
 
@@ -52,15 +58,17 @@ def _gain_bars(axes: Axes, order: Sequence[str], values: Sequence[float], names:
     ahead, behind = (method_style(name.partition(" (")[0]).colour for name in names)
     colours = [ahead if value >= 0 else behind for value in values]
     label = "gain (percentage points)"
+    # The ends of the axis lie beyond the bars, also where all of them stand on one side of zero.
+    axes.use_sticky_edges = False
     if len(order) <= MOST_NAMED:
         axes.barh(range(len(order)), values, color=colours, height=0.75)
         axes.set(xlabel=label, ylim=(-0.6, len(order) - 0.4))
-        axes.set_yticks(range(len(order)), order, fontsize=7)
+        axes.set_yticks(range(len(order)), [short(name) for name in order], fontsize=7)
         axes.axvline(0, color="black", linewidth=0.6)
     else:
         axes.bar(range(len(order)), values, color=colours, width=1.0)
-        axes.set(ylabel=label, xlim=(-0.6, len(order) - 0.4))
-        ends = [f"{order[index]} ({signed(values[index])})" for index in (0, -1)]
+        axes.set(ylabel=label)
+        ends = [f"{short(order[index])} ({signed(values[index])})" for index in (0, -1)]
         axes.set_xlabel(f"classes, from {ends[0]}\nto {ends[1]}")
         axes.xaxis.set_major_locator(NullLocator())
         axes.axhline(0, color="black", linewidth=0.6)
@@ -99,20 +107,60 @@ def reliability_diagram(predictions: Predictions, name: str = "", bins: int = EC
         bins: number of bins.
     """
     confidence, accuracy, share = reliability(predictions, bins)
+    few = bins_of_few_rows(share, len(predictions))
     error = expected_calibration_error(predictions.confidence, predictions.correct, bins)
     with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        left, width = 100 * np.arange(bins) / bins, 100 / bins
-        axes.bar(left, accuracy, width, align="edge", color=PALETTE[2], edgecolor="white", linewidth=0.5)
         axes.plot([0, 100], [0, 100], color=QUIET, linewidth=0.8, linestyle="--", label="calibrated")
-        axes.plot(confidence, accuracy, color="black", marker="o", markersize=3, linewidth=0.8, label="mean of a bin")
-        below.bar(left, share, width, align="edge", color=QUIET, edgecolor="white", linewidth=0.5)
-        axes.set(xlim=(0, 100), ylim=(0, 100), ylabel="accuracy (%)")
-        below.set(xlabel="confidence (%)", ylabel="rows (%)")
-        axes.set_title(f"{name}: ECE {error:.1f} %" if name else f"ECE {error:.1f} %")
-        axes.legend(loc="upper left")
+        for chosen, look in (((share > 0) & ~few, SOLID), (few, HOLLOW)):
+            _bin_bars(axes, accuracy, chosen, look)
+            _bin_bars(below, share, chosen, look)
+            _bin_means(axes, confidence, accuracy, chosen, look)
+        axes.set(xlim=(-2, 102), ylim=(-3, 103), ylabel="accuracy (%)")
+        below.set(xlabel="confidence (%)", ylabel="share of\nimages (%)")
+        figure.suptitle("\n".join(filter(None, (wrapped(name), f"calibration error (ECE) {error:.1f} %"))))
+        legend_below(figure, axes)
     return figure
+
+
+@dataclass(frozen=True)
+class BinLook:
+    """How the bins of many rows, or those of few, are drawn."""
+
+    bar: dict[str, Any]
+    mean: dict[str, Any]
+
+
+SOLID = BinLook(
+    {"color": PALETTE[2], "edgecolor": "white", "linewidth": 0.5},
+    {"markerfacecolor": "black", "label": "mean of a bin"},
+)
+HOLLOW = BinLook(
+    {"color": "white", "edgecolor": PALETTE[2], "linewidth": 0.7, "linestyle": ":"},
+    {"markerfacecolor": "white", "label": "bin of few images"},
+)
+
+
+def _bin_bars(axes: Axes, heights: np.ndarray, chosen: np.ndarray, look: BinLook) -> None:
+    width = 100 / len(heights)
+    axes.bar(width * np.flatnonzero(chosen), heights[chosen], width, align="edge", **look.bar)
+
+
+def _bin_means(axes: Axes, confidence: np.ndarray, accuracy: np.ndarray, chosen: np.ndarray, look: BinLook) -> None:
+    if chosen.any():
+        dots: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 5, "markeredgecolor": "black"}
+        axes.plot(confidence[chosen], accuracy[chosen], **dots, **look.mean)
+
+
+def bins_of_few_rows(share: np.ndarray, rows: int) -> np.ndarray:
+    """Whether each bin has rows, but fewer than FEW_ROWS or FEW_PERCENT of all, bool (bins,).
+
+    Args:
+        share: of all rows in each bin, in percent.
+        rows: number of all rows.
+    """
+    return np.asarray((share > 0) & ((share < FEW_PERCENT) | (np.rint(share * rows / 100) < FEW_ROWS)))
 
 
 def reliability(predictions: Predictions, bins: int = ECE_BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,19 +97,46 @@ def _differing(groups: Sequence[Any], settings: Sequence[dict[str, str]]) -> lis
     ]
 
 
-def variant_label(settings: dict[str, str]) -> str:
-    """The settings of a variant as text, such as "TRAINER.LARE.SAMPLES_PER_IMAGE=4, on val"; "" where there are none.
+def variant_labels(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The `variant_settings` of each record as text, such as "SAMPLES_PER_IMAGE=4, on val"; "" where there are none.
 
-    The usual split is not told.
+    A key is told by its last parts, as few as name no other key of the runs of the same trainer.
     """
-    texts = {key: f"{key}={value}" for key, value in settings.items()}
+    names = {trainer: short_names(keys) for trainer, keys in _keys_by_trainer(records).items()}
+    variants = variant_settings(records)
+    return [_variant_label(own, names[record["trainer"]]) for own, record in zip(variants, records, strict=True)]
+
+
+def _keys_by_trainer(records: Sequence[dict[str, Any]]) -> dict[str, set[str]]:
+    keys: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        keys[record["trainer"]] |= {key for key, _ in leaf_keys(record["config"])}
+    return keys
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """For each dotted key its shortest end that is no other key's, such as "INIT" for "CLASSIFIER.INIT"."""
+    ends = {key: _ends(key) for key in keys}
+    uses = Counter(end for own in ends.values() for end in own)
+    return {key: next((end for end in own if uses[end] == 1), key) for key, own in ends.items()}
+
+
+def _ends(key: str) -> list[str]:
+    """The dotted ends of a key, the shortest first."""
+    parts = key.split(".")
+    return [".".join(parts[start:]) for start in reversed(range(len(parts)))]
+
+
+def _variant_label(settings: dict[str, str], names: dict[str, str]) -> str:
+    """The settings of a variant as text; the usual split is not told."""
+    texts = {key: f"{names.get(key, key)}={value}" for key, value in settings.items()}
     if SPLIT in settings:
         texts[SPLIT] = "" if settings[SPLIT] == USUAL_SPLIT else f"on {settings[SPLIT]}"
     return ", ".join(filter(None, texts.values()))
 
 
 def method_label(trainer: str, variant: str) -> str:
-    """How tables and figures call a method, such as "LARE" or "LARE (TRAINER.LARE.SAMPLES_PER_IMAGE=4)"."""
+    """How tables and figures call a method, such as "LARE" or "LARE (SAMPLES_PER_IMAGE=4)"."""
     return f"{trainer} ({variant})" if variant else trainer
 
 
@@ -126,9 +153,9 @@ def run_keys(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]
         planned: see `cells`; they have no rows, but what sets them apart from the records is told in `variant`.
     """
     own = ["shots", "imbalance", "trainer", "seed"]
-    variants = variant_settings([*records, *planned])[: len(records)]
+    variants = variant_labels([*records, *planned])[: len(records)]
     rows = [
-        {"dataset": dataset_label(record), "variant": variant_label(variant)} | {name: record[name] for name in own}
+        {"dataset": dataset_label(record), "variant": variant} | {name: record[name] for name in own}
         for record, variant in zip(records, variants, strict=True)
     ]
     return pd.DataFrame(rows, columns=[*GROUP, "seed"])

@@ -8,8 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from ..record import BY_DOMAIN, METRICS
+from .collect import Collection
 from .differences import difference_tables
 from .layout import (
+    LATEX_NEEDS,
     MARK,
     MISSING,
     ReportTable,
@@ -19,6 +21,7 @@ from .layout import (
     escape_latex,
     escape_markdown,
     latex,
+    latex_labels,
     markdown,
     points_told,
     show_cell,
@@ -27,7 +30,7 @@ from .layout import (
     write_text,
 )
 from .results import Results
-from .summary import tidy
+from .summary import method_label, tidy
 
 CURVES = (
     ("shots", "in_domain_accuracy"),
@@ -45,7 +48,9 @@ def accuracy_tables(cells: pd.DataFrame, metrics: Sequence[str] = ()) -> list[Re
         metrics: keys of record.METRICS; all that apply where none are given.
     """
     headings = {name: f"{METRICS[name]}, %" for name in metrics or METRICS}
-    return [_cell_table(f"{dataset}: mean ± std", frame, headings) for dataset, frame in by_dataset(cells)]
+    return [
+        _cell_table(f"{dataset}: accuracy and calibration", frame, headings) for dataset, frame in by_dataset(cells)
+    ]
 
 
 def domain_tables(cells: pd.DataFrame) -> list[ReportTable]:
@@ -55,7 +60,7 @@ def domain_tables(cells: pd.DataFrame) -> list[ReportTable]:
     headings = {name: f"{name.removeprefix(BY_DOMAIN)}, %" for name in names}
     tables = []
     for dataset, frame in by_dataset(cells):
-        table = _cell_table(f"{dataset}: accuracy on each domain, mean ± std", frame, headings)
+        table = _cell_table(f"{dataset}: accuracy on each domain", frame, headings)
         tables += [table] if set(table.columns) & set(headings.values()) else []
     return tables
 
@@ -74,7 +79,7 @@ def curve_tables(cells: pd.DataFrame, along: str, metric: str) -> list[ReportTab
     tables = []
     for dataset, frame in by_dataset(curve_cells(cells, along)):
         if frame[along].nunique() > 1 and frame[f"{metric}_mean"].notna().any():
-            tables.append(_curve_table(f"{dataset}: {METRICS[metric]}, %, mean ± std", frame, along, metric))
+            tables.append(_curve_table(f"{dataset}: {METRICS[metric]}, %", frame, along, metric))
     return tables
 
 
@@ -128,8 +133,8 @@ def report_tables(results: Results) -> list[ReportTable]:
 
 
 def write_tables(folder: Path, results: Results) -> list[Path]:
-    """Write tables.md, tables.tex, summary.csv (means, stds, n), runs.csv (one row per run) and, with a baseline,
-    differences.csv into a folder; figures in the CSV files in full precision.
+    """Write tables.md, tables.tex, summary.csv (means, stds, n), runs.csv (one row per run, with its folder) and, with
+    a baseline, differences.csv into a folder; figures in the CSV files in full precision.
 
     What was left out or could not be compared is listed below the tables in tables.md, and in comments in tables.tex.
 
@@ -142,11 +147,19 @@ def write_tables(folder: Path, results: Results) -> list[Path]:
     """
     tables, differences, collection = report_tables(results), results.differences, results.collection
     problems = (*collection.problems, *(differences.refused if differences else ()))
-    frames = {"summary.csv": results.frame, "runs.csv": tidy(collection.records, collection.planned)}
+    frames = {"summary.csv": results.frame, "runs.csv": _runs_frame(collection)}
     frames |= {"differences.csv": differences.frame} if differences else {}
     texts = {"tables.md": _markdown_file(tables, problems), "tables.tex": _latex_file(tables, problems)}
     written = [write_text(folder / name, text) for name, text in texts.items()]
     return written + [write_csv(folder / name, frame) for name, frame in frames.items()]
+
+
+def _runs_frame(collection: Collection) -> pd.DataFrame:
+    """A row for each run: the folder of its record.json, below that of the report, its method, figures and time."""
+    frame = tidy(collection.records, collection.planned)
+    frame.insert(0, "folder", [run.folder.relative_to(collection.folder).as_posix() for run in collection.runs])
+    frame.insert(1, "method", list(map(method_label, frame["trainer"], frame["variant"])))
+    return frame.assign(seconds=[record["seconds"].get("total") for record in collection.records])
 
 
 def _markdown_file(tables: Sequence[ReportTable], problems: Sequence[str]) -> str:
@@ -156,4 +169,5 @@ def _markdown_file(tables: Sequence[ReportTable], problems: Sequence[str]) -> st
 
 def _latex_file(tables: Sequence[ReportTable], problems: Sequence[str]) -> str:
     lines = "".join(f"% {escape_latex(line)}\n" for line in problems)
-    return "\n".join(map(latex, tables)) + (f"\n{lines}" if lines else "")
+    texts = map(latex, tables, latex_labels(table.title for table in tables))
+    return f"{LATEX_NEEDS}\n" + "\n".join(texts) + (f"\n{lines}" if lines else "")

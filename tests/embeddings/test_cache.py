@@ -7,15 +7,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-import torch
 
 from lare_dassl.embeddings import cache
-from lare_dassl.embeddings.cache import EmbeddingStore, FileHashes, cache_folder, file_sha256, text_key
+from lare_dassl.embeddings.cache import FileHashes, cache_folder, file_sha256, text_key
+from lare_dassl.embeddings.store import EmbeddingStore
 from lare_dassl.errors import InputError
-
-
-def keys_of(*names):
-    return [text_key(str(name)) for name in names]
 
 
 @pytest.fixture
@@ -129,119 +125,6 @@ def test_a_text_has_a_key_that_no_file_content_has():
     assert text_key("a cat") != sha256(b"a cat")
 
 
-@pytest.fixture
-def store(tmp_path):
-    return EmbeddingStore(tmp_path / "cache", "f" * 64)
-
-
-def reopened(store):
-    return EmbeddingStore(store.folder.parent, "f" * 64)
-
-
-def rows(count, seed=0):
-    return torch.randn(count, 8, generator=torch.Generator().manual_seed(seed))
-
-
-def test_embeddings_come_back_in_the_order_asked_for(store):
-    first, second = rows(3, seed=1), rows(2, seed=2)
-    store.add(keys_of("a", "b", "c"), first)
-    store.add(keys_of("d", "e"), second)
-    expected = torch.stack([second[1], first[0], first[2], second[1], first[0]])
-    for found in (store, reopened(store)):
-        assert torch.equal(found.gather(keys_of("e", "a", "c", "e", "a")), expected)
-
-
-def test_missing_keys_are_named_once_and_in_order(store):
-    store.add(keys_of("a", "b"), rows(2))
-    assert store.missing(keys_of("z", "a", "y", "z", "b", "x")) == keys_of("z", "y", "x")
-    assert keys_of("a")[0] in store and keys_of("z")[0] not in store
-    assert reopened(store).missing(keys_of("a", "b")) == []
-
-
-def test_a_store_of_nothing_gathers_nothing(store):
-    assert store.gather([]).shape == (0, 0)
-
-
-def test_a_key_that_was_added_twice_keeps_an_embedding(store):
-    store.add(keys_of("a"), rows(1))
-    store.add(keys_of("a", "b"), torch.cat([rows(1), rows(1, seed=2)]))
-    assert torch.equal(reopened(store).gather(keys_of("a", "b")), torch.cat([rows(1), rows(1, seed=2)]))
-
-
-def test_another_model_sees_none_of_it(store):
-    store.add(keys_of("a"), rows(1))
-    other = EmbeddingStore(store.folder.parent, "e" * 64)
-    assert other.missing(keys_of("a")) == keys_of("a")
-
-
-def flip_bit(content):
-    return content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]
-
-
-@pytest.mark.parametrize("damage", [flip_bit, lambda content: content[:-9], lambda _: b""])
-def test_a_damaged_shard_is_named_and_removed_and_the_others_stay(store, caplog, damage):
-    store.add(keys_of("a", "b"), rows(2))
-    (shard,) = store.folder.glob("*.safetensors")
-    store.add(keys_of("c"), rows(1, seed=2))
-    shard.write_bytes(damage(shard.read_bytes()))
-    with caplog.at_level(logging.WARNING):
-        found = reopened(store)
-    assert f"cache shard {shard} is damaged" in caplog.text
-    assert not shard.exists()
-    assert found.missing(keys_of("a", "b", "c")) == keys_of("a", "b")
-    found.add(keys_of("a", "b"), rows(2))
-    assert torch.equal(reopened(store).gather(keys_of("c", "b")), torch.stack([rows(1, seed=2)[0], rows(2)[1]]))
-
-
-def test_a_shard_that_is_no_safetensors_file_is_removed_too(store, caplog):
-    content = b"something else"
-    shard = store.folder / f"{sha256(content)[:32]}.safetensors"
-    shard.write_bytes(content)
-    with caplog.at_level(logging.WARNING):
-        reopened(store)
-    assert str(shard) in caplog.text
-    assert not shard.exists()
-
-
-def test_what_a_killed_run_left_half_written_is_ignored(store, caplog):
-    store.add(keys_of("a"), rows(1))
-    (shard,) = store.folder.glob("*.safetensors")
-    leftover = store.folder / f".{sha256(b'x')[:32]}.safetensors.123.tmp"
-    leftover.write_bytes(shard.read_bytes()[:50])
-    with caplog.at_level(logging.WARNING):
-        found = reopened(store)
-    assert caplog.text == ""
-    assert found.missing(keys_of("a", "b")) == keys_of("b")
-
-
-def test_a_shard_is_written_whole_or_not_at_all(store, monkeypatch):
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pathlib.Path.replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        store.add(keys_of("a"), rows(1))
-    monkeypatch.undo()
-    assert list(store.folder.iterdir()) == []
-    assert store.missing(keys_of("a")) == keys_of("a")
-
-
-def test_facts_are_kept_and_joined(store):
-    assert store.facts() == {}
-    store.remember(embedding_dim=8, logit_scale=100.0)
-    store.remember(agrees_with_fp32=True)
-    assert reopened(store).facts() == {"embedding_dim": 8, "logit_scale": 100.0, "agrees_with_fp32": True}
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe\xfa"])
-def test_damaged_facts_are_forgotten(store, content):
-    store.remember(embedding_dim=8)
-    (store.folder / "model.json").write_bytes(content)
-    assert store.facts() == {}
-    store.remember(embedding_dim=9)
-    assert store.facts() == {"embedding_dim": 9}
-
-
 def test_a_cache_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     for make in (
@@ -262,6 +145,38 @@ def test_the_cache_is_where_the_config_or_the_environment_says(tmp_path, monkeyp
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_folder("") == tmp_path / "home" / ".cache" / "lare_dassl"
     assert (tmp_path / "home" / ".cache" / "lare_dassl").is_dir()
+
+
+def test_keys_of_many_files_are_their_hashes_in_order(hashes, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "CHUNK", 2)
+    paths = [files[2], tmp_path / "none.bin", str(files[0]), files[1], files[2]]
+    keys, found = hashes.keys(paths)
+    assert found.tolist() == [True, False, True, True, True]
+    digests = hashes(files)
+    expected = [digests[files[2]], "00" * 32, digests[files[0]], digests[files[1]], digests[files[2]]]
+    assert [key.tobytes().hex() for key in keys] == expected
+
+
+def test_what_was_hashed_before_an_interruption_is_not_hashed_again(hashes, files, read_files, monkeypatch):
+    monkeypatch.setattr(cache, "CHUNK", 2)
+    look_up, calls = hashes._look_up, []
+
+    def interrupted(stats):
+        calls.append(stats)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return look_up(stats)
+
+    monkeypatch.setattr(hashes, "_look_up", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        hashes.keys(files)
+    hashes.keys(files)
+    assert sorted(read_files) == files
+
+
+def test_no_files_have_no_keys(hashes):
+    keys, found = hashes.keys([])
+    assert keys.shape == (0, 32) and found.shape == (0,)
 
 
 def test_a_file_name_may_be_of_any_bytes(tmp_path):

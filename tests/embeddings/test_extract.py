@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shutil
+import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from lare_dassl import vlm
 from lare_dassl.embeddings import extract
+from lare_dassl.embeddings.cache import text_key
 from lare_dassl.embeddings.extract import Encoder, decode_image
 from lare_dassl.errors import InputError
 from tests.helpers import write_image, write_tiny_model
@@ -358,3 +363,199 @@ def test_auto_asks_though_an_explicit_bf16_run_has_filled_the_cache(make, images
     encoder.encode_images(images)
     assert len(guard.batches) == 1
     assert encoder.precision == "fp32"
+
+
+def make_encode(encoder, model, encode):
+    """Put an encoder of images in the place of the model's."""
+
+    class Stub:
+        preprocess = model.preprocess
+        encode_texts = staticmethod(model.encode_texts)
+        encode_images = staticmethod(encode)
+
+    encoder._model = Stub()
+    return encoder
+
+
+def test_the_encoder_gets_all_other_images_while_one_is_slow(make, model, images, monkeypatch):
+    others_encoded = threading.Event()
+    seen = []
+
+    def decode_slowly(path, preprocess):
+        if path == images[1]:
+            others_encoded.wait()
+        return decode_image(path, preprocess)
+
+    def encode(pixels):
+        seen.append(len(pixels))
+        if sum(seen) == 9:
+            others_encoded.set()
+        return model.encode_images(pixels)
+
+    monkeypatch.setattr(extract, "decode_image", decode_slowly)
+    embedding, report = make_encode(make(num_workers=2), model, encode).encode_images(images)
+    assert seen[-1] == 1 and sum(seen) == report.decoded == 10
+    torch.testing.assert_close(embedding, encode_by_hand(model, images))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_an_embedding_is_the_same_to_the_bit_for_any_batch_size_workers_or_order(tmp_path, precision, monkeypatch):
+    monkeypatch.undo()
+    source = vlm.resolve("demo", "")
+    images = [write_image(tmp_path / f"{number}.png", seed=number) for number in range(19)]
+    order = torch.randperm(19, generator=torch.Generator().manual_seed(3)).tolist()
+    reference = None
+    for place, (batch_size, workers, chosen) in enumerate([(64, 0, range(19)), (16, 3, order), (5, 2, order)]):
+        folder = tmp_path / f"cache{place}"
+        folder.mkdir()
+        encoder = Encoder(source, precision, CPU, folder, batch_size=batch_size, num_workers=workers)
+        encoder.encode_images([images[number] for number in chosen])
+        embedding, report = encoder.encode_images(images)
+        assert report.decoded == 0
+        reference = embedding if reference is None else reference
+        assert torch.equal(embedding, reference)
+
+
+def spoiling(model, spoilt, value=float("nan")):
+    """The model's encoder, but for the images whose pixels are `spoilt`."""
+
+    def encode(pixels):
+        embedding = model.encode_images(pixels).clone()
+        embedding[(pixels == spoilt).flatten(1).all(dim=1)] = value
+        return embedding
+
+    return encode
+
+
+@pytest.mark.usefixtures("guard")
+@pytest.mark.parametrize("given", [("auto", "nan"), ("bf16", "inf"), ("fp16", "nan")])
+def test_nan_in_a_late_batch_of_low_precision_sends_all_images_to_fp32(make, model, images, caplog, given):
+    precision, value = given[0], float(given[1])
+    spoilt = decode_image(images[9], model.preprocess)
+    encoder = make_encode(make(precision), model, spoiling(model, spoilt, value))
+    low = encoder.store.folder
+    with caplog.at_level(logging.WARNING):
+        embedding, report = encoder.encode_images(images)
+    name = {"auto": "bf16"}.get(precision, precision)
+    assert caplog.messages == [f"{name} gives NaN or infinity for {images[9]}: encoding all images in fp32"]
+    assert encoder.precision == encoder.identity().precision == "fp32"
+    assert encoder.store.folder != low
+    assert report.decoded == 10
+    assert torch.equal(embedding, make("fp32").encode_images(images)[0])
+
+
+def test_a_later_run_begins_in_fp32_where_low_precision_gave_nan_before(make, model, images, caplog):
+    make_encode(make("bf16"), model, spoiling(model, decode_image(images[0], model.preprocess))).encode_images(images)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        again = make("bf16")
+    assert caplog.messages == ["bf16 has given NaN or infinity before: encoding in fp32"]
+    assert again.encode_images(images)[1].decoded == 0
+
+
+def test_nan_in_fp32_names_the_image_and_keeps_those_before(make, model, images, decoded):
+    spoilt = decode_image(images[6], model.preprocess)
+    encoder = make_encode(make(), model, spoiling(model, spoilt))
+    with pytest.raises(InputError, match=rf"gives NaN or infinity for {images[6]} in fp32: check its weights"):
+        encoder.encode_images(images)
+    decoded.clear()
+    assert make().encode_images(images)[1].decoded == 6
+
+
+@pytest.mark.parametrize(("precision", "advice"), [("fp32", "check its weights"), ("bf16", r"set VLM\.PRECISION fp32")])
+def test_nan_of_a_text_names_it(make, model, precision, advice):
+    encoder = make(precision)
+
+    class Stub:
+        def encode_texts(self, texts):
+            embedding = model.encode_texts(texts).clone()
+            embedding[1] = float("nan")
+            return embedding
+
+    encoder._model = Stub()
+    with pytest.raises(InputError, match=rf"for the text 'a dog' in {precision}: {advice}"):
+        encoder.encode_texts(["a cat", "a dog"])
+    assert encoder.store.missing([text_key("a cat")])
+
+
+def test_a_full_gpu_halves_the_batch_and_goes_on(make, model, images, caplog):
+    sizes = []
+
+    def encode(pixels):
+        if len(pixels) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(pixels))
+        return model.encode_images(pixels)
+
+    with caplog.at_level(logging.WARNING):
+        embedding, report = make_encode(make(batch_size=4), model, encode).encode_images(images)
+    assert "out of GPU memory with 4 images in a call: going on with 2" in caplog.text
+    assert sizes == [2] * 5 and report.decoded == 10
+    torch.testing.assert_close(embedding, encode_by_hand(model, images))
+
+
+def test_several_calls_side_by_side_give_the_same(make, model, images):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        embedding, report = make(batch_size=24, num_workers=2).encode_images(images)
+    finally:
+        torch.set_num_threads(before)
+    assert report.decoded == 10
+    assert torch.equal(embedding, encode_by_hand(model, images))
+
+
+def test_images_may_be_named_by_strings(make, images):
+    named = make().encode_images([str(path) for path in images])[0]
+    assert torch.equal(make().encode_images(images)[0], named)
+
+
+def test_no_images_have_no_embeddings(make):
+    embedding, report = make().encode_images([])
+    assert len(embedding) == 0 and report.images == 0
+
+
+def test_damage_that_size_and_mtime_do_not_show_is_encoded_again(make, images, tmp_path, decoded):
+    before, _ = make().encode_images(images)
+    (shard,) = (tmp_path / "cache").glob("*/*.safetensors")
+    stat = shard.stat()
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    decoded.clear()
+    after, report = make().encode_images(images)
+    assert len(decoded) == report.decoded == 10
+    assert torch.equal(before, after)
+
+
+def odd_images(folder):
+    """Images of every mode and of odd sizes, as files."""
+    noise = np.random.default_rng(0).integers(0, 256, size=(61, 97, 4), dtype=np.uint8)
+    whole = Image.fromarray(noise)
+    made = {f"{mode}.png": whole.convert(mode) for mode in ("RGB", "RGBA", "L", "LA", "P", "1")}
+    made |= {f"{mode}.jpg": whole.convert(mode) for mode in ("RGB", "L", "CMYK")}
+    made |= {"thin.png": whole.crop((0, 0, 1, 61)), "flat.jpg": whole.crop((0, 0, 97, 2)).convert("RGB")}
+    made |= {"huge.jpg": whole.resize((1500, 900)).convert("RGB"), "I16.png": Image.new("I;16", (9, 9), 300)}
+    made |= {"YCbCr.tif": whole.convert("YCbCr"), "F.tif": whole.convert("F"), "anim.gif": whole.convert("P")}
+    folder.mkdir()
+    for name, image in made.items():
+        image.save(folder / name)
+    turned = whole.convert("RGB")
+    turned.getexif()[0x0112] = 6
+    turned.save(folder / "turned.jpg", exif=turned.getexif())
+    return sorted(folder.iterdir())
+
+
+def test_what_reaches_the_encoder_is_open_clips_own_preprocessing_to_the_bit(make, model, tmp_path):
+    real = sorted((Path(__file__).parents[2].parent / "shared/data/pacs-slice").rglob("*.jpg"))[::10]
+    paths, reached = odd_images(tmp_path / "odd") + real, []
+
+    def encode(pixels):
+        reached.extend(pixels)
+        return model.encode_images(pixels)
+
+    make_encode(make(num_workers=1), model, encode).encode_images(paths)
+    transform = vlm.open_clip.image_transform(32, is_train=False)
+    assert len(reached) == len(paths)
+    for path, pixels in zip(paths, reached, strict=True):
+        assert torch.equal(pixels, transform(Image.open(path).convert("RGB"))), path

@@ -44,7 +44,7 @@ def test_the_page_opens_without_a_complaint_and_all_is_drawn(report, browser):
         assert page.title() == "Results of runs"
         assert page.get_by_role("heading", level=2).count() >= 6
         assert len(cells(page, "Runs", 1)) == 5
-        assert len(cells(page, "embeddings: mean ± std", 1)) == 2
+        assert len(cells(page, "embeddings: accuracy and calibration", 1)) == 2
 
         drawings = page.locator("figure.drawing svg")
         sizes = drawings.evaluate_all(BOXES)
@@ -112,6 +112,31 @@ def test_the_page_fits_its_window_and_can_be_read(report, browser, width, scheme
         text, ground = (sum(map(int, colour[4:-1].split(","))) for colour in colours)
         assert abs(text - ground) > 500 and (text > ground) == (scheme == "dark")
         assert complaints == []
+
+
+SCROLLING = "areas => areas.filter(area => area.scrollWidth > area.clientWidth + 1).length"
+
+
+@pytest.mark.parametrize("width", [420, 500])
+def test_a_table_that_does_not_fit_says_that_it_scrolls_and_keeps_its_methods(report, browser, width):
+    with opened(browser, report, viewport={"width": width, "height": 800}) as (page, complaints):
+        unfold(page)
+        hints = page.get_by_text("scroll →")
+        shown = hints.evaluate_all("all => all.filter(hint => hint.offsetWidth > 0).length")
+        assert shown == page.locator(".wide").evaluate_all(SCROLLING) >= 2
+        table = page.get_by_role("table", name="Runs", exact=True)
+        area, method = table.locator(".."), table.locator("tbody td.key").first
+        assert method.text_content() == "FineTune"
+        area.evaluate("area => { area.scrollLeft = area.scrollWidth }")
+        assert method.bounding_box()["x"] == pytest.approx(area.bounding_box()["x"], abs=1)
+        page.wait_for_function("area => area.parentElement.classList.contains('ended')", arg=area.element_handle())
+        assert complaints == []
+
+
+def test_a_table_that_fits_says_nothing_of_scrolling(report, browser):
+    with opened(browser, report, viewport={"width": 1400, "height": 800}) as (page, _):
+        hint = page.get_by_role("table", name="embeddings: accuracy and calibration").locator("../..").locator(".hint")
+        assert not hint.is_visible()
 
 
 def test_on_paper_all_is_open(report, browser):

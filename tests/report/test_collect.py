@@ -42,6 +42,8 @@ def test_what_cannot_be_read_is_named_in_one_line_each_and_the_rest_goes_on(tmp_
         assert str(tmp_path / name / "record.json") in problem
         assert "\n" not in problem
     assert "record/1" in found.problems[0] and "record/1" in found.problems[2]
+    assert found.problems[4].endswith("; run its command again")
+    assert sum("run its command again" in problem for problem in found.problems) == 1
     assert found.problems[1].endswith("holds no usable 'metrics'")
     assert found.problems[3].endswith("holds 'metrics' that are no numbers")
 

@@ -142,14 +142,14 @@ def test_the_table_has_a_row_for_each_planned_cell():
         ("LADS", "missing", "0 of 5 †"),
         ("LARE", "0.0 [0.0, 0.0]", "3 of 5 †"),
     )
-    assert table.notes[1:3] == (
+    assert table.notes[2:4] == (
         "† fewer pairs than expected: a run is not there, or cannot be compared.",
         "missing: no pair.",
     )
     assert "LADS on DemoWorld, shots all, imbalance 1: no finished run" in differences.refused
     split = "its split is not that of FineTune"
-    assert f"ZeroShot on DemoWorld, shots all, imbalance 1, seed 4: {split}" in differences.refused
-    assert len(differences.refused) == 6
+    assert f"ZeroShot on DemoWorld, shots all, imbalance 1, seeds 0, 1, 2, 3, 4: {split}" in differences.refused
+    assert len(differences.refused) == 2
 
 
 def test_expected_pairs_are_those_of_the_cell():
@@ -181,8 +181,8 @@ def test_a_trainer_as_baseline_stands_for_its_run_with_the_same_settings():
 def test_a_method_with_its_settings_as_baseline_is_compared_with_all_others():
     records = [record("LARE", 0, value, settings={SAMPLES: samples}) for samples, value in ((1, 60.0), (4, 62.0))]
     records.append(record("FineTune", 0, 55.0))
-    differences = paired_differences(records, f"LARE ({SAMPLES}=1)", metrics=("accuracy",))
-    assert rows(differences, "method", "mean") == [("FineTune", -5.0), (f"LARE ({SAMPLES}=4)", 2.0)]
+    differences = paired_differences(records, "LARE (SAMPLES_PER_IMAGE=1)", metrics=("accuracy",))
+    assert rows(differences, "method", "mean") == [("FineTune", -5.0), ("LARE (SAMPLES_PER_IMAGE=4)", 2.0)]
 
 
 def test_a_baseline_of_which_there_are_several_to_choose_from_is_refused():
@@ -204,6 +204,18 @@ def test_an_unknown_baseline_is_refused():
         paired_differences([record("FineTune", 0)], "finetune")
 
 
+def test_the_refusal_of_a_baseline_names_methods_alone_and_few_of_them():
+    records = [record("LARE", 0, settings={SAMPLES: samples}) for samples in range(30)]
+    with pytest.raises(InputError, match=r"^unknown baseline 'Nope': methods of these runs: LARE$"):
+        paired_differences(records, "Nope")
+    hint = r"did you mean 'LARE \(SAMPLES_PER_IMAGE=\d+\)'\? methods of these runs: LARE$"
+    with pytest.raises(InputError, match=hint):
+        paired_differences(records, "LARE (SAMPLES_PER_IMAGES=3)")
+    many = [record(f"Method{number:02}", 0) for number in range(15)]
+    with pytest.raises(InputError, match=r"Method00, .*Method11 and 3 more$"):
+        paired_differences(many, "Nope")
+
+
 def test_metrics_that_do_not_apply_are_left_out():
     records = [record(trainer, 0, out_of_domain_accuracy=None) for trainer in ("LARE", "FineTune")]
     assert rows(paired_differences(records, "FineTune"), "metric") == [("in_domain_accuracy",)]
@@ -222,11 +234,12 @@ def test_the_table_shows_signs_and_intervals():
     assert table.rows == (("LARE", "+2.5 [−3.9, +8.9]", "−1.0 [−1.0, −1.0]", "2"),)
     assert table.notes == (
         "Mean of paired differences over the same seeds and splits [95 % interval by Student's t].",
+        "Computed from unrounded values: a difference may be 0.1 off that of the rounded means.",
         "An interval of zero width: the difference is the same figure for every seed, as it is between methods that "
         "do not depend on the seed.",
     )
     records[-1]["metrics"]["out_of_domain_accuracy"] = 49.1
-    assert len(difference_tables(paired_differences(records, "FineTune"))[0].notes) == 1
+    assert len(difference_tables(paired_differences(records, "FineTune"))[0].notes) == 2
 
 
 @pytest.mark.parametrize(("value", "text"), [(1.25, "+1.2"), (-0.36, "−0.4"), (0.04, "0.0"), (-0.04, "0.0")])

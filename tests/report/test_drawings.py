@@ -66,13 +66,13 @@ def test_the_pairs_are_those_of_the_differences():
     results = results_of(collection_of(*runs), "FineTune")
     compared = compared_runs(results, "DemoWorld")
     assert folders(compared) == [["run2", "run1"], ["run4", "run3"]]
-    assert compared.names == ("LARE (CLASSIFIER.INIT=random)", "FineTune (CLASSIFIER.INIT=random)")
+    assert compared.names == ("LARE (INIT=random)", "FineTune (INIT=random)")
     assert [(pair.run.number, pair.partner.number) for pair in results.differences.pairs] == [(1, 3), (2, 4)]
 
 
 def test_a_variant_may_be_the_baseline():
     runs = [record("LARE", seed, settings={SAMPLES: samples}) for samples in (4, 16) for seed in (0, 1)]
-    results = results_of(collection_of(*runs), f"LARE ({SAMPLES}=4)")
+    results = results_of(collection_of(*runs), "LARE (SAMPLES_PER_IMAGE=4)")
     assert folders(compared_runs(results, "DemoWorld")) == [["run2", "run3"], ["run0", "run1"]]
 
 
@@ -123,9 +123,8 @@ def test_the_gain_is_that_on_the_target_domains():
     made, _ = drawn(record("LARE", 0), record("FineTune", 0))
     axes = made["demoworld_gain"].figure.axes[0]
     assert [bar.get_width() for bar in axes.patches] == [0.0, 100.0]
-    assert "on the target domains of DemoWorld (all shots), in percentage points, mean of 1 seed." in (
-        made["demoworld_gain"].caption
-    )
+    said = "DemoWorld (all shots), in percentage points from unrounded values, mean of 1 seed."
+    assert f"on the target domains of {said}" in made["demoworld_gain"].caption
     whole, _ = drawn(*(record(trainer, 0, target_domains=[]) for trainer in ("LARE", "FineTune")))
     assert [bar.get_width() for bar in whole["demoworld_gain"].figure.axes[0].patches] == [0.0, 0.0]
     assert "on all test images of DemoWorld" in whole["demoworld_gain"].caption
@@ -133,8 +132,10 @@ def test_the_gain_is_that_on_the_target_domains():
 
 def test_each_reliability_is_that_of_its_method():
     made, _ = drawn(record("LARE", 0), record("FineTune", 0))
-    titles = [made[f"demoworld_reliability_{name}"].figure.axes[0].get_title() for name in ("lare", "finetune")]
-    assert titles == ["LARE: ECE 0.0 %", "FineTune: ECE 25.0 %"]
+    titles = [made[f"demoworld_reliability_{name}"].figure.get_suptitle() for name in ("lare", "finetune")]
+    assert titles == ["LARE\ncalibration error (ECE) 0.0 %", "FineTune\ncalibration error (ECE) 25.0 %"]
+    caption = made["demoworld_reliability_lare"].caption
+    assert "Hollow bins hold fewer than 1 % of the images or fewer than 10" in caption
 
 
 def test_runs_on_val_have_no_gain_on_domains_that_are_not_in_it(monkeypatch):

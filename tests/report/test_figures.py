@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import io
 import math
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -22,6 +25,7 @@ from lare_dassl.report.figures import (
 )
 from lare_dassl.report.prediction_figures import (
     MOST_NAMED,
+    bins_of_few_rows,
     class_gain,
     class_gains,
     reliability,
@@ -59,13 +63,15 @@ def test_few_shot_curves_show_means_with_bands_of_std():
     lines = lines_by_label(axes)
     assert list(lines) == ["FineTune", "LARE"]
     # Binary logarithms of the shots; all images stand one step behind the last.
-    assert lines["LARE"].get_xdata().tolist() == [0.0, 2.0, 3.0]
+    # The two methods stand beside each other at each of them.
+    assert lines["FineTune"].get_xdata().tolist() == pytest.approx([-0.03, 1.97, 2.97])
+    assert lines["LARE"].get_xdata().tolist() == pytest.approx([0.03, 2.03, 3.03])
     assert lines["LARE"].get_ydata().tolist() == [56.0, 67.0, 75.0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("training images per class", "in-domain accuracy (%)")
     assert axes.get_xticks().tolist() == [0.0, 2.0, 3.0]
     assert tick_labels(axes.xaxis) == ["1", "4", "all"]
     band = axes.collections[1].get_paths()[0].vertices
-    at_four = sorted({round(float(y), 9) for x, y in band if x == 2.0})
+    at_four = sorted({round(float(y), 9) for x, y in band if x == pytest.approx(2.03)})
     assert at_four == [round(67.0 - math.sqrt(8), 9), round(67.0 + math.sqrt(8), 9)]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["FineTune", "LARE"]
 
@@ -132,14 +138,14 @@ def test_points_of_fewer_seeds_than_expected_are_hollow():
     frame = cells([*planned[:3], planned[4], *planned[6:]], planned)
     marker = method_style("LARE").marker
     curve = hollow_points(few_shot_curves(frame, "in_domain_accuracy").axes[0])
-    assert curve == [(marker, 2.0, 64.0), (marker, 4.0, 76.0)]
+    assert curve == [(marker, pytest.approx(2.06), 64.0), (marker, pytest.approx(4.06), 76.0)]
     # The mark of the most images is drawn once more, larger.
     scatter = hollow_points(domain_scatter(frame).axes[0])
     assert scatter == [(marker, 64.0, 54.0), (marker, 76.0, 66.0), (marker, 76.0, 66.0)]
     # A metric that a run lacks is a seed that is missing.
     planned[0]["metrics"]["in_domain_accuracy"] = None
     curve = few_shot_curves(cells(planned, planned), "in_domain_accuracy").axes[0]
-    assert hollow_points(curve) == [(marker, 0.0, 61.0)]
+    assert hollow_points(curve) == [(marker, pytest.approx(0.06), 61.0)]
 
 
 def test_no_variant_is_drawn_hollow():
@@ -160,19 +166,24 @@ def test_a_method_looks_the_same_in_all_figures():
     assert looks == {(method_style("LARE").colour, method_style("LARE").marker)}
 
 
-def test_methods_are_told_apart_by_colour_or_marker():
-    names = [*METHODS, "SomethingElse"]
-    looks = {(method_style(name).colour, method_style(name).marker) for name in names}
-    assert len(looks) == len(names)
-    assert {colour for colour, _ in looks} <= set(PALETTE)
+def test_methods_are_told_apart_by_colour_marker_and_line():
+    styles = [method_style(name) for name in METHODS]
+    assert len({style.marker for style in styles}) == len({(style.colour, style.line) for style in styles}) == 13
+    assert {style.colour for style in styles} <= set(PALETTE)
+    assert all(first.colour != second.colour for first, second in pairwise(styles))
+    assert method_style("SomethingElse") not in styles
     assert len({method_style(name).colour for name in METHODS[:4]}) == 4
     assert method_style("SomethingElse") == method_style("SomethingElse")
+
+
+def test_variants_of_a_method_look_different():
+    assert len({(style.colour, style.filling) for style in (method_style("LARE", n) for n in range(15))}) == 15
 
 
 def test_variants_of_a_method_differ_in_line_and_filling_alone():
     records = [record("LARE", 0, shots=shots, settings={SAMPLES: n}) for shots in (1, 4) for n in (16, 4)]
     lines = lines_by_label(few_shot_curves(cells(records)).axes[0])
-    first, second = lines[f"LARE ({SAMPLES}=4)"], lines[f"LARE ({SAMPLES}=16)"]
+    first, second = lines["LARE (SAMPLES_PER_IMAGE=4)"], lines["LARE (SAMPLES_PER_IMAGE=16)"]
     assert (first.get_color(), first.get_marker()) == (second.get_color(), second.get_marker())
     assert first.get_linestyle() != second.get_linestyle()
     assert first.get_fillstyle() != second.get_fillstyle()
@@ -190,11 +201,12 @@ def test_gains_by_class_are_means_over_the_seeds():
 
 
 def test_the_figure_of_gains_goes_from_the_largest_loss_to_the_largest_gain():
-    axes = class_gain(*gain_pair(), names=("LARE (A=1)", "FineTune")).axes[0]
+    figure = class_gain(*gain_pair(), names=("LARE (A=1)", "FineTune"))
+    axes = figure.axes[0]
     assert [bar.get_width() for bar in axes.patches] == [-75.0, 75.0]
     assert tick_labels(axes.yaxis) == ["dog", "cat"]
     assert axes.get_xlabel() == "gain (percentage points)"
-    assert axes.get_title() == "LARE (A=1) against FineTune\nbetter in 1, worse in 1 of 2 classes"
+    assert figure.get_suptitle() == "LARE (A=1) against FineTune\nbetter in 1, worse in 1 of 2 classes"
 
 
 def test_of_many_classes_the_two_ends_are_named():
@@ -249,11 +261,28 @@ def test_the_reliability_diagram_states_the_calibration_error():
     figure = reliability_diagram(rows, "LARE")
     axes, below = figure.axes
     error = expected_calibration_error(rows.confidence, rows.correct)
-    assert axes.get_title() == f"LARE: ECE {error:.1f} %"
+    assert figure.get_suptitle() == f"LARE\ncalibration error (ECE) {error:.1f} %"
     assert len(axes.patches) == len(below.patches) == 15
     assert [bar.get_height() for bar in axes.patches] == pytest.approx(reliability(rows)[1].tolist())
-    assert (axes.get_xlim(), axes.get_ylim()) == ((0.0, 100.0), (0.0, 100.0))
-    assert (below.get_xlabel(), axes.get_ylabel(), below.get_ylabel()) == ("confidence (%)", "accuracy (%)", "rows (%)")
+    labels = (below.get_xlabel(), axes.get_ylabel(), below.get_ylabel())
+    assert labels == ("confidence (%)", "accuracy (%)", "share of\nimages (%)")
+    # The legend stands below the axes, and no mark on their frame.
+    assert axes.get_legend() is None and len(figure.legends) == 1
+    assert all(low < 0 and high > 100 for low, high in (axes.get_xlim(), axes.get_ylim()))
+
+
+def test_bins_of_few_images_are_hollow():
+    # Of 1000 rows: 9 and 10 in the lowest bins (less than 1 %, and 1 %), the rest in the highest.
+    confidence = [0.05] * 9 + [0.1] * 10 + [0.95] * 981
+    figure = reliability_diagram(predictions([0] * 1000, [0] * 1000, confidence))
+    axes = figure.axes[0]
+    full = [bar.get_x() for bar in axes.patches if to_hex(bar.get_facecolor()).upper() == PALETTE[2]]
+    hollow = [bar.get_x() for bar in axes.patches if to_hex(bar.get_facecolor()) == "#ffffff"]
+    assert (full, hollow) == (pytest.approx([100 / 15, 1400 / 15]), [0.0])
+    lines = lines_by_label(axes)
+    assert lines["bin of few images"].get_xdata() == pytest.approx([5.0])
+    assert lines["mean of a bin"].get_xdata() == pytest.approx([10.0, 95.0])
+    assert bins_of_few_rows(np.array([0.0, 9.0, 91.0]), 100).tolist() == [False, True, False]
 
 
 def test_empty_bins_are_left_empty():
@@ -270,6 +299,53 @@ def test_figures_have_the_width_of_a_column_and_letters_that_can_be_read():
         axes = figure.axes[0]
         assert axes.xaxis.label.get_fontsize() == 8
         assert min(label.get_fontsize() for label in axes.get_xticklabels() + axes.get_yticklabels()) >= 7
+
+
+LONG = {"TRAINER.LARE.SAMPLES_PER_IMAGE": 16, "CLASSIFIER.INIT": "text", "VLM.TEMPLATES": "a photo of a {}, in winter"}
+
+
+@pytest.mark.parametrize("draw", [few_shot_curves, domain_scatter, "gain", "reliability"])
+def test_long_names_are_not_cut_off(draw):
+    records = [record("LARE", 0, shots=n, settings=own) for n in (1, 4) for own in (dict.fromkeys(LONG, 1), LONG)]
+    name = cells(records)["method"].iloc[1]
+    assert len(name) > 70
+    if draw == "gain":
+        label = torch.arange(2).repeat(2)
+        rows = [
+            Predictions(
+                label, label * 0, label, torch.ones(4), ("white-throated sparrow of the north", "cat"), ("photo",)
+            )
+        ]
+        figure = class_gain(rows, rows, names=(name, name))
+    elif draw == "reliability":
+        figure = reliability_diagram(many_rows(), name)
+    else:
+        figure = draw(cells(records))
+    figure.savefig(io.BytesIO(), format="png")
+    drawn = figure.get_tightbbox()
+    assert min(drawn.x0, drawn.y0) >= 0
+    assert (drawn.x1, drawn.y1) <= tuple(figure.get_size_inches()) and drawn.y1 <= figure.get_figheight()
+
+
+def test_equal_points_of_many_methods_stand_side_by_side():
+    records = [record(trainer, seed, shots=n) for trainer in METHODS for n in (1, 4) for seed in (0, 1)]
+    axes = few_shot_curves(cells(records)).axes[0]
+    first = sorted(float(line.get_xdata()[0]) for line in lines_by_label(axes).values())
+    assert np.diff(first) == pytest.approx([0.8 / 13] * 12) and max(map(abs, first)) < 0.4
+    # As many bands would hide each other: there are bars.
+    assert [type(part).__name__ for part in axes.collections] == ["LineCollection"] * 13
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 100.0])
+def test_no_mark_lies_on_the_frame(accuracy):
+    records = [record("LARE", 0, accuracy, shots=n, out_of_domain_accuracy=accuracy) for n in (1, 4)]
+    for figure in (few_shot_curves(cells(records)), domain_scatter(cells(records))):
+        axes = figure.axes[0]
+        points = np.concatenate([axes.transData.transform(lines_by_label(axes)["LARE"].get_xydata())])
+        box = axes.get_window_extent()
+        assert (points > [box.x0 + 3, box.y0 + 3]).all() and (points < [box.x1 - 3, box.y1 - 3]).all()
+    ticks = domain_scatter(cells(records)).axes[0].get_xticks()
+    assert min(ticks) >= 0 and max(ticks) <= 100
 
 
 def test_files_are_png_of_200_dpi_and_svg_of_the_same_bytes_each_time(tmp_path):

@@ -218,13 +218,16 @@ def test_rows_of_a_class_are_spread():
 def test_the_plane_holds_what_is_drawn_of_the_classes(monkeypatch):
     monkeypatch.setattr(inside_figures, "TRAIN_ROWS", 6)
     monkeypatch.setattr(inside_figures, "TEST_ROWS", 3)
+    monkeypatch.setattr(inside_figures, "DRAWN_REGIONS", 2)
     run, labels = made_up(), [1, 4]
     points = plane_points(run, labels)
     assert points.train_label.tolist() == [1] * 6 + [4] * 6
     assert points.test_domain.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [0] * 3 + [1] * 3 + [2] * 3
     # Regions that are points: corners and samples lie on their embeddings.
-    for place in (points.lower, points.upper, *points.samples.split(12)):
-        torch.testing.assert_close(place, points.train, atol=1e-6, rtol=0)
+    torch.testing.assert_close(points.samples, points.train.repeat(3, 1), atol=1e-6, rtol=0)
+    assert points.corner_label.tolist() == [1] * 2 + [4] * 2
+    for corner in (points.lower, points.upper):
+        torch.testing.assert_close(corner, points.train[[0, 3, 6, 9]], atol=1e-6, rtol=0)
     assert points.samples_label.tolist() == points.train_label.tolist() * 3
 
 
@@ -234,7 +237,7 @@ def test_the_figures_draw_all_points_and_regions():
     drawn = [len(part.get_offsets()) for part in embedding_figure(run, points, labels).axes[0].collections]
     assert drawn == [8, 8, 8, 16]
     drawn = [len(part.get_offsets()) for part in region_figure(run, points, labels).axes[0].collections]
-    assert drawn == [24, 48, 16, 16, 16]
+    assert drawn == [24, 48, 12, 12, 16]
     panels = size_figure(run, labels).axes
     assert [sum(bar.get_height() for bar in panel.patches) for panel in panels] == [40, 8, 8]
     assert [panel.get_title(loc="left") for panel in panels] == ["all classes, n = 40", "cat, n = 8", "owl, n = 8"]
@@ -261,6 +264,15 @@ def test_rows_without_pictures_are_named():
     assert (example.own.name, example.own.uri, example.own.class_name) == ("row 3", "", "owl")
     assert example.reached[0].remark == "100 % of samples"
     assert example.reached[0].is_other_class == (example.reached[0].class_name != "owl")
+
+
+def test_the_captions_say_what_is_drawn_and_why_corners_look_close():
+    corner = torch.ones(40, 16)
+    corner[:, 1] = -1
+    captions = [drawing.caption for drawing in look_inside(made_up(Regions(-corner, corner)), "a run").drawings]
+    assert "corners of at most 6 regions of each class" in captions[1]
+    assert "than the mean angle of 180° between them suggests: the plane shows two of 16 axes" in captions[1]
+    assert "box volume loss (equation 1 of the LARE paper)" in captions[2]
 
 
 def test_a_picture_that_is_gone_or_damaged_is_told_of(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from lare_dassl.errors import InputError
 from lare_dassl.report import results
 from lare_dassl.report.layout import ReportTable
-from lare_dassl.report.page import Options, inline_svg, numeric_columns, write_report
+from lare_dassl.report.page import Options, inline_svg, key_column, numeric_columns, write_report
 from lare_dassl.report.settings import settings_tables
 from tests.report.making import record, write
 from tests.report.run_making import HOSTILE_CLASSES, HOSTILE_DOMAINS, make_runs_on_embeddings
@@ -60,7 +60,7 @@ def table_of(page, title):
 def test_the_tables_hold_the_figures_of_the_records(page, runs):
     records = [json.loads((runs / f"LARE-{seed}" / "record.json").read_text()) for seed in (0, 1)]
     values = [content["metrics"]["out_of_domain_accuracy"] for content in records]
-    rows = table_of(page, "embeddings: mean ± std")
+    rows = table_of(page, "embeddings: accuracy and calibration")
     assert [row[0] for row in rows] == ["FineTune", "LARE"]
     assert rows[1][3].startswith(f"{sum(values) / 2:.1f} ± ")
     names = [row[0] for row in table_of(page, "Runs")]
@@ -76,6 +76,15 @@ def test_the_page_says_what_was_run(runs, page):
     assert "Missing runs" not in words and "Left out" not in words
     assert "The run LARE-0 (seed 0) has a region for each of its 40 training embeddings." in words
     assert "which holds no pictures: row numbers stand for them" in words
+
+
+def test_variants_are_counted_above_and_named_in_the_tables(copied_runs):
+    path = copied_runs / "LARE-1" / "record.json"
+    path.write_text(path.read_text().replace('"INIT": "random"', '"INIT": "text"'))
+    report = write_report(Options(copied_runs, copied_runs / "report.html"))
+    assert "4 runs of FineTune and LARE in 2 variants on embeddings" in text_of(report)
+    names = [row[0] for row in table_of(report.read_text(), "embeddings: accuracy and calibration")]
+    assert names == ["FineTune", "LARE (INIT=random)", "LARE (INIT=text)"]
 
 
 def test_names_are_escaped(page):
@@ -153,11 +162,14 @@ def test_runs_on_val_are_not_said_to_be_on_test(copied_runs):
     for path in copied_runs.glob("FineTune-*/record.json"):
         path.write_text(path.read_text().replace('"split": "test"', '"split": "val"'))
     report = write_report(Options(copied_runs, copied_runs / "report.html"))
-    assert [row[0] for row in table_of(report.read_text(), "embeddings: mean ± std")] == ["FineTune (on val)", "LARE"]
+    assert [row[0] for row in table_of(report.read_text(), "embeddings: accuracy and calibration")] == [
+        "FineTune (on val)",
+        "LARE",
+    ]
     (difference,) = table_of(report.read_text(), "embeddings: difference to FineTune, percentage points")
     assert difference == ["LARE", "missing", "missing", "0 of 2 †"]
     words = text_of(report)
-    assert "seed 1: it is tested on test, and FineTune on val" in words
+    assert "seeds 0, 1: it is tested on test, and FineTune on val" in words
     assert "Accuracy of FineTune (on val) against its confidence on all validation images of embeddings" in words
 
 
@@ -165,7 +177,7 @@ def test_missing_and_unreadable_runs_are_named(copied_runs, caplog):
     (copied_runs / "LARE-1" / "record.json").write_text('{"format": "record/1", "tra')
     words = text_of(write_report(Options(copied_runs, copied_runs / "report.html")))
     assert "embeddings, shots all, imbalance 1, LARE: 1 of 2 runs are there" in words
-    assert re.search(r"Left out cannot read the record \S*LARE-1/record\.json", words)
+    assert re.search(r"Left out cannot read the record \S*LARE-1/record\.json: .*; run its command again", words)
     assert "LARE-1" in caplog.text
 
 
@@ -187,6 +199,13 @@ def test_without_lare_and_baseline_the_rest_is_told(copied_runs):
     words = text_of(write_report(Options(copied_runs, copied_runs / "report.html")))
     assert "There is no run of LARE with its regions among these." in words
     assert "There is no run of FineTune; --baseline names another method to compare with." in words
+
+
+def test_where_there_is_nothing_to_compare_the_page_says_why(copied_runs):
+    for path in copied_runs.glob("LARE-*"):
+        shutil.rmtree(path)
+    words = text_of(write_report(Options(copied_runs, copied_runs / "report.html")))
+    assert "Paired differences All runs are of FineTune: there is no other method to compare with it." in words
 
 
 def test_the_run_on_the_most_images_is_looked_into(copied_runs):
@@ -234,6 +253,11 @@ def test_columns_of_numbers_are_known():
     rows = (("1", "LARE", "60.3 ± 1.4 †", "−4.7 [−5.0, −4.4]", "1a"), ("all", "missing", "–", "missing", "2"))
     assert numeric_columns(ReportTable("", tuple("abcde"), rows)) == [True, False, True, True, False]
     assert numeric_columns(ReportTable("", ("a",), ())) == [False]
+
+
+def test_the_method_is_the_column_that_stays():
+    assert key_column(ReportTable("", ("shots", "method", "seeds"), ())) == 1
+    assert key_column(ReportTable("", ("setting", "value"), ())) == 0
 
 
 def test_an_svg_is_made_part_of_the_page():

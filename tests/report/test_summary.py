@@ -10,9 +10,11 @@ from lare_dassl.report.summary import (
     cells,
     dataset_label,
     method_label,
+    short_names,
     show_value,
     summarise,
     tidy,
+    variant_labels,
     variant_settings,
 )
 
@@ -105,9 +107,32 @@ def test_settings_in_which_runs_of_a_trainer_differ_are_a_variant():
     fine_tune = record("FineTune", 0, settings={"OPTIM.LR": 0.1})
     assert variant_settings([*lare, fine_tune]) == [{SAMPLES: "1"}, {SAMPLES: "16"}, {}]
     frame = tidy([*lare, fine_tune])
-    assert list(frame["variant"]) == [f"{SAMPLES}=1", f"{SAMPLES}=16", ""]
-    assert method_label("LARE", frame["variant"][1]) == f"LARE ({SAMPLES}=16)"
+    assert list(frame["variant"]) == ["SAMPLES_PER_IMAGE=1", "SAMPLES_PER_IMAGE=16", ""]
+    assert method_label("LARE", frame["variant"][1]) == "LARE (SAMPLES_PER_IMAGE=16)"
     assert method_label("FineTune", "") == "FineTune"
+
+
+def test_a_setting_is_called_by_its_shortest_end_that_no_other_key_has():
+    keys = ("OPTIM.LR", "TRAINER.LARE.LR", "TRAINER.LARE.SAMPLES", "CLASSIFIER.INIT", "TRAINER.CTX_INIT", "LR")
+    assert short_names(keys) == {
+        "OPTIM.LR": "OPTIM.LR",
+        "TRAINER.LARE.LR": "LARE.LR",
+        "TRAINER.LARE.SAMPLES": "SAMPLES",
+        "CLASSIFIER.INIT": "INIT",
+        "TRAINER.CTX_INIT": "CTX_INIT",
+        "LR": "LR",
+    }
+
+
+def test_the_label_of_a_variant_knows_all_keys_of_its_trainer():
+    common = {"TRAINER.LARE.LR": 0.03, "CLASSIFIER.INIT": "text"}
+    lare = [record("LARE", 0, settings=common | {"OPTIM.LR": value}) for value in (0.1, 0.2)]
+    # A planned run may tell some of its settings alone, and the keys of other trainers do not count.
+    planned = record("LARE", 1, settings={"OPTIM.LR": 0.1})
+    others = [record("FineTune", 0, settings={"OPTIM.LR": value}) for value in (0.1, 0.2)]
+    labels = variant_labels([*lare, planned, *others])
+    assert labels == ["OPTIM.LR=0.1", "OPTIM.LR=0.2", "OPTIM.LR=0.1", "LR=0.1", "LR=0.2"]
+    assert list(cells(lare, [*lare, planned])["expected"]) == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +217,7 @@ def test_a_planned_run_does_not_know_its_weights_and_is_still_of_its_method():
     for entry in missing:
         del entry["metrics"], entry["vlm"], entry["split"]
     frame = cells(done, [*done, *missing])
-    assert frame["method"].tolist() == ["LARE (VLM.MODEL=A)", "LARE (VLM.MODEL=B)"]
+    assert frame["method"].tolist() == ["LARE (MODEL=A)", "LARE (MODEL=B)"]
     assert frame[["n", "expected"]].to_numpy().tolist() == [[1, 2], [1, 2]]
 
 
@@ -206,8 +231,8 @@ def test_the_split_is_told_where_a_run_of_the_dataset_is_on_another_than_test():
     assert methods == ["FineTune (on val)", "LADS", "LADS (on val)", "LARE"]
     varied = [record("LARE", 0, split="val", settings={SAMPLES: samples}) for samples in (1, 4)]
     assert tidy([*varied, record("LARE", 0, dataset="A")])["variant"].tolist() == [
-        f"{SAMPLES}=1, on val",
-        f"{SAMPLES}=4, on val",
+        "SAMPLES_PER_IMAGE=1, on val",
+        "SAMPLES_PER_IMAGE=4, on val",
         "",
     ]
 
@@ -225,6 +250,6 @@ def test_cells_stand_by_dataset_imbalance_shots_and_method_with_numbers_in_order
     ]
     records = [record("LARE", 0, settings={SAMPLES: samples}) for samples in (16, 4)]
     records += [record(trainer, 0) for trainer in ("AAA", "ZeroShot", "FineTune")]
-    methods = ["ZeroShot", "FineTune", f"LARE ({SAMPLES}=4)", f"LARE ({SAMPLES}=16)", "AAA"]
+    methods = ["ZeroShot", "FineTune", "LARE (SAMPLES_PER_IMAGE=4)", "LARE (SAMPLES_PER_IMAGE=16)", "AAA"]
     assert list(cells(records)["method"]) == methods
     assert len(set(METHODS)) == len(METHODS)

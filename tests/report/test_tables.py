@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lare_dassl.errors import InputError
-from lare_dassl.report.layout import ReportTable, escape_latex, latex, markdown
+from lare_dassl.report.layout import WIDE_LATEX, ReportTable, escape_latex, latex, latex_labels, markdown
 from lare_dassl.report.results import results_of
 from lare_dassl.report.summary import cells
 from lare_dassl.report.tables import accuracy_tables, curve_tables, domain_tables, write_tables
@@ -29,7 +29,7 @@ def test_a_table_marks_cells_of_fewer_seeds_and_names_those_of_none():
     records = few_shot_records()
     planned = [record(trainer, seed, shots=n) for trainer in ("FineTune", "LARE") for n in (1, 4) for seed in (0, 1)]
     table = accuracy_tables(cells(records, planned), metrics=("accuracy",))[0]
-    assert table.title == "DemoWorld: mean ± std"
+    assert table.title == "DemoWorld: accuracy and calibration"
     assert table.columns == ("shots", "method", "accuracy, %", "seeds")
     assert table.rows == (
         ("1", "FineTune", "51.0 ± 1.4", "2"),
@@ -119,7 +119,7 @@ def test_no_name_becomes_a_picture_a_link_or_a_tag():
 
 
 def test_latex_is_balanced_and_has_booktabs_rules():
-    text = latex(AWKWARD)
+    text = latex(AWKWARD, "tab:a-b")
     lines = text.splitlines()
     assert [line for line in lines if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
     assert re.findall(r"\\(begin|end)\{(\w+)\}", text) == [
@@ -134,7 +134,29 @@ def test_latex_is_balanced_and_has_booktabs_rules():
     rows = [line for line in lines if line.endswith(r"\\")]
     assert [len(re.findall(r"(?<!\\)&", row)) for row in rows] == [1, 1]
     assert r"\begin{tabular}{lr}" in lines
+    assert lines[2:4] == [r"\caption{A\_B \& 100 \%. $-$1 \textless{} 2}", r"\label{tab:a-b}"]
     assert rows[1] == r"{[}a\_b] \{50\} \#1 \$\textasciitilde{}\textasciicircum{} & 65.4 $\pm$ 0.6 $\dagger$ \\"
+
+
+def test_wide_tables_are_scaled_to_the_text():
+    wide = ReportTable("t", ("method", "note"), (("LARE", "x" * WIDE_LATEX),))
+    lines = latex(wide, "tab:t").splitlines()
+    assert lines[4:6] == [r"\resizebox{\linewidth}{!}{%", r"\begin{tabular}{lr}"]
+    assert lines[-2:] == [r"\end{tabular}}", r"\end{table}"]
+    assert "resizebox" not in latex(AWKWARD, "tab:a-b")
+
+
+def test_labels_are_of_plain_letters_and_none_is_used_twice():
+    titles = ("PACS: accuracy, %", "A_B: x", "A B: x", "日本: x", "中国: x")
+    assert latex_labels(titles) == ["tab:pacs-accuracy", "tab:a-b-x", "tab:a-b-x:2", "tab:x", "tab:x:2"]
+
+
+def test_captions_say_mean_and_std_once(tmp_path):
+    texts = write_tables(tmp_path, results_of(collection_of(*few_shot_records())))[1].read_text()
+    captions = re.findall(r"\\caption\{(.*)\}", texts)
+    labels = re.findall(r"\\label\{(.*)\}", texts)
+    assert len(captions) == len(set(labels)) >= 3
+    assert all(len(re.findall(r"(?i)mean", caption)) == 1 for caption in captions)
 
 
 def test_every_sign_that_latex_reads_as_a_command_is_escaped():
@@ -147,6 +169,7 @@ def test_every_sign_that_latex_reads_as_a_command_is_escaped():
 def test_files_hold_all_figures_in_full(tmp_path):
     records = few_shot_records()
     records[0]["metrics"]["accuracy"] = 100 / 3
+    records[0]["seconds"]["total"] = 12.5
     collection = collection_of(*records, problems=("left out: ![x](y)\nof 5 %",))
     paths = write_tables(tmp_path / "new", results_of(collection, baseline="FineTune", reference="cub"))
     names = ["tables.md", "tables.tex", "summary.csv", "runs.csv", "differences.csv"]
@@ -155,6 +178,8 @@ def test_files_hold_all_figures_in_full(tmp_path):
     runs = pd.read_csv(paths[3], keep_default_na=False)
     assert runs["accuracy"][0] == 100 / 3
     keys = ["trainer", "shots", "seed"]
+    assert list(runs)[:3] == ["folder", "method", "dataset"]
+    assert runs[["folder", "method", "seconds"]].iloc[0].tolist() == ["run0", "FineTune", "12.5"]
     assert runs[keys].to_numpy().tolist() == [[content[name] for name in keys] for content in records]
     summary = pd.read_csv(paths[2])
     expected = cells(records)
@@ -171,9 +196,10 @@ def test_problems_stand_below_the_tables(tmp_path):
     paths = write_tables(tmp_path, results_of(collection, baseline="FineTune"))
     texts = [path.read_text() for path in paths[:2]]
     assert texts[0].count("\n\n|") == texts[1].count(r"\toprule") >= 3
-    unpaired = "LARE on DemoWorld, shots 4, imbalance 1, seed 0: no run of FineTune to compare it with\n"
+    unpaired = "LARE on DemoWorld, shots 4, imbalance 1, seeds 0, 1: no run of FineTune to compare it with\n"
     assert "\n- left out: \\!\\[x\\](y) of 5 %\n" in texts[0]
     assert f"\n- {unpaired}" in texts[0]
+    assert texts[1].startswith("% Needs the packages booktabs, ")
     assert "\n% left out: ![x](y) of 5\\%\n" in texts[1].replace("5 ", "5")
     assert f"\n% {unpaired}" in texts[1]
 
@@ -190,4 +216,4 @@ def test_a_name_with_a_comma_stays_one_field(tmp_path):
     collection = collection_of(*(record("LARE", 0, settings=own) for own in settings))
     path = write_tables(tmp_path, results_of(collection))[3]
     frame = pd.read_csv(io.StringIO(path.read_text()))
-    assert frame["variant"].tolist() == ["VLM.TEMPLATES=['a', 'b']", "VLM.TEMPLATES=['c']"]
+    assert frame["variant"].tolist() == ["TEMPLATES=['a', 'b']", "TEMPLATES=['c']"]

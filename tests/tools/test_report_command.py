@@ -44,6 +44,23 @@ def test_the_page_is_written_beside_the_runs(runs, command, capsys):
     assert (runs / "report.html").read_text(encoding="utf-8") == page
 
 
+def test_the_help_says_which_files_are_written(command, capsys):
+    with pytest.raises(SystemExit):
+        command("--help")
+    words = " ".join(capsys.readouterr().out.split())
+    for name in (
+        "report.html",
+        "tables.md",
+        "tables.tex",
+        "summary.csv",
+        "runs.csv",
+        "differences.csv",
+        ".png",
+        ".svg",
+    ):
+        assert name in words
+
+
 def test_flags_choose_what_is_shown(runs, tmp_path, command):
     flags = ["--output", tmp_path / "page.html", "--baseline", "LARE", "--reference", "cub", "--run", runs / "LARE-1"]
     assert command(runs, *flags, "--classes", "owl", "wren") == 0

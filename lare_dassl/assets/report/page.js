@@ -31,6 +31,19 @@ for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => sortTable(button.closest("th")));
 }
 
+// A table that does not fit says that it scrolls, and that its end is reached.
+function markScrolling(area) {
+  const hidden = area.scrollWidth - area.clientWidth;
+  area.parentElement.classList.toggle("scrolls", hidden > 1);
+  area.parentElement.classList.toggle("ended", area.scrollLeft >= hidden - 1);
+}
+
+const resized = new ResizeObserver((entries) => entries.forEach((entry) => markScrolling(entry.target)));
+for (const area of document.querySelectorAll(".wide")) {
+  resized.observe(area);
+  area.addEventListener("scroll", () => markScrolling(area), { passive: true });
+}
+
 // Paper has nothing to click on: all is shown on it.
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details:not([open])")) {

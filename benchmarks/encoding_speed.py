@@ -1,0 +1,167 @@
+"""Images per second of our encoding beside the bare encoder and a plain open_clip loop, measured in turns in one run.
+
+python benchmarks/encoding_speed.py --images ../shared/data/pacs-slice
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from PIL import Image
+from rich.table import Table
+
+from lare_dassl import vlm
+from lare_dassl.embeddings.decoding import decode_image, thread_pool, usable_cores
+from lare_dassl.embeddings.encoding_threads import calls_side_by_side
+from lare_dassl.embeddings.extract import Encoder
+from lare_dassl.run import show
+
+BATCH = 64
+WORKERS = 4
+OURS, BARE, ARRANGED, PLAIN = (
+    "our path: files → cache → embeddings",
+    "bare encoder, ready tensors",
+    "bare encoder, ready tensors, a call to each core",
+    "plain fp32 open_clip loop over a DataLoader",
+)
+DECODE = "decoding and preprocessing alone, one core"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Measure the encoding of images.")
+    parser.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="images in any depth below")
+    parser.add_argument("--model", default="ViT-B-32", help="an open_clip architecture; its weights are random")
+    parser.add_argument("--count", type=int, default=192, help="images in a repetition")
+    parser.add_argument("--plain-count", type=int, default=64, help="of these, images for the plain loop")
+    parser.add_argument("--repetitions", type=int, default=5)
+    return parser.parse_args()
+
+
+class Bench:
+    """The ways of encoding, each a method that takes what it needs and encodes some images."""
+
+    def __init__(self, model: str, paths: list[Path], device: torch.device) -> None:
+        self.source = vlm.resolve(model, "", allow_random=True)
+        self.paths = paths
+        self.device = device
+        self.precision = vlm.resolve_precision("auto", device)
+        self.vlm = vlm.load(self.source, self.precision, device)
+        self.plain: Any = vlm.load(self.source, "fp32", device)
+        self.pixels = torch.stack([decode_image(path, self.vlm.preprocess) for path in paths[:BATCH]])
+
+    def ours(self) -> None:
+        """What tools/extract.py does once the model is loaded: hash, decode, encode, keep, gather."""
+        with tempfile.TemporaryDirectory() as folder:
+            encoder = Encoder(
+                self.source, self.precision, self.device, Path(folder), batch_size=BATCH, num_workers=WORKERS
+            )
+            encoder._model = self.vlm
+            encoder.encode_images(self.paths)
+
+    def bare(self) -> None:
+        """The encoder as it is called by itself."""
+        for _ in range(len(self.paths) // BATCH):
+            self.vlm.encode_images(self.pixels)
+
+    def arranged(self) -> None:
+        """The encoder as our path calls it, with nothing to decode."""
+        calls = calls_side_by_side(self.device, BATCH)
+        with thread_pool(calls, max(1, torch.get_num_threads() // calls)) as pool:
+            list(pool.map(self.vlm.encode_images, self.pixels.split(BATCH // calls) * (len(self.paths) // BATCH)))
+
+    def decode(self) -> None:
+        """Decoding and preprocessing, in one thread that torch does not divide either."""
+        with thread_pool(1, torch_threads=1) as pool:
+            pool.submit(lambda: [decode_image(path, self.vlm.preprocess) for path in self.paths]).result()
+
+    def loop(self, count: int) -> None:
+        """What one writes by hand: a DataLoader with a worker for each core, and open_clip in fp32."""
+        files = [(path, self.plain.preprocess) for path in self.paths[:count]]
+        loader = torch.utils.data.DataLoader(Files(files), batch_size=BATCH, num_workers=usable_cores())
+        with torch.inference_mode():
+            for pixels in loader:
+                self.plain.model.encode_image(pixels.to(self.device), normalize=True)
+
+
+class Files(torch.utils.data.Dataset):
+    """Images of files."""
+
+    def __init__(self, files: list[tuple[Path, Callable[[Any], torch.Tensor]]]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        path, preprocess = self.files[index]
+        return preprocess(Image.open(path))
+
+
+def rate(count: int, work: Callable[[], None]) -> float:
+    """Images per second."""
+    start = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - start)
+
+
+def measure(bench: Bench, plain_count: int, repetitions: int) -> list[dict[str, float]]:
+    """Images per second of each way, in turns, so that what else the machine does meets all alike."""
+    count = len(bench.paths)
+    bench.bare()
+    return [
+        {
+            BARE: rate(count // BATCH * BATCH, bench.bare),
+            OURS: rate(count, bench.ours),
+            ARRANGED: rate(count // BATCH * BATCH, bench.arranged),
+            PLAIN: rate(plain_count, lambda: bench.loop(plain_count)),
+            DECODE: rate(count, bench.decode),
+        }
+        for _ in range(repetitions)
+    ]
+
+
+def spread(values: list[float]) -> str:
+    """Median, and from least to greatest."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def floor(rates: dict[str, float], encoder: str) -> float:
+    """The best that a path can reach, relative to an encoder, when decoding takes its time from the same cores."""
+    return 1 / (1 + rates[encoder] / (rates[DECODE] * usable_cores()))
+
+
+def main() -> None:
+    """Measure, and print rates and ratios."""
+    logging.disable(logging.WARNING)
+    os.environ["TQDM_DISABLE"] = "1"
+    arguments = parse_arguments()
+    files = [path for path in sorted(arguments.images.rglob("*")) if path.suffix.lower() in (".jpg", ".png")]
+    paths = files[:: max(1, len(files) // arguments.count)][: arguments.count]
+    bench = Bench(arguments.model, paths, vlm.available_device())
+    runs = measure(bench, arguments.plain_count, arguments.repetitions)
+    rates = Table(f"{arguments.model}, {bench.precision}, {len(paths)} images, {len(runs)} repetitions", "images/s")
+    for name in (BARE, ARRANGED, OURS, PLAIN, DECODE):
+        rates.add_row(name, spread([run[name] for run in runs]))
+    ratios = Table("ratio, side by side in each repetition", "median (least to greatest)")
+    for name in (BARE, ARRANGED, PLAIN):
+        ratios.add_row(f"our path ÷ {name}", spread([run[OURS] / run[name] for run in runs]))
+    ratios.add_row(f"floor: the most possible ÷ {ARRANGED}", spread([floor(run, ARRANGED) for run in runs]))
+    show(rates)
+    show(ratios)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Decoding image files in threads, ahead of the encoder. B: images of a batch.
+
+Pillow lets go of Python's lock while it decodes and resizes, so threads use all cores without a process for each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import InputError
+
+# A batch that is not full goes to the encoder once no image has come for so long.
+PATIENCE_SECONDS = 0.3
+
+Decoded = tuple[int, "Tensor | str"]
+
+
+@dataclass(frozen=True)
+class DecodedBatch:
+    """Images of one batch.
+
+    Attributes:
+        places: of the images that could be read, in the list that was to be decoded.
+        pixels: theirs, float32 (B, 3, H, W).
+        unreadable: the places of the others, each with the cause.
+    """
+
+    places: list[int]
+    pixels: Tensor
+    unreadable: list[tuple[int, str]]
+
+
+def decode_image(path: Path, preprocess: object) -> Tensor:
+    """Read an image file and preprocess it: float32 (3, H, W).
+
+    Raises:
+        InputError: the file is missing, damaged, or no image; the message is the cause alone.
+    """
+    try:
+        with Image.open(path) as image:
+            return preprocess(image.convert("RGB"))  # type: ignore[operator]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        cause = getattr(error, "strerror", None) or str(error)
+        raise InputError(" ".join(cause.split()).replace(f" '{path}'", "")) from error
+
+
+def decoded_batches(
+    decode: Callable[[int], Tensor], places: Sequence[int], batch_size: int, *, threads: int, ahead: int
+) -> Generator[DecodedBatch, None, None]:
+    """Decode images and put them into batches as they come, so that no batch waits for a slow image.
+
+    Args:
+        decode: place → pixels (3, H, W); an InputError says why an image cannot be read.
+        places: to decode, begun in this order.
+        batch_size: images, readable or not, of a batch; fewer where no image has come for PATIENCE_SECONDS, even none.
+        threads: that decode.
+        ahead: images that may be decoded, or begun, and not yet be in a batch.
+    """
+    items: list[Decoded] = []
+    for item in _as_they_come(decode, places, threads, ahead):
+        items += [item] if item is not None else []
+        if len(items) == batch_size or item is None:
+            yield _batch(items)
+            items = []
+    if items:
+        yield _batch(items)
+
+
+def _as_they_come(
+    decode: Callable[[int], Tensor], places: Sequence[int], threads: int, ahead: int
+) -> Iterator[Decoded | None]:
+    """Each place with its pixels, or the cause why there are none; None whenever nothing has come for a while."""
+
+    def attempt(place: int) -> Decoded:
+        try:
+            return place, decode(place)
+        except InputError as error:
+            return place, str(error)
+
+    done: SimpleQueue[Future[Decoded]] = SimpleQueue()
+    waiting, left = iter(places), len(places)
+    with thread_pool(threads, torch_threads=1) as pool:
+        for place in islice(waiting, ahead):
+            pool.submit(attempt, place).add_done_callback(done.put)
+        while left:
+            try:
+                item = done.get(timeout=PATIENCE_SECONDS).result()
+            except Empty:
+                yield None
+                continue
+            left -= 1
+            for place in islice(waiting, 1):
+                pool.submit(attempt, place).add_done_callback(done.put)
+            yield item
+
+
+def _batch(items: Sequence[Decoded]) -> DecodedBatch:
+    read = [(place, result) for place, result in items if isinstance(result, Tensor)]
+    unreadable = [(place, result) for place, result in items if isinstance(result, str)]
+    pixels = torch.stack([pixels for _, pixels in read]) if read else torch.empty(0)
+    return DecodedBatch([place for place, _ in read], pixels, unreadable)
+
+
+@contextmanager
+def thread_pool(size: int, torch_threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads, each of which has so many of torch's own threads for its computations."""
+    pool = ThreadPoolExecutor(size, initializer=_limit_torch, initargs=(torch_threads,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        # A thread's limit is also the one that threads yet to come begin with: give them this thread's again.
+        torch.set_num_threads(torch.get_num_threads())
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Keep torch from dividing this thread's computations, whose parts would take the cores from the other threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _limit_torch(torch_threads: int) -> None:
+    # Asking first: a thread that has not asked yet would take over the latest limit of any thread.
+    torch.get_num_threads()
+    torch.set_num_threads(torch_threads)
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use; not every system says."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
