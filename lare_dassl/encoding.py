@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from .errors import InputError
 from .prompts import class_prompts, domain_templates, fill_templates
 
 logger = logging.getLogger(__name__)
+
+# Puts the embeddings of images into the cache before they are asked for; gives how many were not there.
+EncodeAhead = Callable[[CfgNode, Sequence[Path]], int]
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def build_encoder(cfg: CfgNode) -> Encoder:
 
 
 def build_embeddings(
-    cfg: CfgNode, dataset: Any, split: ItemSplit, *, describe_domains: bool
+    cfg: CfgNode, dataset: Any, split: ItemSplit, *, describe_domains: bool, encode_ahead: EncodeAhead | None = None
 ) -> tuple[EmbeddingSet, EncodingReport]:
     """The embeddings of a dataset: its own where it brings them, else encoded through the cache.
 
@@ -99,6 +102,7 @@ def build_embeddings(
         dataset: of Dassl or of ours; one that brings embeddings has them in `embedding_set`.
         split: its images, see `splits.split_items`.
         describe_domains: whether to encode the domain descriptions of DATASET.SOURCE_PROMPTS and TARGET_PROMPTS too.
+        encode_ahead: who encodes the images, if not this process.
 
     Raises:
         InputError: a class has no training image; see also build_encoder, class_prompts, domain_templates and
@@ -115,8 +119,10 @@ def build_embeddings(
     spoken = prompt_names(dataset, classnames)
     prompts = class_prompts(cfg.VLM, classnames, spoken)
     templates = domain_templates(cfg.DATASET) if describe_domains else {}
+    splits = _encoded_splits(split, domains)
+    ahead = encode_ahead(cfg, _image_paths(splits)) if encode_ahead else 0
     encoder = build_encoder(cfg)
-    rows, report = _encode_rows(encoder, split, domains)
+    rows, report = _encode_rows(encoder, splits, domains)
     embeddings = EmbeddingSet(
         train=rows["train"],
         val=rows["val"] if len(rows["val"]) else None,
@@ -130,7 +136,7 @@ def build_embeddings(
         domain_text=_domain_text_embeddings(encoder, templates, spoken),
         described_domains=tuple(templates),
     )
-    return embeddings, report
+    return embeddings, replace(report, decoded=report.decoded + ahead)
 
 
 def _check_no_prompts(cfg: CfgNode) -> None:
@@ -142,13 +148,19 @@ def _check_no_prompts(cfg: CfgNode) -> None:
             )
 
 
-def _encode_rows(
-    encoder: Encoder, split: ItemSplit, domains: Domains
-) -> tuple[dict[str, LabelledEmbeddings], EncodingReport]:
+def _encoded_splits(split: ItemSplit, domains: Domains) -> dict[str, Sequence[Any]]:
     # Where domains are not numbered through, validation images may be of any domain, and none may select by them.
-    splits = {"train": split.train, "val": split.val if domains.numbered else [], "test": split.test}
-    items = [item for members in splits.values() for item in members]
-    embedding, report = encoder.encode_images([item.impath for item in items])
+    return {"train": split.train, "val": split.val if domains.numbered else [], "test": split.test}
+
+
+def _image_paths(splits: dict[str, Sequence[Any]]) -> list[Path]:
+    return [Path(item.impath) for members in splits.values() for item in members]
+
+
+def _encode_rows(
+    encoder: Encoder, splits: dict[str, Sequence[Any]], domains: Domains
+) -> tuple[dict[str, LabelledEmbeddings], EncodingReport]:
+    embedding, report = encoder.encode_images(_image_paths(splits))
     parts = dict(zip(splits, embedding.split([len(members) for members in splits.values()]), strict=True))
     rows = {name: _label_rows(parts[name], members, domains, name == "test") for name, members in splits.items()}
     return rows, report

@@ -14,6 +14,14 @@ class InputError(ValueError):
     """
 
 
+class UnreadableError(InputError):
+    """Some images cannot be read; all others have been dealt with."""
+
+
+class ClusterError(InputError):
+    """A cluster cannot be used, or no longer; what was done on it is kept."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not among the known ones, with the nearest of them.
 

@@ -19,6 +19,11 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def own_mark() -> str:
+    """A word for names of temporary files: on a network drive a process of another machine may have the same number."""
+    return f"{os.getpid()}-{secrets.token_hex(4)}"
+
+
 def make_folder(path: Path, purpose: str) -> Path:
     """Make a folder that can be written to.
 
@@ -31,7 +36,7 @@ def make_folder(path: Path, purpose: str) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".write-test-{os.getpid()}"
+        probe = path / f".write-test-{own_mark()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -46,7 +51,7 @@ def replaced(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{own_mark()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -85,8 +90,7 @@ def filled_folder(target: Path, marker: Marker) -> Iterator[Path]:
     Raises:
         InputError: a file in it cannot be written.
     """
-    # On a network drive a process of another machine may have the same number.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{own_mark()}.tmp")
     try:
         temporary.mkdir(parents=True)
         yield temporary

@@ -19,11 +19,13 @@ from .dassl_api import DATASET_REGISTRY, TRAINER_REGISTRY
 from .datasets.splits import split_items
 from .embeddings.embedding_file import write_embedding_file
 from .encoding import build_embeddings
+from .engine import check_engine, cluster_of
 from .errors import InputError, unknown_name
 from .files import make_folder
 from .logs import start_logging
 from .plugin_run import PluginRun
 from .record import BY_DOMAIN, METRICS
+from .shard_encoding import ahead_on
 from .split_settings import ALL_SHOTS
 from .trainers.embedding_trainer import EmbeddingTrainer
 from .trainers.run_identity import with_drawn_seed, with_seed_of
@@ -88,13 +90,17 @@ def extract(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: anything in files, keys or values that the user has to mend.
     """
+    check_engine(arguments)
     cfg = merge_sources(arguments)
     check_name("dataset", "--dataset-config-file", cfg.DATASET.NAME, DATASET_REGISTRY)
     check_domains(cfg)
     start_logging()
     make_folder(Path(arguments.output).absolute().parent, "--output")
     dataset = dassl_api.build_dataset(cfg)
-    embeddings, report = build_embeddings(cfg, dataset, split_items(dataset, cfg), describe_domains=True)
+    with cluster_of(arguments, cfg.EMBEDDINGS.CACHE_DIR) as cluster:
+        embeddings, report = build_embeddings(
+            cfg, dataset, split_items(dataset, cfg), describe_domains=True, encode_ahead=ahead_on(cluster)
+        )
     write_embedding_file(Path(arguments.output), embeddings, getattr(torch, arguments.dtype))
     logger.info("%d images, %d decoded now", report.images, report.decoded)
     table = Table("split", "images")

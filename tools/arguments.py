@@ -46,6 +46,29 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further settings")
 
 
+def add_engine_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that say where the work is done."""
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="on this machine (default), or on a Ray cluster"
+    )
+    parser.add_argument(
+        "--ray-address",
+        default="",
+        metavar="HOST:PORT",
+        help="head of the cluster (default: RAY_ADDRESS, else the one that runs on this machine)",
+    )
+    parser.add_argument("--ray-cpus", type=float, metavar="N", help="cores of each task (default: as many as threads)")
+    parser.add_argument(
+        "--ray-gpus",
+        type=float,
+        metavar="N",
+        help="GPUs of each task, such as 0.25 (default: 1 to encode and 0.25 for a run where the cluster has GPUs)",
+    )
+    parser.add_argument(
+        "--ray-wait", type=float, metavar="S", help="seconds to wait for a node that can run tasks (default 60)"
+    )
+
+
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of one run: the method, where its files go, and what to do."""
     parser.add_argument("--trainer", default="", metavar="NAME", help=f"{TRAINERS}, or a plugin's")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.arguments import TRAINERS, Parser, run_tool
+from tools.arguments import TRAINERS, Parser, add_engine_flags, run_tool
 
 DESCRIPTION = (
     "Run the product of methods, shots, ratios, datasets, settings and seeds, and print mean ± std of each cell. Runs "
@@ -25,6 +25,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=DESCRIPTION)
     _add_product_flags(parser)
     _add_common_flags(parser)
+    add_engine_flags(parser)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further settings of all runs")
     return parser.parse_args(arguments)
 

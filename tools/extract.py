@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.arguments import Parser, add_data_flags, run_tool
+from tools.arguments import Parser, add_data_flags, add_engine_flags, run_tool
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -19,6 +19,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description="Encode a dataset and write its embeddings to one file.")
     parser.add_argument("--output", required=True, metavar="FILE", help="the embedding file to write (.safetensors)")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="in the file")
+    add_engine_flags(parser)
     add_data_flags(parser)
     return parser.parse_args(arguments)
 

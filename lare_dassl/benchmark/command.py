@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,18 @@ from tqdm import tqdm
 
 from .. import run
 from ..comparison import accuracy_table, domain_table
+from ..engine import LOCAL, check_engine, cluster_of
 from ..errors import InputError
 from ..files import make_folder, replaced
 from ..logs import start_logging
+from ..ray_engine import Cluster
 from ..record import FILE_NAME
 from ..report.collect import PLAN_FILE, PLAN_FORMAT, read_plan
 from ..report.page import Options, write_report
 from ..report.summary import dataset_label
-from .execution import outcomes, suited_jobs
+from ..shard_encoding import ahead_on
+from .cluster_execution import outcomes_on
+from .execution import Outcomes, outcomes, suited_jobs
 from .one_run import ForeignRecordError, finished_record, reason_of
 from .plan import FILE_KEYS, Plan, PlannedRun, deciding_settings, make_plan
 from .shared_encoding import encode_shared
@@ -98,7 +102,7 @@ def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) 
         root=[root],
         output_dir=str(output_dir),
         **{name: [] for name in ("shots", "ratios", "set", "config_file", "config_of", "plugin", "opts")},
-        **{"profile": "", "backbone": "", "jobs": None, "threads": 1},
+        **{"profile": "", "backbone": "", "jobs": None, "threads": 1, **LOCAL},
     )
     outcome = carry_out_all(arguments)
     with failures_told_last(outcome):
@@ -118,6 +122,9 @@ def carry_out_all(arguments: argparse.Namespace) -> Outcome:
     for flag in ("jobs", "threads"):
         if getattr(arguments, flag) is not None and getattr(arguments, flag) < 1:
             raise InputError(f"--{flag} must be at least 1, not {getattr(arguments, flag)}")
+    check_engine(arguments)
+    if arguments.engine != "local" and arguments.jobs is not None:
+        raise InputError("--jobs has no effect with --engine ray: --ray-cpus says how many runs fit on a node")
     plan = make_plan(arguments)
     if not plan.runs:
         _tell(f"refused: {line}" for line in plan.refused[:-1])
@@ -127,8 +134,9 @@ def carry_out_all(arguments: argparse.Namespace) -> Outcome:
     write_plan(output_dir, plan.runs)
     to_run, failed = _still_to_run(plan)
     run.show(f"{len(plan.runs)} runs: {len(plan.runs) - len(to_run) - len(failed)} are done, {len(to_run)} to do")
-    failed |= encode_shared(to_run)
-    failed |= _carry_out([planned for planned in to_run if planned.folder not in failed], arguments)
+    with _cluster(to_run, arguments, output_dir) as cluster:
+        failed |= encode_shared(to_run, ahead_on(cluster))
+        failed |= _carry_out([planned for planned in to_run if planned.folder not in failed], arguments, cluster)
     return _outcome(plan, failed)
 
 
@@ -171,22 +179,37 @@ def _still_to_run(plan: Plan) -> tuple[list[PlannedRun], dict[Path, str]]:
     return to_run, foreign
 
 
-def _carry_out(runs: Sequence[PlannedRun], arguments: argparse.Namespace) -> dict[Path, str]:
+def _cluster(
+    runs: Sequence[PlannedRun], arguments: argparse.Namespace, output_dir: Path
+) -> AbstractContextManager[Cluster | None]:
+    """The cluster for runs; nobody is asked for one where there are none."""
+    if not runs:
+        return nullcontext()
+    cache_dir = runs[0].config["EMBEDDINGS"]["CACHE_DIR"]
+    return cluster_of(arguments, cache_dir, {"--output-dir": output_dir})
+
+
+def _carry_out(runs: Sequence[PlannedRun], arguments: argparse.Namespace, cluster: Cluster | None) -> dict[Path, str]:
     """Run, with a progress bar on standard error; gives the failures."""
     failed: dict[Path, str] = {}
     if not runs:
         return failed
-    jobs = arguments.jobs or suited_jobs(len(runs), arguments.threads)
-    with (
-        tqdm(total=len(runs), desc=f"runs, {jobs} at a time", unit="run") as progress,
-        closing(outcomes(runs, jobs, arguments.threads)) as ended,
-    ):
+    how, started = _start(runs, arguments, cluster)
+    with tqdm(total=len(runs), desc=f"runs, {how}", unit="run") as progress, closing(started) as ended:
         for planned, reason in ended:
             if reason:
                 failed[planned.folder] = reason
             progress.set_postfix_str(f"{planned.trainer} seed {planned.config['SEED']}", refresh=False)
             progress.update()
     return failed
+
+
+def _start(runs: Sequence[PlannedRun], arguments: argparse.Namespace, cluster: Cluster | None) -> tuple[str, Outcomes]:
+    """The outcomes of runs that nobody has asked for yet, and in words how they are carried out."""
+    if cluster is not None:
+        return "on Ray", outcomes_on(cluster, runs, arguments.threads)
+    jobs = arguments.jobs or suited_jobs(len(runs), arguments.threads)
+    return f"{jobs} at a time", outcomes(runs, jobs, arguments.threads)
 
 
 def _outcome(plan: Plan, failed: dict[Path, str]) -> Outcome:

@@ -10,7 +10,8 @@ from pathlib import Path
 from .. import dassl_api, run
 from ..dassl_api import TRAINER_REGISTRY
 from ..datasets.splits import ALL_SHOTS, split_items
-from ..encoding import build_embeddings
+from ..encoding import EncodeAhead, build_embeddings
+from ..errors import ClusterError
 from .one_run import reason_of
 from .plan import PlannedRun
 
@@ -18,18 +19,25 @@ SPLIT_SETTINGS = ("NUM_SHOTS", "LONG_TAIL")
 ENCODER_KEYS = ("VLM", "MODEL", "EMBEDDINGS", "USE_CUDA")
 
 
-def encode_shared(runs: Iterable[PlannedRun]) -> dict[Path, str]:
+def encode_shared(runs: Iterable[PlannedRun], encode_ahead: EncodeAhead | None = None) -> dict[Path, str]:
     """Encode the images and texts of all runs into the cache.
 
     Runs of trainers that are not on embeddings are left alone.
 
+    Args:
+        runs: see make_plan.
+        encode_ahead: see build_embeddings.
+
     Returns:
         The folder of each run whose data cannot be used, with the reason.
+
+    Raises:
+        ClusterError: encode_ahead does.
     """
     refused: dict[Path, str] = {}
     on_embeddings = [planned for planned in runs if run.is_embedding_trainer(planned.trainer)]
     for members in _grouped(on_embeddings, _data):
-        refused |= _encode_group(members)
+        refused |= _encode_group(members, encode_ahead)
     return refused
 
 
@@ -50,7 +58,7 @@ def _split(planned: PlannedRun) -> str:
     return json.dumps([planned.config["DATASET"][name] for name in SPLIT_SETTINGS])
 
 
-def _encode_group(members: Sequence[PlannedRun]) -> dict[Path, str]:
+def _encode_group(members: Sequence[PlannedRun], encode_ahead: EncodeAhead | None) -> dict[Path, str]:
     """Encode the images of runs on the same data: all of them where one run needs all, else those of each split.
 
     The images of a few-shot split follow from the seed, but whether there are enough does not.
@@ -60,7 +68,10 @@ def _encode_group(members: Sequence[PlannedRun]) -> dict[Path, str]:
     refused: dict[Path, str] = {}
     for alike in _grouped(members, lambda planned: (_split(planned), with_all_images or planned.config["SEED"])):
         try:
-            _load(alike[0], encode=not with_all_images or _needs_all(alike[0]), describes=describes)
+            encode = not with_all_images or _needs_all(alike[0])
+            _load(alike[0], encode=encode, describes=describes, encode_ahead=encode_ahead)
+        except ClusterError:
+            raise
         except Exception as error:  # a plugin's dataset may raise anything
             refused |= {planned.folder: reason_of(error) for planned in alike}
     return refused
@@ -71,10 +82,10 @@ def _needs_all(planned: PlannedRun) -> bool:
     return bool(dataset["NUM_SHOTS"] == ALL_SHOTS and dataset["LONG_TAIL"]["RATIO"] == 1)
 
 
-def _load(planned: PlannedRun, encode: bool, describes: bool) -> None:
+def _load(planned: PlannedRun, encode: bool, describes: bool, encode_ahead: EncodeAhead | None) -> None:
     """Build a run's dataset and split as its trainer will, and encode it where asked to."""
     cfg = run.make_config(planned.arguments)
     dataset = dassl_api.build_dataset(cfg)
     split = split_items(dataset, cfg)
     if encode:
-        build_embeddings(cfg, dataset, split, describe_domains=describes)
+        build_embeddings(cfg, dataset, split, describe_domains=describes, encode_ahead=encode_ahead)

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import vlm
-from ..errors import InputError
+from ..errors import InputError, UnreadableError
 from .cache import FileHashes, file_sha256, text_key
 from .decoding import DecodedBatch, decode_image, decoded_batches
 from .embedding_set import RANDOM_WEIGHTS, VLMIdentity
@@ -165,6 +165,16 @@ class Encoder:
             raise _unreadable_error(_unreadable(paths, keys, found, causes), len(paths))
         return self.store.gather(keys), EncodingReport(len(paths), missing)
 
+    def missing_images(self, paths: Sequence[str | Path]) -> list[Path]:
+        """The readable files among `paths` that encode_images would encode, in its order, and in the precision found.
+
+        Of files of the same content one is named.
+        """
+        keys, found = self.hashes.keys(paths)
+        distinct = _first_of_each(keys, found)
+        self._check_precision([Path(paths[place]) for place in distinct[: 4 * GUARD_IMAGES]])
+        return [Path(paths[place]) for place in distinct[~self.store.holds(keys[distinct])]]
+
     def _check_precision(self, paths: Sequence[Path]) -> None:
         if not self.guarded or self.precision == "fp32" or self.verdict in self.store.facts():
             return
@@ -288,10 +298,10 @@ def _unreadable(
     return list(dict(gone + [(Path(paths[place]), of_key[keys[place].tobytes()]) for place in bad]).items())
 
 
-def _unreadable_error(unreadable: list[tuple[Path, str]], total: int) -> InputError:
+def _unreadable_error(unreadable: list[tuple[Path, str]], total: int) -> UnreadableError:
     shown = "; ".join(f"{path} ({cause})" for path, cause in unreadable[:5])
     more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
-    return InputError(
+    return UnreadableError(
         f"{len(unreadable)} of {total} images cannot be read: {shown}{more}. "
         "Mend or remove them and run again; the other images are encoded and kept"
     )

@@ -1,0 +1,50 @@
+"""Runs on the nodes of a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ..ray_engine import ATTEMPTS, Cluster
+from .execution import RUNS_PER_GPU, Outcomes
+from .one_run import carry_out
+from .plan import PlannedRun
+
+
+def outcomes_on(cluster: Cluster, runs: Sequence[PlannedRun], threads: int) -> Outcomes:
+    """Carry out runs on a cluster and give each one, as it ends, with the reason of its failure, "" without one.
+
+    A run whose worker is lost goes on, on another, from what it has written.
+
+    Args:
+        cluster: all its nodes see the folders of the runs.
+        runs: to be carried out.
+        threads: of torch in each run.
+
+    Raises:
+        ClusterError: see Cluster.results.
+    """
+    demand = cluster.demand(cpus=threads, gpus=1 / RUNS_PER_GPU)
+    with closing(cluster.results(partial(carry_out_with, threads), runs, demand)) as ended:
+        for planned, reason in ended:
+            look_anew(planned.folder)
+            lost = f"its worker was lost {ATTEMPTS} times: was it killed, or out of memory?"
+            yield planned, lost if reason is None else reason
+
+
+def carry_out_with(threads: int, planned: PlannedRun) -> str:
+    """See carry_out; with a number of torch's threads."""
+    torch.set_num_threads(threads)
+    return carry_out(planned)
+
+
+def look_anew(folder: Path) -> None:
+    """Open the folders down to this one: a network drive may remember for a while that a new file is not there."""
+    for place in reversed((folder, *folder.parents)):
+        with suppress(OSError):
+            os.scandir(place).close()
