@@ -32,6 +32,7 @@ POLL_SECONDS = 1.0
 # A task that has lost so many workers is given up.
 ATTEMPTS = 4
 GO_ON = "what is done is kept: the same command goes on from it"
+SHARE = "all nodes must share it, under the same path"
 # Connecting may hang for minutes, deaf to signals, so a process that can be killed tries it first.
 PROBE = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
 
@@ -82,9 +83,6 @@ class Surroundings:
             os.chdir(self.folder)
         except OSError as error:
             raise InputError(f"{self.folder}, where the command was given, is not to be seen there: {SHARE}") from error
-
-
-SHARE = "all nodes must share it, under the same path"
 
 
 @dataclass(frozen=True)

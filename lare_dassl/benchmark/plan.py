@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,7 @@ from ..dassl_api import TRAINER_REGISTRY
 from ..datasets.image_tree import images_in
 from ..embeddings.cache import file_sha256
 from ..errors import InputError
-from ..report.summary import GENERIC_DATASETS, TAIL_KEYS, UNTOLD_KEYS, UNTOLD_SECTIONS, dataset_label, shots_label
+from ..report.summary import GENERIC_DATASETS, UNTOLD_KEYS, dataset_label, settings_without, shots_label
 from ..split_settings import ALL_SHOTS, SplitSettings
 
 SHOTS, RATIO, PROFILE = "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "DATASET.LONG_TAIL.PROFILE"
@@ -99,6 +100,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         InputError: the command itself is at fault: a key is set twice, there are no seeds, or too few roots.
     """
     _check_command(arguments)
+    _listing_hash.cache_clear()
     cells: dict[Path, list[PlannedRun]] = {}
     refused, repeated = [], []
     for dataset, trainer, settings in product(_datasets(arguments), arguments.trainers, product(*_axes(arguments))):
@@ -309,8 +311,9 @@ def _hash_in_state(path: Path, mtime_ns: int) -> str:
     return file_sha256(path)
 
 
+@cache
 def _listing_hash(folder: Path) -> str:
-    """The hash of the names and sizes of all images below a folder."""
+    """The hash of the names and sizes of all images below a folder, which is searched once for all cells of a plan."""
     names = images_in(folder, dead_links=True)
     sizes = [(folder / name).stat().st_size if (folder / name).is_file() else None for name in names]
     return hashlib.sha256(json.dumps([names, sizes]).encode("utf-8", "surrogatepass")).hexdigest()
@@ -318,14 +321,8 @@ def _listing_hash(folder: Path) -> str:
 
 def deciding_settings(plain: dict[str, Any]) -> dict[str, str]:
     """The settings that decide the outcome of a run of a given seed, as texts by their keys."""
-    settings = {
-        key: str(value)
-        for key, value in config.leaf_keys(plain)
-        if key not in UNTOLD_KEYS - COUNTED_KEYS and not key.startswith(UNTOLD_SECTIONS)
-    }
-    if settings.get(RATIO) == "1.0":
-        settings = {key: value for key, value in settings.items() if key not in TAIL_KEYS}
-    return settings
+    ratio = dict(config.leaf_keys(plain)).get(RATIO, math.nan)
+    return settings_without(UNTOLD_KEYS - COUNTED_KEYS, plain, imbalance=ratio)
 
 
 def settings_difference(there: dict[str, Any], here: dict[str, Any]) -> str:

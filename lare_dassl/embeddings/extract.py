@@ -156,10 +156,7 @@ class Encoder:
             InputError: some images cannot be read; it counts and names them, and all others are in the cache by then.
                 Or the model gives NaN or infinity for an image even in fp32.
         """
-        keys, found = self.hashes.keys(paths)
-        distinct = _first_of_each(keys, found)
-        # First of all, since it may change the precision, and with it the store.
-        self._check_precision([Path(paths[place]) for place in distinct[: 4 * GUARD_IMAGES]])
+        keys, found, distinct = self._contents(paths)
         missing, causes = self._encode_missing(paths, keys, distinct)
         if causes or not found.all():
             raise _unreadable_error(_unreadable(paths, keys, found, causes), len(paths))
@@ -170,10 +167,22 @@ class Encoder:
 
         Of files of the same content one is named.
         """
+        keys, _, distinct = self._contents(paths)
+        return [Path(paths[place]) for place in self._missing(keys, distinct)]
+
+    def _contents(self, paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The keys of files, uint8 (N, 32), which could be read, bool (N,), and the first place of each content.
+
+        The precision is checked on them first of all, since that may change it, and with it the store.
+        """
         keys, found = self.hashes.keys(paths)
         distinct = _first_of_each(keys, found)
         self._check_precision([Path(paths[place]) for place in distinct[: 4 * GUARD_IMAGES]])
-        return [Path(paths[place]) for place in distinct[~self.store.holds(keys[distinct])]]
+        return keys, found, distinct
+
+    def _missing(self, keys: np.ndarray, distinct: np.ndarray) -> np.ndarray:
+        """Those of the distinct places whose images are not in the cache."""
+        return distinct[~self.store.holds(keys[distinct])]
 
     def _check_precision(self, paths: Sequence[Path]) -> None:
         if not self.guarded or self.precision == "fp32" or self.verdict in self.store.facts():
@@ -192,7 +201,7 @@ class Encoder:
         self, paths: Sequence[str | Path], keys: np.ndarray, distinct: np.ndarray
     ) -> tuple[int, dict[int, str]]:
         """Encode those of the distinct images that are not cached; gives their number, and why some cannot be read."""
-        missing = distinct[~self.store.holds(keys[distinct])]
+        missing = self._missing(keys, distinct)
         if not len(missing):
             return 0, {}
         try:

@@ -23,6 +23,11 @@ from .prediction_figures import FEW_PERCENT, FEW_ROWS, class_gain, reliability_d
 from .results import Results
 
 ACCURACIES = ("in_domain_accuracy", "out_of_domain_accuracy")
+# What accuracies are drawn against.
+CURVES = {
+    "shots": ("the number of training images per class", few_shot_curves),
+    "imbalance": ("the ratio of the largest class to the smallest", imbalance_curves),
+}
 STEM_LENGTH = 60
 DIGEST_LENGTH = 8
 
@@ -74,10 +79,9 @@ def file_stems(names: Iterable[str]) -> dict[str, str]:
 
 def _makers(dataset: str, stem: str, cells: pd.DataFrame, results: Results) -> dict[str, Callable[[], Drawing]]:
     makers: dict[str, Callable[[], Drawing]] = {}
-    for metric in ACCURACIES:
-        makers[f"{METRICS[metric]} against shots"] = partial(_few_shot, dataset, stem, cells, metric)
-    for metric in ACCURACIES:
-        makers[f"{METRICS[metric]} against imbalance"] = partial(_imbalance, dataset, stem, cells, metric)
+    for along in CURVES:
+        for metric in ACCURACIES:
+            makers[f"{METRICS[metric]} against {along}"] = partial(_curves, dataset, stem, cells, along, metric)
     makers["in-domain against out-of-domain accuracy"] = partial(_scatter, dataset, stem, cells)
     if results.baseline != METHOD:
         makers["gain by class"] = lambda: _gain(stem, compared_runs(results, dataset))
@@ -88,24 +92,15 @@ def _makers(dataset: str, stem: str, cells: pd.DataFrame, results: Results) -> d
     return makers
 
 
-def _few_shot(dataset: str, stem: str, cells: pd.DataFrame, metric: str) -> Drawing:
-    what = f"{METRICS[metric].capitalize()} on {dataset} against the number of training images per class"
-    missing = _missing_text(curve_cells(cells, "shots"), metric)
-    return _curves(f"{stem}_shots_{metric}", what, missing, few_shot_curves(cells, metric))
-
-
-def _imbalance(dataset: str, stem: str, cells: pd.DataFrame, metric: str) -> Drawing:
-    what = f"{METRICS[metric].capitalize()} on {dataset} against the ratio of the largest class to the smallest"
-    missing = _missing_text(curve_cells(cells, "imbalance"), metric)
-    return _curves(f"{stem}_imbalance_{metric}", what, missing, imbalance_curves(cells, metric))
-
-
-def _curves(stem: str, what: str, missing: str, figure: Figure) -> Drawing:
+def _curves(dataset: str, stem: str, cells: pd.DataFrame, along: str, metric: str) -> Drawing:
+    against, draw = CURVES[along]
+    what = f"{METRICS[metric].capitalize()} on {dataset} against {against}"
+    missing = _missing_text(curve_cells(cells, along), metric)
     return Drawing(
-        stem,
+        f"{stem}_{along}_{metric}",
         f"{what}: mean of the seeds, with ± one standard deviation; methods stand side by side at each value.{missing}",
         f"Line chart. {what}, a line for each method; the table of accuracies has its numbers.{missing}",
-        figure,
+        draw(cells, metric),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,22 @@ def variant_settings(records: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _told_settings(record: dict[str, Any]) -> dict[str, str]:
-    untold = UNTOLD_KEYS | {SPLIT} | (set(TAIL_KEYS) if record["imbalance"] == 1 else set())
+    return settings_without(UNTOLD_KEYS | {SPLIT}, record["config"], imbalance=record["imbalance"])
+
+
+def settings_without(untold: AbstractSet[str], config: dict[str, Any], *, imbalance: float) -> dict[str, str]:
+    """The settings of a configuration as texts by their keys, but for those without effect on what is measured.
+
+    Args:
+        untold: keys to leave out; UNTOLD_SECTIONS always are, and TAIL_KEYS where there is no long tail.
+        config: the configuration.
+        imbalance: ratio of the long tail; 1 for none.
+    """
+    left_out = untold | set(TAIL_KEYS if imbalance == 1 else ())
     return {
         key: str(value)
-        for key, value in leaf_keys(record["config"])
-        if key not in untold and not key.startswith(UNTOLD_SECTIONS)
+        for key, value in leaf_keys(config)
+        if key not in left_out and not key.startswith(UNTOLD_SECTIONS)
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lare_dassl.ray_engine import Cluster, Surroundings, connected, shared_tokens
 
@@ -46,6 +47,15 @@ class Nodes:
         """Leave the head alone."""
         for node in list(self.workers):
             self.kill(node.node_id)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    """The threads of a task, so that both compute alike."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

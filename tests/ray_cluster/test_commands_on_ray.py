@@ -24,14 +24,6 @@ def flags(tmp_path):
     return ["--root", tmp_path / "images", "--backbone", write_tiny_model(tmp_path / "model")]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_a_benchmark_on_a_cluster_does_all_and_then_finds_all_done(nodes, flags, tmp_path, monkeypatch, capsys):
     def benchmark(name, *engine):
         keys = [*KEYS, "OPTIM.MAX_EPOCH", 4, "EMBEDDINGS.CACHE_DIR", tmp_path / f"cache_{name}"]

@@ -41,15 +41,6 @@ class WaitingProbe(FineTune):
 """
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The threads of a task, so that both compute alike."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def planned_runs(folder: Path, *flags: object):
     words = [*flags, "--root", write_embeddings(folder / "data.safetensors"), "--output-dir", folder / "out", *QUICK]
     return make_plan(parse_arguments([str(word) for word in words])).runs

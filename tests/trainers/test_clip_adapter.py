@@ -10,9 +10,7 @@ from lare_dassl.classifier_file import FILE_NAME, read_classifier
 from lare_dassl.errors import InputError
 from lare_dassl.methods.clip_adapter import AdapterClassifier
 from lare_dassl.methods.fitting import seeded_network
-from tests.helpers import run_train
-from tests.trainers.conftest import QUICK
-from tests.trainers.interruption import last_state, metrics_of, train_until
+from tests.trainers.interruption import check_that_a_resumed_run_equals_a_straight_one, metrics_of
 
 
 def test_it_is_the_adapter_trained_with_cross_entropy(build):
@@ -56,14 +54,7 @@ def test_the_global_random_state_does_not_matter(build):
 
 
 def test_a_resumed_run_equals_the_undisturbed_one(build, embedding_file, tmp_path):
-    build("CLIPAdapter", "straight").train()
-    train_until(build("CLIPAdapter", "run", "TRAIN.CHECKPOINT_FREQ", 2), 4)
-    flags = ("--trainer", "CLIPAdapter", "--root", embedding_file, "--output-dir", tmp_path / "run", "--seed", 0)
-    assert run_train(*flags, *QUICK, "DATASET.NAME", "EmbeddingFile", "TRAIN.CHECKPOINT_FREQ", 2) == 0
-    straight, resumed = last_state(tmp_path / "straight"), last_state(tmp_path / "run")
-    for name, weight in straight["state_dict"].items():
-        assert torch.equal(resumed["state_dict"][name], weight)
-    assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "straight")
+    check_that_a_resumed_run_equals_a_straight_one(build, "CLIPAdapter", embedding_file, tmp_path)
 
 
 def test_a_trained_adapter_is_tested_again(build, tmp_path):

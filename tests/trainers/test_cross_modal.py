@@ -4,9 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from lare_dassl.methods.linear import random_classifier
-from tests.helpers import run_train
-from tests.trainers.conftest import QUICK
-from tests.trainers.interruption import last_state, metrics_of, train_until
+from tests.trainers.interruption import check_that_a_resumed_run_equals_a_straight_one, metrics_of
 
 
 def test_it_is_a_linear_probe_on_images_and_the_texts_of_their_classes(build):
@@ -45,11 +43,4 @@ def test_it_learns_from_the_texts_what_one_image_does_not_show(build, tmp_path):
 
 
 def test_a_resumed_run_equals_the_undisturbed_one(build, embedding_file, tmp_path):
-    build("CrossModal", "straight").train()
-    train_until(build("CrossModal", "run", "TRAIN.CHECKPOINT_FREQ", 2), 4)
-    flags = ("--trainer", "CrossModal", "--root", embedding_file, "--output-dir", tmp_path / "run", "--seed", 0)
-    assert run_train(*flags, *QUICK, "DATASET.NAME", "EmbeddingFile", "TRAIN.CHECKPOINT_FREQ", 2) == 0
-    straight, resumed = last_state(tmp_path / "straight"), last_state(tmp_path / "run")
-    for name, weight in straight["state_dict"].items():
-        assert torch.equal(resumed["state_dict"][name], weight)
-    assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "straight")
+    check_that_a_resumed_run_equals_a_straight_one(build, "CrossModal", embedding_file, tmp_path)
