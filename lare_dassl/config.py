@@ -34,7 +34,7 @@ CHOICES = {
 # What methods that train something else than the linear probe have instead of its optimiser's settings.
 TRAINER_DEFAULTS: dict[str, dict[str, Any]] = {
     # By source validation on the demo world and Caltech, 1 to 16 shots; 0.001 is as good on the former alone.
-    "CLIPAdapter": {"OPTIM.LR": 3e-4},
+    "CLIPAdapter": {"OPTIM.LR": 3e-4, "OPTIM.MAX_EPOCH": 200},
     # The paper's, but 50 epochs at 0.01 in place of 200 at 0.002 (16 shots): a quarter of the time. By validation
     # on the source of the demo world, 0.002 hardly moves the context in 50 epochs.
     "ContextOptimisation": {
@@ -57,7 +57,8 @@ MINIMA = {
     "DATALOADER.TRAIN_X.BATCH_SIZE": 1,
     "EMBEDDINGS.BATCH_SIZE": 1,
     "OPTIM.LR": 0,
-    "OPTIM.MAX_EPOCH": 1,
+    "OPTIM.MAX_EPOCH": 0,
+    "OPTIM.STEPS": 1,
     "OPTIM.WEIGHT_DECAY": 0,
     "TRAINER.CONTEXTOPTIMISATION.N_CTX": 1,
     "TRAINER.GAUSSIANNOISE.SAMPLES_PER_IMAGE": 0,
@@ -140,6 +141,9 @@ def _extend_vlm(cfg: CfgNode) -> None:
     # Images in the encoder at a time.
     cfg.EMBEDDINGS.BATCH_SIZE = 64
 
+    # Steps of the optimiser, where OPTIM.MAX_EPOCH is 0: as many epochs as make so many, at least 10.
+    cfg.OPTIM.STEPS = 300
+
     cfg.CLASSIFIER = CfgNode()
     # Start of the linear classifier: "random" (the paper's) or "text" (the zero-shot classifier).
     cfg.CLASSIFIER.INIT = "random"
@@ -157,6 +161,7 @@ def _extend_lare(cfg: CfgNode) -> None:
     cfg.TRAINER.LARE.NORMALISE_CORNERS = defaults.normalise_corners
     cfg.TRAINER.LARE.HIDDEN_DIM = defaults.hidden_dim
     cfg.TRAINER.LARE.EPOCHS = defaults.epochs
+    cfg.TRAINER.LARE.STEPS = defaults.steps
     cfg.TRAINER.LARE.LR = defaults.lr
     cfg.TRAINER.LARE.WEIGHT_DECAY = defaults.weight_decay
     cfg.TRAINER.LARE.BATCH_SIZE = defaults.batch_size
@@ -236,10 +241,10 @@ def use_linear_probe_defaults(cfg: CfgNode) -> None:
     extend_cfg is the place.
     """
     cfg.OPTIM.NAME = "adamw"
-    cfg.OPTIM.LR = 0.03
+    cfg.OPTIM.LR = 0.1
     cfg.OPTIM.WEIGHT_DECAY = 0.05
     cfg.OPTIM.LR_SCHEDULER = "cosine"
-    cfg.OPTIM.MAX_EPOCH = 200
+    cfg.OPTIM.MAX_EPOCH = 0
     cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 256
 
 
@@ -275,7 +280,7 @@ def region_settings(cfg: CfgNode) -> RegionSettings:
         InputError: a value is out of its range.
     """
     lare = cfg.TRAINER.LARE
-    own = {"parametrisation": lare.REGION, "normalise_corners": lare.NORMALISE_CORNERS}
+    own = {"parametrisation": lare.REGION, "normalise_corners": lare.NORMALISE_CORNERS, "steps": lare.STEPS}
     with named("TRAINER.LARE"):
         return RegionSettings(**own, **_fitting_settings(lare))
 

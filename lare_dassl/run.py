@@ -6,6 +6,7 @@ import argparse
 import importlib
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from .shard_encoding import ahead_on
 from .split_settings import ALL_SHOTS
 from .trainers.embedding_trainer import EmbeddingTrainer
 from .trainers.run_identity import with_drawn_seed, with_seed_of
+from .trainers.together import reason_apart, train_together
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,27 @@ def train(arguments: argparse.Namespace) -> None:
     elif not arguments.no_train:
         trainer.train()
     show_results(trainer.results, cfg.TEST.SPLIT)
+
+
+def train_several(several: Sequence[argparse.Namespace]) -> str:
+    """Train runs that differ in their seed alone together; gives the reason where that cannot be, "" where it is done.
+
+    Args:
+        several: see tools/train.py; each names a folder of its own, and the log goes to the first.
+
+    Raises:
+        InputError: see train.
+    """
+    cfgs = [make_config(arguments) for arguments in several]
+    for cfg in cfgs:
+        make_folder(Path(cfg.OUTPUT_DIR), "--output-dir")
+    dassl_api.setup_logger(cfgs[0].OUTPUT_DIR)
+    start_logging()
+    trainers = [trainer for trainer in map(build_trainer, cfgs) if isinstance(trainer, EmbeddingTrainer)]
+    reason = reason_apart(trainers) if len(trainers) == len(cfgs) else "they are of a plugin"
+    if not reason:
+        train_together(trainers)
+    return reason
 
 
 def extract(arguments: argparse.Namespace) -> None:

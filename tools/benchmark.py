@@ -73,6 +73,12 @@ def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     add("--output-dir", default="output/benchmark", metavar="PATH", help="where the runs go, a folder for each")
     add("--jobs", type=int, metavar="N", help="runs side by side (default: as many as the cores or GPUs allow)")
     add(
+        "--together",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="train the seeds of a setting at once, where the method can; auto (default): on a GPU",
+    )
+    add(
         "--threads",
         type=int,
         default=1,

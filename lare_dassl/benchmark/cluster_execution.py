@@ -11,36 +11,36 @@ from pathlib import Path
 import torch
 
 from ..ray_engine import ATTEMPTS, Cluster
-from .execution import RUNS_PER_GPU, Outcomes
-from .one_run import carry_out
-from .plan import PlannedRun
+from .execution import RUNS_PER_GPU, Outcomes, Unit
+from .one_run import carry_out_unit
 
 
-def outcomes_on(cluster: Cluster, runs: Sequence[PlannedRun], threads: int) -> Outcomes:
+def outcomes_on(cluster: Cluster, work: Sequence[Unit], threads: int) -> Outcomes:
     """Carry out runs on a cluster and give each one, as it ends, with the reason of its failure, "" without one.
 
     A run whose worker is lost goes on, on another, from what it has written.
 
     Args:
         cluster: all its nodes see the folders of the runs.
-        runs: to be carried out.
-        threads: of torch in each run.
+        work: to be carried out, a task for each unit.
+        threads: of torch in each task.
 
     Raises:
         ClusterError: see Cluster.results.
     """
     demand = cluster.demand(cpus=threads, gpus=1 / RUNS_PER_GPU)
-    with closing(cluster.results(partial(carry_out_with, threads), runs, demand)) as ended:
-        for planned, reason in ended:
-            look_anew(planned.folder)
-            lost = f"its worker was lost {ATTEMPTS} times: was it killed, or out of memory?"
-            yield planned, lost if reason is None else reason
+    lost = f"its worker was lost {ATTEMPTS} times: was it killed, or out of memory?"
+    with closing(cluster.results(partial(carry_out_with, threads), work, demand)) as ended:
+        for unit, reasons in ended:
+            for planned, reason in zip(unit, reasons or [lost] * len(unit), strict=True):
+                look_anew(planned.folder)
+                yield planned, reason
 
 
-def carry_out_with(threads: int, planned: PlannedRun) -> str:
-    """See carry_out; with a number of torch's threads."""
+def carry_out_with(threads: int, unit: Unit) -> list[str]:
+    """See carry_out_unit; with a number of torch's threads."""
     torch.set_num_threads(threads)
-    return carry_out(planned)
+    return carry_out_unit(unit)
 
 
 def look_anew(folder: Path) -> None:

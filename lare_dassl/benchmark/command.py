@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from .. import run
@@ -27,7 +28,7 @@ from ..report.page import Options, write_report
 from ..report.summary import dataset_label
 from ..shard_encoding import ahead_on
 from .cluster_execution import outcomes_on
-from .execution import Outcomes, outcomes, suited_jobs
+from .execution import Outcomes, outcomes, suited_jobs, units
 from .one_run import ForeignRecordError, finished_record, reason_of
 from .plan import FILE_KEYS, Plan, PlannedRun, deciding_settings, make_plan
 from .shared_encoding import encode_shared
@@ -102,7 +103,7 @@ def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) 
         root=[root],
         output_dir=str(output_dir),
         **{name: [] for name in ("shots", "ratios", "set", "config_file", "config_of", "plugin", "opts")},
-        **{"profile": "", "backbone": "", "jobs": None, "threads": 1, **LOCAL},
+        **{"profile": "", "backbone": "", "jobs": None, "threads": 1, "together": "auto", **LOCAL},
     )
     outcome = carry_out_all(arguments)
     with failures_told_last(outcome):
@@ -206,10 +207,11 @@ def _carry_out(runs: Sequence[PlannedRun], arguments: argparse.Namespace, cluste
 
 def _start(runs: Sequence[PlannedRun], arguments: argparse.Namespace, cluster: Cluster | None) -> tuple[str, Outcomes]:
     """The outcomes of runs that nobody has asked for yet, and in words how they are carried out."""
+    work = units(runs, arguments.together == "yes" or (arguments.together == "auto" and torch.cuda.is_available()))
     if cluster is not None:
-        return "on Ray", outcomes_on(cluster, runs, arguments.threads)
-    jobs = arguments.jobs or suited_jobs(len(runs), arguments.threads)
-    return f"{jobs} at a time", outcomes(runs, jobs, arguments.threads)
+        return "on Ray", outcomes_on(cluster, work, arguments.threads)
+    jobs = arguments.jobs or suited_jobs(len(work), arguments.threads)
+    return f"{jobs} at a time", outcomes(work, jobs, arguments.threads)
 
 
 def _outcome(plan: Plan, failed: dict[Path, str]) -> Outcome:

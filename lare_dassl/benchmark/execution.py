@@ -12,11 +12,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import torch
 
 from ..embeddings.decoding import usable_cores
-from .one_run import carry_out
+from .one_run import carry_out_unit
 from .plan import PlannedRun
 
 RUNS_PER_GPU = 4
@@ -31,46 +32,56 @@ def suited_jobs(runs: int, threads: int) -> int:
     return max(1, min(limits))
 
 
+# Runs that one process carries out at a time: one, or several that differ in their seed alone.
+Unit = tuple[PlannedRun, ...]
 Outcomes = Generator[tuple[PlannedRun, str], None, None]
 
 
-def outcomes(runs: Sequence[PlannedRun], jobs: int, threads: int) -> Outcomes:
+def units(runs: Sequence[PlannedRun], together: bool = False) -> list[Unit]:
+    """Runs as units, in their order: those of one setting together, or each alone."""
+    groups: dict[Path, list[PlannedRun]] = {}
+    for planned in runs:
+        groups.setdefault(planned.folder.parent if together else planned.folder, []).append(planned)
+    return [tuple(group) for group in groups.values()]
+
+
+def outcomes(work: Sequence[Unit], jobs: int, threads: int) -> Outcomes:
     """Carry out runs and give each one, as it ends, with the reason of its failure, "" without one.
 
     The outcome of a run does not depend on `jobs`, since each run has the same number of threads.
 
     Args:
-        runs: to be carried out.
-        jobs: how many at a time; with 1 in this process.
-        threads: of torch in each run.
+        work: to be carried out.
+        jobs: how many units at a time; with 1 in this process.
+        threads: of torch in each unit.
     """
-    return _in_turn(runs, threads) if jobs == 1 else _side_by_side(runs, jobs, threads)
+    return _in_turn(work, threads) if jobs == 1 else _side_by_side(work, jobs, threads)
 
 
-def _in_turn(runs: Sequence[PlannedRun], threads: int) -> Outcomes:
+def _in_turn(work: Sequence[Unit], threads: int) -> Outcomes:
     before = torch.get_num_threads()
     try:
-        for planned in runs:
+        for unit in work:
             torch.set_num_threads(threads)
-            yield planned, carry_out(planned)
+            yield from zip(unit, carry_out_unit(unit), strict=True)
     finally:
         torch.set_num_threads(before)
 
 
-def _side_by_side(runs: Sequence[PlannedRun], jobs: int, threads: int) -> Outcomes:
+def _side_by_side(work: Sequence[Unit], jobs: int, threads: int) -> Outcomes:
     leash, grip = SPAWN.Pipe(duplex=False)
-    idle = [_Worker(place, threads, leash) for place in range(min(jobs, len(runs)))]
-    waiting = deque(runs)
-    busy: dict[Future[str], tuple[_Worker, PlannedRun]] = {}
+    idle = [_Worker(place, threads, leash) for place in range(min(jobs, len(work)))]
+    waiting = deque(work)
+    busy: dict[Future[list[str]], tuple[_Worker, Unit]] = {}
     try:
         while waiting or busy:
             while waiting and idle:
-                worker, planned = idle.pop(), waiting.popleft()
-                busy[worker.start(planned)] = worker, planned
+                worker, unit = idle.pop(), waiting.popleft()
+                busy[worker.start(unit)] = worker, unit
             for future in wait(busy, return_when=FIRST_COMPLETED).done:
-                worker, planned = busy.pop(future)
+                worker, unit = busy.pop(future)
                 idle.append(worker)
-                yield planned, worker.reason(future)
+                yield from zip(unit, worker.reasons(future, unit), strict=True)
     finally:
         # Ends all workers at once, whatever they are at.
         grip.close()
@@ -78,7 +89,7 @@ def _side_by_side(runs: Sequence[PlannedRun], jobs: int, threads: int) -> Outcom
 
 
 class _Worker:
-    """A process that carries out one run at a time; one that has died is replaced, and only its own run has failed.
+    """A process that carries out one unit at a time; one that has died is replaced, and only its own unit has failed.
 
     Args:
         place: number of the worker, from 0; it says which GPU it takes.
@@ -93,22 +104,22 @@ class _Worker:
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, mp_context=SPAWN, initializer=_prepare_process, initargs=self.arguments)
 
-    def start(self, planned: PlannedRun) -> Future[str]:
-        """Begin a run."""
+    def start(self, unit: Unit) -> Future[list[str]]:
+        """Begin a unit."""
         with _no_interruption():
             try:
-                return self.pool.submit(carry_out, planned)
+                return self.pool.submit(carry_out_unit, unit)
             except BrokenProcessPool:
                 self.pool = self._new_pool()
-                return self.pool.submit(carry_out, planned)
+                return self.pool.submit(carry_out_unit, unit)
 
-    def reason(self, future: Future[str]) -> str:
-        """Why a run that has ended has failed, "" where it has not."""
+    def reasons(self, future: Future[list[str]], unit: Unit) -> list[str]:
+        """Why each run of a unit that has ended has failed, "" where it has not."""
         try:
             return future.result()
         except BrokenProcessPool:
             self.pool = self._new_pool()
-            return "its process died: was it killed, or out of memory?"
+            return ["its process died: was it killed, or out of memory?"] * len(unit)
 
 
 def _prepare_process(place: int, threads: int, leash: Connection) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,43 @@ def carry_out(planned: PlannedRun) -> str:
         return reason_of(error)
     finally:
         start_logging(logging.WARNING)
+
+
+def carry_out_unit(unit: Sequence[PlannedRun]) -> list[str]:
+    """Carry out runs that differ in their seed alone, together if there are several and that can be; see carry_out."""
+    if len(unit) > 1:
+        _carry_out_together(unit)
+    return ["" if len(unit) > 1 and _is_finished(planned) else carry_out(planned) for planned in unit]
+
+
+def _carry_out_together(unit: Sequence[PlannedRun]) -> None:
+    """Try to; what is not finished after it is left to be carried out alone, and says why it fails if it does."""
+    folders = [planned.folder for planned in unit]
+    try:
+        with _own_log(make_folder(folders[0], "--output-dir")):
+            _try_together(unit)
+    except InputError:
+        return
+    finally:
+        start_logging(logging.WARNING)
+    for folder in folders[1:]:
+        with (folder / LOG_FILE).open("a", encoding="utf-8") as log:
+            log.write(f"see {folders[0] / LOG_FILE} of the run that this one was trained together with\n")
+
+
+def _try_together(unit: Sequence[PlannedRun]) -> None:
+    try:
+        reason = run.train_several([planned.arguments for planned in unit])
+        sys.stderr.write(f"each run is trained alone: {reason}\n" if reason else "")
+    except (Exception, SystemExit):
+        traceback.print_exc()
+
+
+def _is_finished(planned: PlannedRun) -> bool:
+    try:
+        return finished_record(planned) is not None
+    except InputError:
+        return False
 
 
 def _try(planned: PlannedRun) -> str:

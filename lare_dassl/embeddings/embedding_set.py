@@ -69,7 +69,8 @@ class LabelledEmbeddings:
 
     def select(self, rows: Tensor) -> LabelledEmbeddings:
         """The given rows, by index or mask."""
-        return LabelledEmbeddings(self.embedding[rows], self.label[rows], self.domain[rows])
+        places = rows.nonzero().flatten() if rows.dtype == torch.bool else rows
+        return LabelledEmbeddings(*(part.index_select(0, places) for part in (self.embedding, self.label, self.domain)))
 
     def to(self, device: torch.device) -> LabelledEmbeddings:
         """The same rows on a device."""

@@ -75,13 +75,17 @@ class MixedLoader:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[EmbeddingBatch]:
-        device = self.rows.embedding.device
-        generator = torch.Generator(device).manual_seed(_epoch_seed(self.seed, self.epoch))
-        order = torch.randperm(len(self.rows), generator=generator, device=device)
-        for indices in order.split(self.batch_size):
-            yield self._batch(indices, generator)
+        generator = torch.Generator(self.rows.embedding.device)
+        for indices in self.start_epoch(self.epoch, generator).split(self.batch_size):
+            yield self.batch(indices, generator)
 
-    def _batch(self, indices: Tensor, generator: torch.Generator) -> EmbeddingBatch:
+    def start_epoch(self, epoch: int, generator: torch.Generator) -> Tensor:
+        """The order of an epoch, int64 (N,), drawn from a generator that is seeded for it here."""
+        generator.manual_seed(_epoch_seed(self.seed, epoch))
+        return torch.randperm(len(self.rows), generator=generator, device=generator.device)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> EmbeddingBatch:
+        """The rows `indices`, int64 (B,), of an order, with what is added to them drawn from the epoch's generator."""
         real = self.rows.select(indices)
         added = [] if self.augmentation is None else self.augmentation.draw(indices, generator)
         blocks = [real.embedding, *added]

@@ -127,13 +127,16 @@ def fit_augmentation(
     network = seeded_network(lambda: AugmentationNetwork(embeddings.shape[1], settings.hidden_dim), seed)
     network = network.to(embeddings.device)
 
-    def losses(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        moved = network(embeddings[rows])
-        directional = directional_loss(moved, embeddings[rows], target_text[rows], source_text[rows])
-        consistency = consistency_loss(moved, labels[rows], class_text, logit_scale)
+    def losses(
+        network: nn.Module, embedding: Tensor, label: Tensor, target: Tensor, source: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        moved = network(embedding)
+        directional = directional_loss(moved, embedding, target, source)
+        consistency = consistency_loss(moved, label, class_text, logit_scale)
         return lads_loss(directional, consistency, settings.alpha), directional, consistency
 
-    for epoch, means in fit_epochs(network, losses, embeddings, settings, seed=seed):
+    data = (embeddings, labels, target_text, source_text)
+    for epoch, means in fit_epochs(network, losses, data, settings, seed=seed):
         if on_epoch is not None:
             on_epoch(epoch, AugmentationLoss(*means))
     return network.eval()

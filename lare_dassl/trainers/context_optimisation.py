@@ -22,6 +22,7 @@ class ContextOptimisation(EmbeddingTrainer):
     """
 
     unused_keys = ("CLASSIFIER.INIT",)
+    joint = False
 
     def make_classifier(self) -> ContextClassifier:
         """The classifier by the prompts with their first context.

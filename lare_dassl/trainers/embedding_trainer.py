@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from ..logs import start_logging
 from ..methods.augmentation import Augmentation
 from ..methods.averaging import average, choose_weight
 from ..methods.calibration import fit_temperature
+from ..methods.fitting import FUSING_DEVICES, epochs_for
 from ..methods.linear import random_classifier, text_classifier
 from ..predictions import write_predictions
 from ..record import make_record, write_record
@@ -59,6 +61,8 @@ class EmbeddingTrainer(CheckpointedTrainer):
         unused_keys: settings without effect on the method, or sections with a dot behind them; a benchmark does not
             vary them.
         linear: whether its classifier is one linear layer, which can be averaged with the zero-shot one.
+        joint: whether runs that differ in their seed alone can be trained together, see trainers/together.py.
+        told_as: what stands before the lines that tell of the run's progress.
         chosen: the settings that were chosen on validation rows; the record keeps them.
 
     Raises:
@@ -68,6 +72,8 @@ class EmbeddingTrainer(CheckpointedTrainer):
     describes_domains = False
     unused_keys: tuple[str, ...] = ()
     linear = True
+    joint = True
+    told_as = ""
 
     def __init__(self, cfg: Any) -> None:
         self.clock = StageClock()
@@ -125,6 +131,9 @@ class EmbeddingTrainer(CheckpointedTrainer):
             if self.embeddings.val is None:
                 raise InputError(f"{setting} needs a validation split, which this dataset lacks: {instead}")
         self.train_loader_x: Any = self.make_loader()
+        optim = self.cfg.OPTIM
+        rows, batch_size = len(self.train_rows), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+        self.max_epoch = optim.MAX_EPOCH or epochs_for(rows, batch_size, optim.STEPS)
         self.train_loader_u = None
         self.val_loader = RowLoader(self.embeddings.val) if self.embeddings.val is not None else None
         self.test_loader = RowLoader(self.embeddings.test)
@@ -158,8 +167,11 @@ class EmbeddingTrainer(CheckpointedTrainer):
             InputError: a value of OPTIM is out of its range.
         """
         self.model: nn.Module = self.make_classifier().to(self.device)
-        self.optim = make_optimizer(self.model, self.cfg.OPTIM)
-        self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
+        optim_cfg = self.cfg.OPTIM.clone()
+        optim_cfg.defrost()
+        optim_cfg.MAX_EPOCH = self.max_epoch
+        self.optim = make_optimizer(self.model, optim_cfg)
+        self.sched = build_lr_scheduler(self.optim, optim_cfg)
         self.register_model("model", self.model, self.optim, self.sched)
 
     def make_classifier(self) -> nn.Module:
@@ -180,6 +192,10 @@ class EmbeddingTrainer(CheckpointedTrainer):
         """
         with torch.no_grad():
             self.train_loader_x = self.make_loader(self.make_augmentation())
+
+    @classmethod
+    def fit_first_stages(cls, trainers: Sequence[EmbeddingTrainer]) -> None:
+        """Where the method has a first stage that is fitted for several seeds together: fit and keep it for these."""
 
     def before_train(self) -> None:
         """Resume where there is a checkpoint, run the first stage, and open tensorboard's event file."""
@@ -207,12 +223,11 @@ class EmbeddingTrainer(CheckpointedTrainer):
 
     def forward_backward(self, batch: EmbeddingBatch) -> dict[str, Tensor]:
         """One step on a batch; gives its mean loss and its accuracy in percent as scalar tensors."""
-        logits = self.model(batch.embedding)
-        loss = F.cross_entropy(logits, batch.label)
+        loss, accuracy = probe_figures(self.model, batch.embedding, batch.label)
         self.optim.zero_grad()
         loss.backward()
         self.optim.step()
-        return {"loss": loss.detach(), "accuracy": 100.0 * (logits.argmax(dim=1) == batch.label).float().mean()}
+        return {"loss": loss.detach(), "accuracy": accuracy}
 
     def report_epoch(self, means: dict[str, float]) -> None:
         """Write an epoch's figures to tensorboard, and every so often to the log.
@@ -229,7 +244,8 @@ class EmbeddingTrainer(CheckpointedTrainer):
         self.write_scalar("train/lr", self.optim.param_groups[0]["lr"], self.epoch + 1)
         if worth_a_line(self.epoch + 1, self.max_epoch):
             logger.info(
-                "epoch %d/%d: loss %.4f, training accuracy %.1f %%",
+                "%sepoch %d/%d: loss %.4f, training accuracy %.1f %%",
+                self.told_as,
                 self.epoch + 1,
                 self.max_epoch,
                 means["loss"],
@@ -355,20 +371,28 @@ class EmbeddingTrainer(CheckpointedTrainer):
         return float(next(iter(self.results.values())))
 
 
-def make_optimizer(model: nn.Module, optim_cfg: Any) -> torch.optim.Optimizer:
-    """The host's optimiser for a model.
+def probe_figures(model: Callable[[Tensor], Tensor], embedding: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and accuracy in percent of a model on a batch (B, D) with labels (B,), each a scalar tensor."""
+    logits = model(embedding)
+    return F.cross_entropy(logits, label), 100.0 * (logits.argmax(dim=1) == label).float().mean()
+
+
+def make_optimizer(model: nn.Module | list[Tensor], optim_cfg: Any) -> torch.optim.Optimizer:
+    """The host's optimiser for a model or its parameters, in one pass over them where device and kind have that.
 
     Raises:
         InputError: a value of OPTIM is out of its range.
     """
-    if optim_cfg.MAX_EPOCH < 1:
-        raise InputError(f"OPTIM.MAX_EPOCH must be at least 1, not {optim_cfg.MAX_EPOCH}")
     try:
-        return build_optimizer(model, optim_cfg)
+        optimizer: torch.optim.Optimizer = build_optimizer(model, optim_cfg)
     except InputError:
         raise
     except ValueError as error:
         raise InputError(f"OPTIM.NAME {optim_cfg.NAME} cannot be made from OPTIM: {error}") from error
+    for group in optimizer.param_groups:
+        if "fused" in group and group["params"][0].device.type in FUSING_DEVICES:
+            group["fused"] = True
+    return optimizer
 
 
 def worth_a_line(epoch: int, epochs: int) -> bool:

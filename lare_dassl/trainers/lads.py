@@ -117,7 +117,7 @@ class LADS(TwoStageTrainer):
         return MovedEmbeddings(torch.stack([network(self.train_rows.embedding) for network in self.network]))
 
     def _report_stage_one(self, domain: str, epoch: int, loss: AugmentationLoss) -> None:
-        epochs = self.cfg.TRAINER.LADS.EPOCHS
+        epochs = self.stage_one_epochs
         if worth_a_line(epoch, epochs):
             line = "augmentation to %s, epoch %d/%d: loss %.4f (directional %.4f, consistency %.4f)"
             logger.info(line, domain, epoch, epochs, loss.total, loss.directional, loss.consistency)

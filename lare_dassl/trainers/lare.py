@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+import time
+from collections.abc import Sequence
+from typing import Any, cast
 
-from ..config import region_settings
+import torch
+
+from ..config import named, region_settings
 from ..dassl_api import TRAINER_REGISTRY
 from ..methods.augmentation import Augmentation
-from ..methods.regions import RegionalSamples, RegionNetwork, RegionSettings, StageOneLoss, fit_regions
-from .embedding_trainer import worth_a_line
+from ..methods.regions import (
+    RegionalSamples,
+    RegionNetwork,
+    RegionSettings,
+    StageOneLoss,
+    fit_regions,
+    fit_regions_together,
+)
+from .embedding_trainer import EmbeddingTrainer, worth_a_line
 from .two_stage import TwoStageTrainer
 
 logger = logging.getLogger(__name__)
@@ -37,18 +48,48 @@ class LARE(TwoStageTrainer):
             self.train_rows.embedding,
             self.train_rows.label,
             self.embeddings.class_text,
-            logit_scale=self.cfg.TRAINER.LARE.LOGIT_SCALE or self.embeddings.vlm.logit_scale,
+            logit_scale=self.logit_scale,
             settings=region_settings(self.cfg),
             seed=self.seed,
-            on_epoch=self._report_stage_one,
+            on_epoch=self.report_stage_one,
         )
+
+    @classmethod
+    def fit_first_stages(cls, trainers: Sequence[EmbeddingTrainer]) -> None:
+        """Stage 1 of several runs that differ in their seed alone, at once."""
+        runs = cast(Sequence[LARE], trainers)
+        started = time.perf_counter()
+        with named(cls.section):
+            networks = fit_regions_together(
+                torch.stack([run.train_rows.embedding for run in runs]),
+                torch.stack([run.train_rows.label for run in runs]),
+                runs[0].embeddings.class_text,
+                logit_scale=runs[0].logit_scale,
+                settings=region_settings(runs[0].cfg),
+                seeds=[run.seed for run in runs],
+                on_epoch=lambda epoch, losses: _report_each(runs, epoch, losses),
+            )
+        for run, network in zip(runs, networks, strict=True):
+            run.clock.add("stage1", (time.perf_counter() - started) / len(runs))
+            run.keep_network(network)
+
+    @property
+    def logit_scale(self) -> float:
+        """Inverse temperature of the class consistency losses."""
+        return float(self.cfg.TRAINER.LARE.LOGIT_SCALE or self.embeddings.vlm.logit_scale)
 
     def make_augmentation(self) -> Augmentation:
         """Fresh samples from the regions of the training embeddings."""
-        return RegionalSamples(self.network(self.train_rows.embedding), self.cfg.TRAINER.LARE.SAMPLES_PER_IMAGE)
+        return RegionalSamples.of(self.network, self.train_rows.embedding, self.cfg.TRAINER.LARE.SAMPLES_PER_IMAGE)
 
-    def _report_stage_one(self, epoch: int, loss: StageOneLoss) -> None:
-        epochs = self.cfg.TRAINER.LARE.EPOCHS
+    def report_stage_one(self, epoch: int, loss: StageOneLoss) -> None:
+        """Every so often, write the losses of an epoch of stage 1 to the log."""
+        epochs = self.stage_one_epochs
         if worth_a_line(epoch, epochs):
-            line = "regions, epoch %d/%d: loss %.4f (volume %.4f, consistency %.4f)"
-            logger.info(line, epoch, epochs, loss.total, loss.volume, loss.consistency)
+            line = "%sregions, epoch %d/%d: loss %.4f (volume %.4f, consistency %.4f)"
+            logger.info(line, self.told_as, epoch, epochs, loss.total, loss.volume, loss.consistency)
+
+
+def _report_each(runs: Sequence[LARE], epoch: int, losses: list[StageOneLoss]) -> None:
+    for run, loss in zip(runs, losses, strict=True):
+        run.report_stage_one(epoch, loss)

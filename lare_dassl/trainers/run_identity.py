@@ -17,7 +17,7 @@ from ..host import checkpoint
 
 # Settings that do not change what is learned, or that a resumed run may change.
 FREE_KEYS = {"OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"}
-FREE_KEYS |= {"CLASSIFIER.AVERAGE", "EMBEDDINGS.BATCH_SIZE", "EMBEDDINGS.CACHE_DIR", "OPTIM.MAX_EPOCH"}
+FREE_KEYS |= {"CLASSIFIER.AVERAGE", "EMBEDDINGS.BATCH_SIZE", "EMBEDDINGS.CACHE_DIR", "OPTIM.MAX_EPOCH", "OPTIM.STEPS"}
 FREE_KEYS |= {"DATASET.ORIGIN", "DATASET.FOLDER", "DATASET.ALLOW_PARTIAL"}
 # What these name or choose is in the identity itself: images and texts by their embeddings, LADS's domains by name.
 FREE_KEYS |= {"DATASET.SPLIT_FILE", "VLM.PROMPTS_FILE", "TRAINER.LADS.TARGETS"}
@@ -64,6 +64,11 @@ def seeded(cfg: CfgNode, seed: int) -> CfgNode:
     cfg.SEED = seed
     cfg.freeze()
     return cfg
+
+
+def settings_but_seed(cfg: CfgNode) -> str:
+    """All settings of a run but its seed and folders; runs that differ in their seed alone share it."""
+    return str([(key, value) for key, value in leaf_keys(cfg) if key not in ("SEED", "OUTPUT_DIR", "RESUME")])
 
 
 def _kept_seed(folder: Path) -> int | None:

@@ -19,7 +19,7 @@ class StageClock:
         """Add the time of a block to a stage."""
         start = time.perf_counter()
         yield
-        self._add(stage, time.perf_counter() - start)
+        self.add(stage, time.perf_counter() - start)
 
     def seconds(self) -> dict[str, float]:
         """Seconds of each stage so far, and of all under "total"; those of earlier legs included."""
@@ -29,7 +29,8 @@ class StageClock:
         """Go on from the times of the run that is resumed, as `seconds` gave them."""
         self._started -= seconds["total"]
         for stage in seconds.keys() - {"total"}:
-            self._add(stage, seconds[stage])
+            self.add(stage, seconds[stage])
 
-    def _add(self, stage: str, seconds: float) -> None:
+    def add(self, stage: str, seconds: float) -> None:
+        """Add seconds to a stage."""
         self._stages[stage] = self._stages.get(stage, 0.0) + seconds

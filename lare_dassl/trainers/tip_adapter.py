@@ -20,6 +20,7 @@ class CacheTrainer(EmbeddingTrainer):
     """
 
     linear = False
+    joint = False
     unused_keys: tuple[str, ...] = ("CLASSIFIER.INIT",)
 
     def choices(self) -> dict[str, str]:

@@ -61,6 +61,11 @@ class TwoStageTrainer(EmbeddingTrainer):
         self.network = self._fitted_network() if kept is None else kept
         super().prepare_training(directory)
 
+    @property
+    def stage_one_epochs(self) -> int:
+        """How often stage 1 passes over the training embeddings."""
+        return self.stage_one_settings(self.cfg).epochs_for(len(self.train_rows))
+
     def _kept_network(self, directory: Path) -> nn.Module | None:
         path = checkpoint.latest(directory / self.stage_one_folder)
         if path is None:
@@ -76,10 +81,15 @@ class TwoStageTrainer(EmbeddingTrainer):
         return network.to(self.device).eval()
 
     def _fitted_network(self) -> nn.Module:
-        identity = self.identity
+        # What cannot be trained is refused here, before the fit.
+        self.identity  # noqa: B018
         with self.clock.timed("stage1"), named(self.section):
             network = self.fit_network()
-        state = {"state_dict": network.state_dict(), "run": identity}
-        name = checkpoint.epoch_file(self.stage_one_settings(self.cfg).epochs)
-        checkpoint.write(state, Path(self.output_dir) / self.stage_one_folder, name)
+        self.keep_network(network)
         return network
+
+    def keep_network(self, network: nn.Module) -> None:
+        """Write the outcome of stage 1 into the run's folder, where the run takes it from."""
+        state = {"state_dict": network.state_dict(), "run": self.identity}
+        name = checkpoint.epoch_file(self.stage_one_epochs)
+        checkpoint.write(state, Path(self.output_dir) / self.stage_one_folder, name)

@@ -16,6 +16,7 @@ class ZeroShot(EmbeddingTrainer):
     """Logits are the VLM's logit scale times the cosine of image and class text embedding (Radford et al., 2021)."""
 
     unused_keys: tuple[str, ...] = ("CLASSIFIER.INIT", "CLASSIFIER.AVERAGE", "OPTIM.")
+    joint = False
 
     def build_model(self) -> None:
         """Make the classifier; there is no optimiser."""

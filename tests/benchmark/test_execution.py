@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from lare_dassl.benchmark.execution import outcomes, suited_jobs
+from lare_dassl.benchmark.execution import outcomes, suited_jobs, units
 from lare_dassl.benchmark.plan import make_plan
 from tests.benchmark.conftest import metrics_below
 
@@ -40,7 +40,7 @@ def _plugin(tmp_path, monkeypatch):
 def test_side_by_side_gives_the_same_numbers_and_a_dead_process_fails_its_own_run(words, tmp_path):
     mortal = ("--plugin", "mortal_plugin", "--trainers", "MortalProbe", "FaultyProbe", "LARE", "--seeds", 3)
     runs = make_plan(words(*mortal, pairs=("TRAINER.LARE.EPOCHS", 3))).runs
-    reasons = {(run.trainer, run.config["SEED"]): reason for run, reason in outcomes(runs, jobs=2, threads=1)}
+    reasons = {(run.trainer, run.config["SEED"]): reason for run, reason in outcomes(units(runs), jobs=2, threads=1)}
     expected = {(run.trainer, run.config["SEED"]): "" for run in runs}
     expected |= {("FaultyProbe", seed): "ZeroDivisionError: no mercy" for seed in range(3)}
     assert reasons == expected | {("MortalProbe", 1): "its process died: was it killed, or out of memory?"}
@@ -51,14 +51,17 @@ def test_side_by_side_gives_the_same_numbers_and_a_dead_process_fails_its_own_ru
     survivors = [run for run in runs if not expected[run.trainer, run.config["SEED"]]]
     survivors = [run for run in survivors if (run.trainer, run.config["SEED"]) != ("MortalProbe", 1)]
     threads = torch.get_num_threads()
-    assert [reason for _, reason in outcomes(survivors, jobs=1, threads=1)] == [""] * 5
+    assert [reason for _, reason in outcomes(units(survivors), jobs=1, threads=1)] == [""] * 5
     assert torch.get_num_threads() == threads
     assert metrics_below(tmp_path / "out") == beside
 
 
 def test_a_run_keeps_its_log_and_prints_nothing(words, tmp_path, capfd):
     runs = make_plan(words("--plugin", "mortal_plugin", "--trainers", "FineTune", "FaultyProbe", "--seeds", 1)).runs
-    assert [reason for _, reason in outcomes(runs, jobs=1, threads=1)] == ["", "ZeroDivisionError: no mercy"]
+    assert [reason for _, reason in outcomes(units(runs), jobs=1, threads=1)] == [
+        "",
+        "ZeroDivisionError: no mercy",
+    ]
     assert capfd.readouterr() == ("", "")
     good, bad = ((run.folder / "log.txt").read_text() for run in runs)
     assert "epoch 4/4" in good

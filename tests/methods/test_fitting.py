@@ -14,11 +14,11 @@ SETTINGS = AugmentationSettings(epochs=3, lr=1e-12, weight_decay=0.0, batch_size
 def test_an_epoch_takes_every_row_once_in_an_order_of_its_own_and_reports_means():
     network, embeddings, orders = seeded_network(lambda: nn.Linear(2, 1), seed=0), torch.ones(10, 2), [[]]
 
-    def losses(rows):
-        orders[-1].append(rows.tolist())
-        return network(embeddings[rows]).mean(), rows.float().mean()
+    def losses(model, embedding, row):
+        orders[-1].append(row.tolist())
+        return model(embedding).mean(), row.float().mean()
 
-    for epoch, means in fit_epochs(network, losses, embeddings, SETTINGS, seed=1):
+    for epoch, means in fit_epochs(network, losses, (embeddings, torch.arange(10)), SETTINGS, seed=1):
         assert epoch == len(orders)
         assert [len(batch) for batch in orders[-1]] == [4, 4, 2]
         assert sorted(row for batch in orders[-1] for row in batch) == list(range(10))
@@ -31,18 +31,22 @@ def test_the_first_loss_is_lowered_and_the_others_only_reported():
     network, embeddings = seeded_network(lambda: nn.Linear(2, 1), seed=0), torch.ones(8, 2)
     settings = AugmentationSettings(epochs=200, lr=0.1, weight_decay=0.0, batch_size=8)
 
-    def losses(rows):
-        output = network(embeddings[rows]).mean()
+    def losses(model, embedding):
+        output = model(embedding).mean()
         return (output - 3) ** 2, -output
 
-    *_, (_, means) = fit_epochs(network, losses, embeddings, settings, seed=0)
+    *_, (_, means) = fit_epochs(network, losses, (embeddings,), settings, seed=0)
     assert network(embeddings).mean().item() == pytest.approx(3, abs=0.05)
     assert means[1] == pytest.approx(-3, abs=0.05)
 
 
 def test_a_loss_that_is_not_finite_ends_the_fit():
     network = nn.Linear(2, 1)
-    epochs = fit_epochs(network, lambda rows: (network.weight.sum() * torch.nan,), torch.ones(3, 2), SETTINGS, seed=0)
+
+    def no_number(model, embedding):
+        return (model(embedding).sum() * torch.nan,)
+
+    epochs = fit_epochs(network, no_number, (torch.ones(3, 2),), SETTINGS, seed=0)
     with pytest.raises(
         InputError, match=r"stage 1 diverged in epoch 1 \(loss nan\): lower the learning rate, or check the"
     ):

@@ -13,6 +13,7 @@ from lare_dassl.methods.regions import (
     Regions,
     RegionSettings,
     consistency_loss,
+    fast_region_losses,
     fit_regions,
     lare_loss,
     region_losses,
@@ -204,7 +205,7 @@ def clusters():
     return embedding, label, class_text
 
 
-SMALL = {"hidden_dim": 16, "epochs": 15, "batch_size": 16, "lr": 1e-2}
+SMALL = {"hidden_dim": 16, "epochs": 15, "batch_size": 16, "lr": 2e-2}
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -228,6 +229,50 @@ def test_corners_and_centre_of_fitted_regions_keep_their_class_and_lie_apart(clu
     for point in (points.lower, points.upper, points.centre):
         assert ((point @ class_text.T).argmax(dim=-1) == label).float().mean() > 0.9
     assert (points.lower * points.upper).sum(dim=-1).mean() < 0.5
+
+
+def test_corners_without_length_give_finite_losses_on_the_fast_path_too():
+    zero = torch.zeros(2, 4, requires_grad=True)
+    regions, label = Regions(zero, zero + 0.0), torch.tensor([0, 1])
+    for losses in (region_losses, fast_region_losses):
+        loss = losses(regions, label, torch.eye(4)[:2], 30.0, RegionSettings())[0]
+        (gradient,) = torch.autograd.grad(loss, zero)
+        assert torch.isfinite(loss) and torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_the_fast_path_is_equal_to_the_equations(clusters, alpha):
+    """Losses and gradients, in double precision."""
+    embedding, label, class_text = clusters
+    settings, network = RegionSettings(alpha=alpha), RegionNetwork(embedding.shape[1], 8).double()
+    found = []
+    for losses in (region_losses, fast_region_losses):
+        network.zero_grad()
+        parts = losses(network(embedding.double()), label, class_text.double(), 30.0, settings)
+        parts[0].backward()
+        found.append([*(part.detach() for part in parts), *(p.grad.clone() for p in network.parameters())])
+    assert len(found[0]) == 3 + 4
+    for expected, value in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_learning_rate_falls_along_a_cosine_step_by_step(clusters, monkeypatch):
+    rates = []
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: rates.append(self.param_groups[0]["lr"]) or step(self))
+    rows = len(clusters[0])
+    fit_regions(*clusters, settings=RegionSettings(**SMALL | {"epochs": 2, "lr": 0.5, "batch_size": rows // 2}))
+    assert rates == pytest.approx([0.5, 0.25 * (1 + 0.5**0.5), 0.25, 0.25 * (1 - 0.5**0.5)])
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "steps", "epochs"),
+    [(39, 256, 400, 400), (5994, 256, 400, 17), (600_000, 256, 400, 10), (512, 256, 401, 201)],
+)
+def test_a_fit_passes_over_the_embeddings_until_it_has_made_its_steps(rows, batch_size, steps, epochs):
+    settings = RegionSettings(batch_size=batch_size, steps=steps)
+    assert settings.epochs_for(rows) == epochs
+    assert RegionSettings(epochs=3, steps=steps).epochs_for(rows) == 3
 
 
 def test_each_epoch_reports_its_number_and_the_mean_losses(clusters):
@@ -291,7 +336,9 @@ def test_inputs_that_cannot_be_fitted_are_named(clusters, change, message):
         ({"alpha": math.nan}, "alpha must lie in [0, 1], not nan"),
         ({"parametrisation": "box"}, "parametrisation must be one of minmax, residual, not 'box'"),
         ({"hidden_dim": 0}, "hidden_dim must be positive, not 0"),
-        ({"epochs": -1}, "epochs must be positive, not -1"),
+        ({"epochs": -1}, "epochs must not be negative, not -1"),
+        ({"steps": -1}, "steps must not be negative, not -1"),
+        ({"steps": 0}, "epochs must be positive, or 0 with a positive number of steps"),
         ({"lr": 0.0}, "lr must be positive, not 0.0"),
         ({"lr": math.nan}, "lr must be positive, not nan"),
         ({"batch_size": 0}, "batch_size must be positive, not 0"),

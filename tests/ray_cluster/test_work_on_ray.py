@@ -11,7 +11,7 @@ import torch
 
 from lare_dassl import encoding, ray_engine, shard_encoding
 from lare_dassl.benchmark.cluster_execution import outcomes_on
-from lare_dassl.benchmark.execution import outcomes
+from lare_dassl.benchmark.execution import outcomes, units
 from lare_dassl.benchmark.plan import make_plan
 from lare_dassl.errors import ClusterError, UnreadableError
 from tests.benchmark.conftest import QUICK, metrics_below
@@ -49,10 +49,10 @@ def planned_runs(folder: Path, *flags: object):
 def test_a_benchmark_on_a_cluster_gives_the_records_of_one_process(cluster, tmp_path):
     flags = ("--trainers", "ZeroShot", "FineTune", "LARE", "--shots", 2, "all", "--seeds", 2)
     runs = planned_runs(tmp_path, *flags)
-    assert {reason for _, reason in outcomes_on(cluster, runs, 1)} == {""}
+    assert {reason for _, reason in outcomes_on(cluster, units(runs), 1)} == {""}
     on_cluster = metrics_below(tmp_path / "out")
     (tmp_path / "out").rename(tmp_path / "cluster")
-    assert {reason for _, reason in outcomes(runs, jobs=1, threads=1)} == {""}
+    assert {reason for _, reason in outcomes(units(runs), jobs=1, threads=1)} == {""}
     assert len(on_cluster) == 12
     assert metrics_below(tmp_path / "out") == on_cluster
 
@@ -66,13 +66,13 @@ def test_runs_of_a_node_that_dies_half_way_end_elsewhere_with_the_same_numbers(c
     runs = planned_runs(tmp_path, "--plugin", "waiting_plugin", "--trainers", "WaitingProbe", "--seeds", 6)
     killer = threading.Thread(target=kill_a_busy_node, args=(nodes, runs[0].folder.parent / "begun"))
     killer.start()
-    assert {reason for _, reason in outcomes_on(here, runs, 1)} == {""}
+    assert {reason for _, reason in outcomes_on(here, units(runs), 1)} == {""}
     killer.join()
     assert len(nodes.workers) == NODES - 1
     assert max(log.count("host: ") for log in logs_below(tmp_path / "out")) == 2
     on_cluster = metrics_below(tmp_path / "out")
     (tmp_path / "out").rename(tmp_path / "cluster")
-    assert {reason for _, reason in outcomes(runs, jobs=1, threads=1)} == {""}
+    assert {reason for _, reason in outcomes(units(runs), jobs=1, threads=1)} == {""}
     assert len(on_cluster) == 6
     assert metrics_below(tmp_path / "out") == on_cluster
 

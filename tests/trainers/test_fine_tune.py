@@ -14,7 +14,7 @@ def test_it_is_a_linear_probe_trained_by_adamw(build):
     trainer = build("FineTune", "run")
     trainer.train()
     probe = random_classifier(16, 5, seed=0)
-    optimiser = torch.optim.AdamW(probe.parameters(), lr=0.03, weight_decay=0.05)
+    optimiser = torch.optim.AdamW(probe.parameters(), lr=0.1, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=6)
     rows = trainer.embeddings.train
     for epoch in range(6):
@@ -57,7 +57,8 @@ def test_it_learns_the_source_domain(build, tmp_path):
         ("OPTIM.NAME", "adamx", r"OPTIM.NAME.*adamx"),
         ("OPTIM.LR_SCHEDULER", "cosin", r"\(OPTIM.LR_SCHEDULER\) 'cosin': did you mean 'cosine'"),
         ("DATALOADER.TRAIN_X.BATCH_SIZE", 0, "DATALOADER.TRAIN_X.BATCH_SIZE must be at least 1, not 0"),
-        ("OPTIM.MAX_EPOCH", 0, "OPTIM.MAX_EPOCH must be at least 1, not 0"),
+        ("OPTIM.MAX_EPOCH", -1, "OPTIM.MAX_EPOCH must be at least 0, not -1"),
+        ("OPTIM.STEPS", 0, "OPTIM.STEPS must be at least 1, not 0"),
         ("OPTIM.LR", -1.0, "OPTIM.LR must be at least 0, not -1.0"),
         ("OPTIM.WEIGHT_DECAY", -1.0, "OPTIM.WEIGHT_DECAY must be at least 0, not -1.0"),
     ],

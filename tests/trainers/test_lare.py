@@ -121,7 +121,7 @@ def test_a_kill_in_stage_1_leaves_nothing_to_resume(build, tmp_path, monkeypatch
         if epoch == 2:
             raise Killed
 
-    monkeypatch.setattr(killed, "_report_stage_one", report)
+    monkeypatch.setattr(killed, "report_stage_one", report)
     with pytest.raises(Killed):
         killed.train()
     assert checkpoint.latest(tmp_path / "run" / "regions") is None

@@ -1,0 +1,131 @@
+"""Runs that differ in their seed alone, trained together: stacked parameters, batched products, CUDA graphs on a GPU.
+
+Each run keeps its own data, order, samples, checkpoints, log and record, as if it had been trained alone; only the
+rounding of the products differs. S: runs, B: real embeddings of a batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..embeddings.loaders import MixedLoader
+from ..host import checkpoint
+from ..methods.together import RepeatedStep, StackedNetworks, recordable, set_learning_rate
+from .embedding_trainer import EmbeddingTrainer, make_optimizer, probe_figures
+from .run_identity import STAGE_FOLDERS, settings_but_seed
+
+
+def reason_apart(trainers: Sequence[EmbeddingTrainer]) -> str:
+    """Why these trainers cannot be trained together, in words; "" where they can."""
+    first = trainers[0]
+    texts = [trainer.embeddings.class_text for trainer in trainers]
+    hindrances = {
+        f"{first.cfg.TRAINER.NAME} trains no linear probe": not first.joint or type(first.model) is not nn.Linear,
+        "they differ in more than their seed": _differ(settings_but_seed(trainer.cfg) for trainer in trainers),
+        "OPTIM.STAGED_LR sets learning rates by the names of layers": first.cfg.OPTIM.STAGED_LR,
+        "they have different numbers of images": _differ(trainer.train_rows.embedding.shape for trainer in trainers),
+        "they have different class texts": not all(torch.equal(text, texts[0]) for text in texts),
+        "some of them go on from a checkpoint": any(_begun(trainer) for trainer in trainers),
+    }
+    return next((reason for reason, holds in hindrances.items() if holds), "")
+
+
+def _differ(values: Iterable[Hashable]) -> bool:
+    return len(set(values)) > 1
+
+
+def _begun(trainer: EmbeddingTrainer) -> bool:
+    folder = Path(trainer.cfg.RESUME or trainer.output_dir)
+    return any(checkpoint.latest(folder / part) is not None for part in ("model", *STAGE_FOLDERS))
+
+
+def train_together(trainers: Sequence[EmbeddingTrainer]) -> None:
+    """Do for each trainer what its `train()` does.
+
+    Args:
+        trainers: of one method, for which `reason_apart` knows none.
+
+    Raises:
+        InputError: see EmbeddingTrainer.train.
+    """
+    for trainer in trainers:
+        trainer.told_as = f"seed {trainer.seed}: "
+    type(trainers[0]).fit_first_stages(trainers)
+    for trainer in trainers:
+        trainer.before_train()
+    epochs = JointEpochs(trainers)
+    for epoch in range(trainers[0].max_epoch):
+        started = time.perf_counter()
+        figures = epochs.run(epoch)
+        share = (time.perf_counter() - started) / len(trainers)
+        for trainer, means in zip(trainers, figures, strict=True):
+            trainer.epoch = epoch
+            trainer.clock.add("stage2", share)
+            trainer.report_epoch(means)
+            # Its parameters have no gradients, so this changes nothing; but a schedule waits for it.
+            trainer.optim.step()
+            trainer.update_lr()
+            trainer.after_epoch()
+    for trainer in trainers:
+        trainer.after_train()
+
+
+class JointEpochs:
+    """The epochs of stage 2 of several trainers, whose models they train in place.
+
+    Args:
+        trainers: ready to train, each with its loader.
+    """
+
+    def __init__(self, trainers: Sequence[EmbeddingTrainer]) -> None:
+        self._trainers = trainers
+        self._loaders: list[MixedLoader] = [trainer.train_loader_x for trainer in trainers]
+        self._device = trainers[0].device
+        self._generators = [torch.Generator(self._device) for _ in trainers]
+        self._networks = StackedNetworks([trainer.model for trainer in trainers])
+        self._of_batch = self._networks.each(probe_figures)
+        self._optimizer = self._make_optimizer()
+        self._take_step = RepeatedStep(self._step, self._device, self._generators)
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        trainer = self._trainers[0]
+        optimizer = make_optimizer(list(self._networks.parameters.values()), trainer.cfg.OPTIM)
+        for group in optimizer.param_groups:
+            group.update(recordable(group["lr"], self._device))
+        return optimizer
+
+    def run(self, epoch: int) -> list[dict[str, float]]:
+        """One pass of each trainer over its batches; gives for each the means of its figures."""
+        set_learning_rate(self._optimizer, self._trainers[0].optim.param_groups[0]["lr"])
+        started = zip(self._loaders, self._generators, strict=True)
+        orders = torch.stack([loader.start_epoch(epoch, generator) for loader, generator in started])
+        sums = torch.zeros(1, device=self._device)
+        for rows in orders.split(self._loaders[0].batch_size, dim=1):
+            sums = sums + self._take_step(rows)
+        self._share_state()
+        means = (sums / len(self._loaders[0])).T.tolist()
+        return [{"loss": loss, "accuracy": accuracy} for loss, accuracy in means]
+
+    def _step(self, rows: Tensor) -> Tensor:
+        drawn = zip(self._loaders, rows, self._generators, strict=True)
+        batches = [loader.batch(chosen, generator) for loader, chosen, generator in drawn]
+        losses, accuracies = self._of_batch(
+            torch.stack([batch.embedding for batch in batches]), torch.stack([batch.label for batch in batches])
+        )
+        self._optimizer.zero_grad()
+        losses.sum().backward()
+        self._optimizer.step()
+        return torch.stack([losses.detach(), accuracies])
+
+    def _share_state(self) -> None:
+        """Let the optimiser of each trainer, which goes into its checkpoints, see its part of the joint one's state."""
+        for name, stacked in self._networks.parameters.items():
+            state = self._optimizer.state[stacked]
+            for place, trainer in enumerate(self._trainers):
+                own = {key: value[place] if value.shape == stacked.shape else value for key, value in state.items()}
+                trainer.optim.state[trainer.model.get_parameter(name)] = own
