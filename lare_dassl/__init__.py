@@ -15,14 +15,8 @@ from .embeddings.loaders import MixedLoader  # noqa: E402
 from .errors import InputError  # noqa: E402
 from .methods.augmentation import Augmentation, MovedEmbeddings  # noqa: E402
 from .methods.lads import AugmentationNetwork, AugmentationSettings, fit_augmentation  # noqa: E402
-from .methods.regions import (  # noqa: E402
-    RegionalSamples,
-    RegionNetwork,
-    Regions,
-    RegionSettings,
-    fit_regions,
-    sample_regions,
-)
+from .methods.region_fit import fit_regions  # noqa: E402
+from .methods.regions import RegionalSamples, RegionNetwork, Regions, RegionSettings, sample_regions  # noqa: E402
 from .prediction import ImageClassifier, Prediction, load_classifier  # noqa: E402
 
 __version__ = "0.1.0"

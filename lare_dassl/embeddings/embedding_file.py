@@ -25,6 +25,7 @@ FORMAT = "embedding-file/1"
 SPLITS = ("train", "val", "test")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 UNIT_TOLERANCE = 1e-6
+ROWS_AT_A_TIME = 4096
 LISTS = ("classnames", "domains", "source_domains", "target_domains")
 DESCRIBED = "described_domains"
 
@@ -187,11 +188,17 @@ def unit_rows(rows: Tensor, key: str, shape: str = "(N, D)") -> Tensor:
     """
     if rows.ndim != len(shape.split(",")) or rows.dtype not in FLOATS:
         raise InputError(f"'{key}' must be float16, bfloat16 or float32 {shape}, not {rows.dtype} {tuple(rows.shape)}")
-    rows = rows.float()
+    given, rows = rows, rows.float()
     norms = rows.norm(dim=-1)
     bad = ~torch.isfinite(norms) | (norms == 0)
     if bad.any():
         row = ", ".join(str(index) for index in bad.nonzero()[0].tolist())
         raise InputError(f"'{key}' row {row} is NaN, infinite or zero ({int(bad.sum())} such rows)")
     # Rows that have unit length stay as they are, so that a file gives what its images gave.
-    return torch.where((norms - 1).abs()[..., None] < UNIT_TOLERANCE, rows, F.normalize(rows, dim=-1))
+    off = ((norms - 1).abs() >= UNIT_TOLERANCE).flatten().nonzero().flatten()
+    if len(off) and rows is given:
+        rows = rows.clone()
+    flat = rows.view(-1, rows.shape[-1])
+    for part in off.split(ROWS_AT_A_TIME):
+        flat[part] = F.normalize(flat[part], dim=-1)
+    return rows

@@ -20,15 +20,15 @@ Network = TypeVar("Network", bound=nn.Module)
 Losses = Callable[..., tuple[Tensor, ...]]
 # Devices on which an optimiser can take its step in one pass over the parameters.
 FUSING_DEVICES = ("cpu", "cuda")
-LEAST_EPOCHS = 10
+LEAST_EPOCHS, MOST_EPOCHS = 10, 200
 
 
 def epochs_for(rows: int, batch_size: int, steps: int) -> int:
-    """As many passes over the rows as make `steps` steps or more, at least LEAST_EPOCHS.
+    """As many passes over the rows as make `steps` steps, but at least LEAST_EPOCHS and at most MOST_EPOCHS.
 
-    A fit needs steps rather than passes: 400 are 400 passes over 256 rows, but 17 over the 5,994 of CUB.
+    Many rows need steps rather than passes: 400 steps are 17 passes over the 5,994 of CUB in batches of 256.
     """
-    return max(LEAST_EPOCHS, math.ceil(steps / math.ceil(rows / batch_size)))
+    return min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(steps / math.ceil(rows / batch_size))))
 
 
 class FittingSettings:

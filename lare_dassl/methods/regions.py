@@ -5,7 +5,6 @@ Pure torch. N: images, B: images of a batch, D: embedding width, C: classes. Emb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,14 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .fitting import FittingSettings, Losses, check_inputs, fit_epochs, seeded_network
-from .together import fit_epochs_together
+from .fitting import FittingSettings
 
 PARAMETRISATIONS = ("minmax", "residual")
 # A residual region starts this narrow: softplus(-4) is a half-width of about 0.018 in every dimension.
 RESIDUAL_START = -4.0
-LEAST_LENGTH = 1e-12
-ROWS_AT_A_TIME = 4096
 
 
 @dataclass(frozen=True)
@@ -112,6 +108,7 @@ class RegionNetwork(nn.Module):
         if self.parametrisation == "residual":
             centre, half_width = embedding + first, F.softplus(second + RESIDUAL_START)
             return Regions(centre - half_width, centre + half_width)
+        # Not by minimum and maximum, whose gradients take four times as long.
         ordered = first <= second
         return Regions(torch.where(ordered, first, second), torch.where(ordered, second, first))
 
@@ -169,10 +166,10 @@ def sample_regions(regions: Regions, generator: torch.Generator | None = None) -
 
 @dataclass(frozen=True)
 class RegionalSamples:
-    """Regional samples of the training embeddings, float32, drawn afresh for every batch.
+    """Regional samples of the training embeddings, drawn afresh for every batch.
 
     Attributes:
-        regions: a region for each embedding, corners (N, D), of any floating type.
+        regions: a region for each embedding, corners (N, D).
         samples_per_image: regional samples of each embedding in a batch.
 
     Raises:
@@ -189,25 +186,6 @@ class RegionalSamples:
         if lower != upper:
             raise InputError(f"corners of regions must have one shape, got {tuple(lower)} and {tuple(upper)}")
 
-    @classmethod
-    @torch.no_grad()
-    def of(
-        cls, network: Callable[[Tensor], Regions], embeddings: Tensor, samples_per_image: int = 1
-    ) -> RegionalSamples:
-        """The samples of embeddings (N, D), whose regions together take as much memory as they do.
-
-        A sample has unit length, so only the shape of its region counts: each is scaled to a greatest coordinate of 1,
-        which float16 holds to a relative 2⁻¹¹.
-        """
-        lower, upper = (torch.empty_like(embeddings, dtype=torch.float16) for _ in range(2))
-        for start in range(0, len(embeddings), ROWS_AT_A_TIME):
-            part = slice(start, start + ROWS_AT_A_TIME)
-            regions = network(embeddings[part])
-            greatest = torch.maximum(regions.lower.abs(), regions.upper.abs()).amax(dim=-1, keepdim=True)
-            scale = greatest.clamp_min(LEAST_LENGTH)
-            lower[part], upper[part] = regions.lower / scale, regions.upper / scale
-        return cls(Regions(lower, upper), samples_per_image)
-
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, D)."""
@@ -215,18 +193,8 @@ class RegionalSamples:
 
     def draw(self, indices: Tensor, generator: torch.Generator) -> list[Tensor]:
         """A block (B, D) of fresh samples for each of `samples_per_image`."""
-        corners = (corner.index_select(0, indices).float() for corner in (self.regions.lower, self.regions.upper))
-        regions = Regions(*corners)
+        regions = Regions(*(corner.index_select(0, indices) for corner in (self.regions.lower, self.regions.upper)))
         return [sample_regions(regions, generator) for _ in range(self.samples_per_image)]
-
-
-@dataclass(frozen=True)
-class StageOneLoss:
-    """Means over one epoch of stage 1: equation 5, equation 1, and the mean of equations 2 to 4."""
-
-    total: float
-    volume: float
-    consistency: float
 
 
 def region_losses(
@@ -239,111 +207,3 @@ def region_losses(
         consistency_loss(point, label, class_text, logit_scale) for point in (points.upper, points.lower, points.centre)
     )
     return lare_loss(volume, upper, lower, centre, settings.alpha), volume, (upper + lower + centre) / 3
-
-
-def fast_region_losses(
-    regions: Regions, label: Tensor, class_text: Tensor, logit_scale: float, settings: RegionSettings
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same as `region_losses` with normalised corners, in fewer passes over the (B, D) corners.
-
-    A product with T is linear: the centre's is the mean of the corners', and a length may be divided out of the (B, C)
-    products in place of the (B, D) points. All lengths and the volume follow from three inner products of the corners.
-    """
-    lower, upper = regions.lower, regions.upper
-    below, above = lower @ class_text.T, upper @ class_text.T
-    squares, across = ((lower * lower).sum(dim=-1), (upper * upper).sum(dim=-1)), (lower * upper).sum(dim=-1)
-    # As F.normalize does with points that have no length.
-    low, high, middle = (
-        square.clamp_min(LEAST_LENGTH**2).sqrt() for square in (*squares, squares[0] + squares[1] + 2 * across)
-    )
-    logits = torch.cat([below / low[:, None], above / high[:, None], (below + above) / middle[:, None]])
-    consistency = F.cross_entropy(logit_scale * logits, label.repeat(3))
-    volume = (across / (low * high)).mean()
-    return lare_loss(volume, consistency, consistency, consistency, settings.alpha), volume, consistency
-
-
-def fit_regions(
-    embeddings: Tensor,
-    labels: Tensor,
-    class_text: Tensor,
-    *,
-    logit_scale: float = 100.0,
-    settings: RegionSettings | None = None,
-    seed: int = 0,
-    on_epoch: Callable[[int, StageOneLoss], None] | None = None,
-) -> RegionNetwork:
-    """Stage 1 of LARE: train a region network by equation 5 with AdamW.
-
-    The result depends on the arguments alone; the global random state is neither read nor changed.
-
-    Args:
-        embeddings: unit-length image embeddings of the training images, float32 (N, D).
-        labels: their classes, int64 (N,), each in [0, C).
-        class_text: unit-length class text embeddings, float32 (C, D).
-        logit_scale: inverse temperature of the softmax; the VLM's own is the usual choice (100 for CLIP).
-        settings: see RegionSettings.
-        seed: of the initial weights and the order of the embeddings.
-        on_epoch: called after each epoch with its number from 1 and its mean losses.
-
-    Returns:
-        The trained network, in eval mode, on the embeddings' device.
-
-    Raises:
-        InputError: shapes or types do not fit together, a label lies outside [0, C), or the loss is no longer finite.
-    """
-    settings = settings or RegionSettings()
-    check_inputs(embeddings, labels, class_text)
-    network = new_network(embeddings.shape[1], settings, seed).to(embeddings.device)
-    losses = _losses_of_rows(class_text, logit_scale, settings)
-    for epoch, means in fit_epochs(network, losses, (embeddings, labels), settings, seed=seed):
-        if on_epoch is not None:
-            on_epoch(epoch, StageOneLoss(*means))
-    return network.eval()
-
-
-def fit_regions_together(
-    embeddings: Tensor,
-    labels: Tensor,
-    class_text: Tensor,
-    *,
-    seeds: Sequence[int],
-    logit_scale: float = 100.0,
-    settings: RegionSettings | None = None,
-    on_epoch: Callable[[int, list[StageOneLoss]], None] | None = None,
-) -> list[RegionNetwork]:
-    """Stage 1 of LARE for several seeds at once: up to rounding what `fit_regions` gives for each.
-
-    Args:
-        embeddings: of each seed, float32 (S, N, D).
-        labels: int64 (S, N).
-        class_text: as of fit_regions, as is all that is not named here.
-        seeds: S numbers.
-        on_epoch: called after each epoch with its number from 1 and the mean losses of each seed.
-
-    Raises:
-        InputError: see fit_regions.
-    """
-    settings = settings or RegionSettings()
-    for of_seed in zip(embeddings, labels, strict=True):
-        check_inputs(*of_seed, class_text)
-    networks = [new_network(embeddings.shape[2], settings, seed).to(embeddings.device) for seed in seeds]
-    losses = _losses_of_rows(class_text, logit_scale, settings)
-    for epoch, means in fit_epochs_together(networks, losses, (embeddings, labels), settings, seeds=seeds):
-        if on_epoch is not None:
-            on_epoch(epoch, [StageOneLoss(*of_seed) for of_seed in means])
-    return [network.eval() for network in networks]
-
-
-def new_network(embedding_dim: int, settings: RegionSettings, seed: int) -> RegionNetwork:
-    """The region network of a seed before its training."""
-    return seeded_network(lambda: RegionNetwork(embedding_dim, settings.hidden_dim, settings.parametrisation), seed)
-
-
-def _losses_of_rows(class_text: Tensor, logit_scale: float, settings: RegionSettings) -> Losses:
-    """The losses of a network on a batch of embeddings and labels."""
-    equations = fast_region_losses if settings.normalise_corners else region_losses
-
-    def losses(network: Callable[[Tensor], Regions], embedding: Tensor, label: Tensor) -> tuple[Tensor, ...]:
-        return equations(network(embedding), label, class_text, logit_scale, settings)
-
-    return losses

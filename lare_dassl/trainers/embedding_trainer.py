@@ -374,7 +374,9 @@ class EmbeddingTrainer(CheckpointedTrainer):
 def probe_figures(model: Callable[[Tensor], Tensor], embedding: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy and accuracy in percent of a model on a batch (B, D) with labels (B,), each a scalar tensor."""
     logits = model(embedding)
-    return F.cross_entropy(logits, label), 100.0 * (logits.argmax(dim=1) == label).float().mean()
+    loss = F.cross_entropy(logits, label)
+    own, greatest = logits.detach().gather(1, label[:, None]).squeeze(1), logits.detach().amax(dim=1)
+    return loss, 100.0 * (own == greatest).float().mean()
 
 
 def make_optimizer(model: nn.Module | list[Tensor], optim_cfg: Any) -> torch.optim.Optimizer:

@@ -12,14 +12,9 @@ import torch
 from ..config import named, region_settings
 from ..dassl_api import TRAINER_REGISTRY
 from ..methods.augmentation import Augmentation
-from ..methods.regions import (
-    RegionalSamples,
-    RegionNetwork,
-    RegionSettings,
-    StageOneLoss,
-    fit_regions,
-    fit_regions_together,
-)
+from ..methods.region_fast_path import CompactSamples
+from ..methods.region_fit import StageOneLoss, fit_regions, fit_regions_together
+from ..methods.regions import RegionNetwork, RegionSettings
 from .embedding_trainer import EmbeddingTrainer, worth_a_line
 from .two_stage import TwoStageTrainer
 
@@ -80,7 +75,7 @@ class LARE(TwoStageTrainer):
 
     def make_augmentation(self) -> Augmentation:
         """Fresh samples from the regions of the training embeddings."""
-        return RegionalSamples.of(self.network, self.train_rows.embedding, self.cfg.TRAINER.LARE.SAMPLES_PER_IMAGE)
+        return CompactSamples.of(self.network, self.train_rows.embedding, self.cfg.TRAINER.LARE.SAMPLES_PER_IMAGE)
 
     def report_stage_one(self, epoch: int, loss: StageOneLoss) -> None:
         """Every so often, write the losses of an epoch of stage 1 to the log."""

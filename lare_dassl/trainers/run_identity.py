@@ -96,7 +96,7 @@ def sha256_of(*tensors: Tensor) -> str:
     """The hash of the content of tensors."""
     content = hashlib.sha256()
     for tensor in tensors:
-        content.update(tensor.cpu().numpy().tobytes())
+        content.update(tensor.cpu().contiguous().numpy().data)
     return content.hexdigest()
 
 

@@ -7,7 +7,8 @@ from torch import nn
 
 from lare_dassl.errors import InputError
 from lare_dassl.methods.lads import AugmentationSettings
-from lare_dassl.methods.regions import RegionSettings, fit_regions, fit_regions_together
+from lare_dassl.methods.region_fit import fit_regions, fit_regions_together
+from lare_dassl.methods.regions import RegionSettings
 from lare_dassl.methods.together import RepeatedStep, StackedNetworks, fit_epochs_together, recordable
 
 SEEDS = (3, 0, 7)
