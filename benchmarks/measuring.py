@@ -59,10 +59,13 @@ def synthetic(rows: int = ROWS, test_rows: int = 4000) -> EmbeddingSet:
 
 
 class Runs:
-    """Trainers on an embedding file in a folder that is removed with this object."""
+    """Trainers on an embedding file, which is written if it is not there, in a folder that goes with this object."""
 
-    def __init__(self, embeddings: EmbeddingSet) -> None:
+    def __init__(self, embeddings: EmbeddingSet | Path) -> None:
         self._place = tempfile.TemporaryDirectory()
+        if isinstance(embeddings, Path):
+            self.file = embeddings
+            return
         self.file = Path(self._place.name) / "embeddings.safetensors"
         write_embedding_file(self.file, embeddings)
 

@@ -1,0 +1,99 @@
+"""Seconds of a whole run of LARE on cached embeddings of CUB's size, beside the loop one writes first.
+
+python benchmarks/lare_and_plain_loop.py
+
+That loop takes as many steps, with torch's defaults: a DataLoader over items, the equations as they stand, a region
+for each item, and meters that read each figure at each step, as Dassl's trainers have it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from measuring import BATCH, CLASSES, HIDDEN, WIDTH, Runs, in_turns, machine, prepare, seconds, show_ratio, synthetic
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lare_dassl.embeddings.embedding_set import EmbeddingSet
+from lare_dassl.methods.fitting import epochs_for
+from lare_dassl.methods.regions import RegionNetwork, RegionSettings, region_losses, sample_regions
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of torch; 0 for as many as it takes by itself")
+    return parser.parse_args()
+
+
+class Meter:
+    """The mean of the values so far."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def update(self, value: float) -> None:
+        """Add a value."""
+        self.total, self.count = self.total + value, self.count + 1
+
+
+def train(model: nn.Module, epochs: int, lr: float, batches: Callable[[], Iterator], loss_of: Callable) -> None:
+    """Steps of AdamW, with a meter for each figure."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=lr)
+    meters = {"loss": Meter(), "accuracy": Meter()}
+    for _ in range(epochs):
+        for batch in batches():
+            figures = loss_of(*batch)
+            optimiser.zero_grad()
+            figures["loss"].backward()
+            optimiser.step()
+            for name, value in figures.items():
+                meters[name].update(value.item())
+
+
+def plain_run(embeddings: EmbeddingSet, epochs_one: int, epochs_two: int) -> None:
+    """Both stages, and the accuracy on the test rows."""
+    rows, text, settings = embeddings.train, embeddings.class_text, RegionSettings()
+    items = DataLoader(TensorDataset(rows.embedding, rows.label), batch_size=BATCH, shuffle=True)
+    network, probe = RegionNetwork(WIDTH, HIDDEN), nn.Linear(WIDTH, CLASSES)
+
+    def loss_of_regions(embedding: Tensor, label: Tensor) -> dict[str, Tensor]:
+        return {"loss": region_losses(network(embedding), label, text, 100.0, settings)[0]}
+
+    def loss_of_probe(embedding: Tensor, label: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            sampled = sample_regions(network(embedding))
+        logits, labels = probe(torch.cat([embedding, sampled])), label.repeat(2)
+        accuracy = (logits.argmax(dim=1) == labels).float().mean()
+        return {"loss": F.cross_entropy(logits, labels), "accuracy": accuracy}
+
+    train(network, epochs_one, 1e-3, lambda: iter(items), loss_of_regions)
+    train(probe, epochs_two, 0.03, lambda: iter(items), loss_of_probe)
+    for embedding, _ in DataLoader(TensorDataset(embeddings.test.embedding, embeddings.test.label), batch_size=BATCH):
+        probe(embedding).argmax(dim=1)
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    arguments = parse_arguments()
+    prepare(arguments.threads)
+    embeddings = synthetic()
+    runs = Runs(embeddings)
+    cfg = runs.trainer("LARE").cfg
+    epochs_one = epochs_for(len(embeddings.train), BATCH, cfg.TRAINER.LARE.STEPS)
+    epochs_two = epochs_for(len(embeddings.train), BATCH, cfg.OPTIM.STEPS)
+
+    def lare() -> float:
+        trainer = runs.trainer("LARE")
+        return seconds(trainer.train)
+
+    actions = {"LARE": lare, "plain loop": lambda: seconds(lambda: plain_run(embeddings, epochs_one, epochs_two))}
+    show_ratio(f"a whole run ({machine()})", in_turns(actions, arguments.repetitions), unit="s", scale=1.0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Seconds to train five seeds of LARE together, beside one after another, on embeddings of CUB's size.
+
+python benchmarks/seeds_together.py
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from measuring import Runs, in_turns, machine, prepare, seconds, show_ratio, synthetic
+
+from lare_dassl.trainers.together import reason_apart, train_together
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of torch; 0 for as many as it takes by itself")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings of all runs")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    arguments = parse_arguments()
+    prepare(arguments.threads)
+    runs = Runs(synthetic())
+
+    def trainers() -> list[Any]:
+        return [runs.trainer("LARE", *arguments.opts, seed=seed) for seed in range(arguments.seeds)]
+
+    def together() -> float:
+        ready = trainers()
+        reason = reason_apart(ready)
+        if reason:
+            raise SystemExit(f"these seeds cannot be trained together: {reason}")
+        return seconds(lambda: train_together(ready), ready[0].device)
+
+    def alone() -> float:
+        ready = trainers()
+        return seconds(lambda: [trainer.train() for trainer in ready], ready[0].device)
+
+    times = in_turns({"together": together, "one after another": alone}, arguments.repetitions)
+    show_ratio(f"{arguments.seeds} seeds of LARE, both stages and the test ({machine()})", times, unit="s", scale=1.0)
+
+
+if __name__ == "__main__":
+    main()
