@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from huggingface_hub import hf_hub_url, snapshot_download, try_to_load_from_cache
@@ -93,10 +94,21 @@ class FrozenVLM:
     precision: str
     logit_scale: float
 
+    @functools.cached_property
+    def parts(self) -> PreprocessParts:
+        """`preprocess` in two parts, of which the second works on whole batches, on the model's device."""
+        return split_preprocess(self.preprocess)
+
     @torch.inference_mode()
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Unit-length embeddings of preprocessed images (B, 3, height, width): float32 (B, D) on the CPU."""
+        """Unit-length embeddings of preprocessed images: float32 (B, D) on the CPU.
+
+        Args:
+            pixels: float32 (B, 3, height, width) from `preprocess`, or what `parts.resize` gives for them.
+        """
         rows = len(pixels)
+        if pixels.dtype == torch.uint8:
+            pixels = self.parts.scale(pixels.to(self.device))
         if self.device.type == "cpu":
             pixels = F.pad(pixels, (0, 0) * 3 + (0, -rows % CPU_ROWS))
         pixels = pixels.to(self.device, DTYPES[self.precision])
@@ -116,6 +128,46 @@ class FrozenVLM:
             InputError: see TextEncoder.
         """
         return TextEncoder(self.model, self.tokenizer)
+
+
+@dataclass(frozen=True)
+class PreprocessParts:
+    """A preprocessing in two parts, together the same to the bit.
+
+    Attributes:
+        resize: PIL image → uint8 tensor (height, width, 3); or all of the preprocessing where it cannot be divided.
+        scale: uint8 (B, height, width, 3) → float32 (B, 3, height, width), on the device that it is given.
+    """
+
+    resize: Callable[[Any], Tensor]
+    scale: Callable[[Tensor], Tensor]
+
+
+def split_preprocess(preprocess: Any) -> PreprocessParts:
+    """Divide open_clip's transform, which ends with the scaling of bytes to numbers of a certain mean and spread.
+
+    That end takes a quarter of the time, holds Python's lock in each thread, and makes the images four times as large.
+    """
+    transforms = list(getattr(preprocess, "transforms", ()))
+    ends = [type(transform).__name__ for transform in transforms[-2:]]
+    if ends not in (["MaybeToTensor", "Normalize"], ["ToTensor", "Normalize"]):
+        return PreprocessParts(preprocess, lambda pixels: pixels)
+    *resizing, _, normalize = transforms
+
+    def resize(image: Any) -> Tensor:
+        for transform in resizing:
+            image = transform(image)
+        return torch.from_numpy(np.array(image))
+
+    def scale(pixels: Tensor) -> Tensor:
+        # A number in place of the tensor would be a product with 1/255 on a GPU, which is rounded differently.
+        greatest = torch.tensor(255.0, device=pixels.device)
+        mean, spread = (
+            torch.tensor(part, device=pixels.device)[:, None, None] for part in (normalize.mean, normalize.std)
+        )
+        return pixels.permute(0, 3, 1, 2).contiguous().float().div_(greatest).sub_(mean).div_(spread)
+
+    return PreprocessParts(resize, scale)
 
 
 class TextEncoder(nn.Module):

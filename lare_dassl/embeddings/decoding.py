@@ -32,7 +32,7 @@ class DecodedBatch:
 
     Attributes:
         places: of the images that could be read, in the list that was to be decoded.
-        pixels: theirs, float32 (B, 3, H, W).
+        pixels: theirs, float32 (B, 3, H, W), or uint8 (B, H, W, 3) not yet scaled.
         unreadable: the places of the others, each with the cause.
     """
 
@@ -42,7 +42,7 @@ class DecodedBatch:
 
 
 def decode_image(path: Path, preprocess: object) -> Tensor:
-    """Read an image file and preprocess it: float32 (3, H, W).
+    """Read an image file and preprocess it: what `preprocess` gives of it as an RGB image.
 
     Raises:
         InputError: the file is missing, damaged, or no image; the message is the cause alone.
@@ -61,7 +61,7 @@ def decoded_batches(
     """Decode images and put them into batches as they come, so that no batch waits for a slow image.
 
     Args:
-        decode: place → pixels (3, H, W); an InputError says why an image cannot be read.
+        decode: place → pixels (3, H, W) or (H, W, 3); an InputError says why an image cannot be read.
         places: to decode, begun in this order.
         batch_size: images, readable or not, of a batch; fewer where no image has come for PATIENCE_SECONDS, even none.
         threads: that decode.

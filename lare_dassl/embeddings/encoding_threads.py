@@ -47,7 +47,7 @@ class FittingEncoder:
     """Encodes with as many images in a call as the device has memory for.
 
     Args:
-        encode: pixels (B, 3, H, W) → embeddings (B, D).
+        encode: pixels (B, ...) → embeddings (B, D).
         rows: images in a call at first; halved whenever a call runs out of memory.
     """
 
@@ -56,7 +56,7 @@ class FittingEncoder:
         self.rows = rows
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Embeddings (B, D) of pixels (B, 3, H, W).
+        """Embeddings (B, D) of pixels (B, ...).
 
         Raises:
             InputError: the device has not even memory for one image.
@@ -79,7 +79,7 @@ def encode_batches(batches: Iterable[DecodedBatch], encode: Callable[[Tensor], T
 
     Args:
         batches: to encode.
-        encode: pixels (B, 3, H, W) → embeddings (B, D); called from other threads.
+        encode: pixels (B, ...) → embeddings (B, D); called from other threads.
         calls: how many to make side by side.
         keep: called with each batch and its embeddings.
 
@@ -111,8 +111,8 @@ def _submit(pool: ThreadPoolExecutor, encode: Callable[[Tensor], Tensor], batch:
 def _keep_first(running: deque[tuple[DecodedBatch, Future[Tensor]]], keep: Keep) -> None:
     batch, future = running[0]
     embedding = future.result()
-    for place, row in zip(batch.places, embedding, strict=True):
-        if not row.isfinite().all():
-            raise NotFiniteError(place)
+    bad = (~embedding.isfinite()).any(dim=-1).nonzero()
+    if len(bad):
+        raise NotFiniteError(batch.places[int(bad[0])])
     keep(batch, embedding)
     running.popleft()

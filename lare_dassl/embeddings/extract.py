@@ -18,7 +18,7 @@ from tqdm import tqdm
 from .. import vlm
 from ..errors import InputError, UnreadableError
 from .cache import FileHashes, file_sha256, text_key
-from .decoding import DecodedBatch, decode_image, decoded_batches
+from .decoding import DecodedBatch, decode_image, decoded_batches, usable_cores
 from .embedding_set import RANDOM_WEIGHTS, VLMIdentity
 from .encoding_threads import FittingEncoder, NotFiniteError, calls_side_by_side, encode_batches
 from .key_index import sortable
@@ -225,12 +225,12 @@ class Encoder:
     def _decode(
         self, paths: Sequence[str | Path], places: Sequence[int], batch_size: int
     ) -> Generator[DecodedBatch, None, None]:
-        preprocess = self.model.preprocess
+        resize = self.model.parts.resize
         return decoded_batches(
-            lambda place: decode_image(Path(paths[place]), preprocess),
+            lambda place: decode_image(Path(paths[place]), resize),
             places,
             batch_size,
-            threads=max(1, self.num_workers),
+            threads=max(1, self.num_workers if self.device.type == "cpu" else usable_cores()),
             ahead=2 * self.batch_size,
         )
 
