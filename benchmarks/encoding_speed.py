@@ -23,7 +23,8 @@ from PIL import Image
 from rich.table import Table
 
 from lare_dassl import vlm
-from lare_dassl.embeddings.decoding import decode_image, thread_pool, usable_cores
+from lare_dassl.cores import usable_cores
+from lare_dassl.embeddings.decoding import decode_image, thread_pool
 from lare_dassl.embeddings.encoding_threads import calls_side_by_side
 from lare_dassl.embeddings.extract import Encoder
 from lare_dassl.run import show

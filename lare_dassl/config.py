@@ -60,6 +60,7 @@ MINIMA = {
     "OPTIM.MAX_EPOCH": 0,
     "OPTIM.STEPS": 1,
     "OPTIM.WEIGHT_DECAY": 0,
+    "TRAIN.THREADS": 0,
     "TRAINER.CONTEXTOPTIMISATION.N_CTX": 1,
     "TRAINER.GAUSSIANNOISE.SAMPLES_PER_IMAGE": 0,
     "TRAINER.GAUSSIANNOISE.SIGMA": 0,
@@ -141,8 +142,11 @@ def _extend_vlm(cfg: CfgNode) -> None:
     # Images in the encoder at a time.
     cfg.EMBEDDINGS.BATCH_SIZE = 64
 
-    # Steps of the optimiser, where OPTIM.MAX_EPOCH is 0: as many epochs as make so many, at least 10.
-    cfg.OPTIM.STEPS = 300
+    # Where OPTIM.MAX_EPOCH is 0: as many epochs as make so many steps of the optimiser, at least 10 and at most 200.
+    # OPTIM.LR is that of 200 epochs, and grows with the square root of what they are shortened by.
+    cfg.OPTIM.STEPS = 600
+    # Threads of torch; 0 leaves as many as torch has by itself, but no more than there are usable cores.
+    cfg.TRAIN.THREADS = 0
 
     cfg.CLASSIFIER = CfgNode()
     # Start of the linear classifier: "random" (the paper's) or "text" (the zero-shot classifier).
@@ -241,7 +245,7 @@ def use_linear_probe_defaults(cfg: CfgNode) -> None:
     extend_cfg is the place.
     """
     cfg.OPTIM.NAME = "adamw"
-    cfg.OPTIM.LR = 0.1
+    cfg.OPTIM.LR = 0.03
     cfg.OPTIM.WEIGHT_DECAY = 0.05
     cfg.OPTIM.LR_SCHEDULER = "cosine"
     cfg.OPTIM.MAX_EPOCH = 0

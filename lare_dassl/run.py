@@ -16,6 +16,7 @@ from rich.table import Table
 from yacs.config import CfgNode
 
 from . import config, dassl_api
+from .cores import use_threads
 from .dassl_api import DATASET_REGISTRY, TRAINER_REGISTRY
 from .datasets.splits import split_items
 from .embeddings.embedding_file import write_embedding_file
@@ -64,6 +65,7 @@ def train(arguments: argparse.Namespace) -> None:
         cfg = with_seed_of(cfg, Path(arguments.model_dir))
     if not is_embedding_trainer(cfg.TRAINER.NAME):
         cfg = with_drawn_seed(cfg)
+    use_threads(cfg.TRAIN.THREADS)
     if cfg.SEED >= 0:
         dassl_api.set_random_seed(cfg.SEED)
     if not arguments.eval_only or arguments.output_dir:
@@ -93,6 +95,7 @@ def train_several(several: Sequence[argparse.Namespace]) -> str:
         InputError: see train.
     """
     cfgs = [make_config(arguments) for arguments in several]
+    use_threads(cfgs[0].TRAIN.THREADS)
     for cfg in cfgs:
         make_folder(Path(cfg.OUTPUT_DIR), "--output-dir")
     dassl_api.setup_logger(cfgs[0].OUTPUT_DIR)
@@ -118,6 +121,7 @@ def extract(arguments: argparse.Namespace) -> None:
     check_name("dataset", "--dataset-config-file", cfg.DATASET.NAME, DATASET_REGISTRY)
     check_domains(cfg)
     start_logging()
+    use_threads(cfg.TRAIN.THREADS)
     make_folder(Path(arguments.output).absolute().parent, "--output")
     dataset = dassl_api.build_dataset(cfg)
     with cluster_of(arguments, cfg.EMBEDDINGS.CACHE_DIR) as cluster:

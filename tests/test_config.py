@@ -165,7 +165,7 @@ def test_a_linear_probe_is_trained_with_adamw(cfg):
     config.use_linear_probe_defaults(cfg)
     assert cfg.OPTIM.NAME == "adamw"
     assert cfg.OPTIM.LR > 0
-    assert (cfg.OPTIM.MAX_EPOCH, cfg.OPTIM.STEPS) == (0, 300)
+    assert (cfg.OPTIM.MAX_EPOCH, cfg.OPTIM.STEPS) == (0, 600)
 
 
 # One key.

@@ -61,7 +61,7 @@ def test_later_sources_override_earlier_ones(tmp_path):
 
 def test_trainers_on_embeddings_have_their_own_defaults():
     probe = configured("--trainer", "FineTune").OPTIM
-    assert (probe.NAME, probe.LR, probe.LR_SCHEDULER, probe.MAX_EPOCH) == ("adamw", 0.1, "cosine", 0)
+    assert (probe.NAME, probe.LR, probe.LR_SCHEDULER, probe.MAX_EPOCH) == ("adamw", 0.03, "cosine", 0)
     assert new_config().OPTIM.NAME == "adam"
     named = run.make_config(train_arguments("TRAINER.NAME", "FineTune", "DATASET.NAME", "EmbeddingFile"))
     assert dict(named.OPTIM) == dict(probe)

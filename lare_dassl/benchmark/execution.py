@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ..embeddings.decoding import usable_cores
+from ..cores import usable_cores
 from .one_run import carry_out_unit
 from .plan import PlannedRun
 

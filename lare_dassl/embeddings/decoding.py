@@ -5,7 +5,6 @@ Pillow lets go of Python's lock while it decodes and resizes, so threads use all
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -139,8 +138,3 @@ def _limit_torch(torch_threads: int) -> None:
     # Asking first: a thread that has not asked yet would take over the latest limit of any thread.
     torch.get_num_threads()
     torch.set_num_threads(torch_threads)
-
-
-def usable_cores() -> int:
-    """Processor cores that this process may use; not every system says."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

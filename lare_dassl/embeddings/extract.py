@@ -16,9 +16,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import vlm
+from ..cores import usable_cores
 from ..errors import InputError, UnreadableError
 from .cache import FileHashes, file_sha256, text_key
-from .decoding import DecodedBatch, decode_image, decoded_batches, usable_cores
+from .decoding import DecodedBatch, decode_image, decoded_batches
 from .embedding_set import RANDOM_WEIGHTS, VLMIdentity
 from .encoding_threads import FittingEncoder, NotFiniteError, calls_side_by_side, encode_batches
 from .key_index import sortable

@@ -37,7 +37,6 @@ class FittingSettings:
     Attributes:
         epochs: passes over the training embeddings; 0 for as many as make `steps` steps, see `epochs_for`.
         steps: of the optimiser, where `epochs` is 0.
-        anneals: whether the learning rate falls to 0 along a cosine, step by step; else it stays.
 
     Raises:
         InputError: a value is out of its range.
@@ -49,9 +48,8 @@ class FittingSettings:
     lr: float
     weight_decay: float
     batch_size: int
-    # Not settings of every first stage.
+    # Not a setting of every first stage.
     steps = 0
-    anneals = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.alpha <= 1.0:
@@ -125,12 +123,10 @@ def fit_epochs(
     rows, device = len(data[0]), data[0].device
     optimizer = adamw([*network.parameters()], settings)
     generator = torch.Generator().manual_seed(seed)
-    rates = learning_rates(settings, rows)
     for epoch in range(1, settings.epochs_for(rows) + 1):
         order = torch.randperm(rows, generator=generator).to(device)
         sums = torch.zeros(1, device=device)
         for chosen in order.split(settings.batch_size):
-            optimizer.param_groups[0]["lr"] = next(rates)
             parts = losses(network, *(part.index_select(0, chosen) for part in data))
             optimizer.zero_grad()
             parts[0].backward()
@@ -146,13 +142,6 @@ def adamw(parameters: list[Tensor], settings: FittingSettings, **options: Any) -
     fused = parameters[0].device.type in FUSING_DEVICES
     known: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": fused}
     return torch.optim.AdamW(parameters, **known | options)
-
-
-def learning_rates(settings: FittingSettings, rows: int) -> Iterator[float]:
-    """The learning rate of each step of a fit of so many rows."""
-    steps = settings.epochs_for(rows) * math.ceil(rows / settings.batch_size)
-    for step in range(steps):
-        yield settings.lr * ((1.0 + math.cos(math.pi * step / steps)) / 2.0 if settings.anneals else 1.0)
 
 
 def check_finite(loss: float, epoch: int) -> None:

@@ -29,24 +29,22 @@ class RegionSettings(FittingSettings):
             and a positive half-width).
         normalise_corners: scale corners and centre to unit length inside the losses; False takes raw inner products.
         hidden_dim: width of the region network's hidden layer.
-        epochs: passes over the training embeddings; 0 for as many as make `steps` steps, at least 10.
-        lr: learning rate of AdamW at the start; it falls to 0 along a cosine.
+        epochs: passes over the training embeddings; 0 for as many as make `steps` steps, see `epochs_for`.
+        lr: learning rate of AdamW.
         weight_decay: weight decay of AdamW.
         batch_size: embeddings of one step.
         steps: of the optimiser, where `epochs` is 0.
     """
-
-    anneals = True
 
     alpha: float = 0.3
     parametrisation: str = "minmax"
     normalise_corners: bool = True
     hidden_dim: int = 384
     epochs: int = 0
-    lr: float = 5e-3
+    lr: float = 3e-3
     weight_decay: float = 5e-3
     batch_size: int = 256
-    steps: int = 400
+    steps: int = 200
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .fitting import FittingSettings, Losses, adamw, check_finite, learning_rates
+from .fitting import FittingSettings, Losses, adamw, check_finite
 
 WARM_UPS = 3
 
@@ -152,12 +152,10 @@ def fit_epochs_together(
 
     take_step = RepeatedStep(step, device)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    rates = learning_rates(settings, rows)
     for epoch in range(1, settings.epochs_for(rows) + 1):
         orders = torch.stack([torch.randperm(rows, generator=generator) for generator in generators]).to(device)
         sums = torch.zeros(1, device=device)
         for chosen in orders.split(settings.batch_size, dim=1):
-            set_learning_rate(optimizer, next(rates))
             sums = sums + take_step(chosen)
         means = (sums / rows).T.tolist()
         for of_seed in means:

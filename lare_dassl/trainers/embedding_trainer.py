@@ -7,6 +7,7 @@ PyTorch is overridden here, and in CheckpointedTrainer.
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ from ..logs import start_logging
 from ..methods.augmentation import Augmentation
 from ..methods.averaging import average, choose_weight
 from ..methods.calibration import fit_temperature
-from ..methods.fitting import FUSING_DEVICES, epochs_for
+from ..methods.fitting import FUSING_DEVICES, MOST_EPOCHS, epochs_for
 from ..methods.linear import random_classifier, text_classifier
 from ..predictions import write_predictions
 from ..record import make_record, write_record
@@ -167,12 +168,19 @@ class EmbeddingTrainer(CheckpointedTrainer):
             InputError: a value of OPTIM is out of its range.
         """
         self.model: nn.Module = self.make_classifier().to(self.device)
-        optim_cfg = self.cfg.OPTIM.clone()
-        optim_cfg.defrost()
-        optim_cfg.MAX_EPOCH = self.max_epoch
+        optim_cfg = self.optim_settings()
         self.optim = make_optimizer(self.model, optim_cfg)
         self.sched = build_lr_scheduler(self.optim, optim_cfg)
         self.register_model("model", self.model, self.optim, self.sched)
+
+    def optim_settings(self) -> Any:
+        """The section OPTIM with the number of epochs and the learning rate that it stands for, see config.py."""
+        optim_cfg = self.cfg.OPTIM.clone()
+        optim_cfg.defrost()
+        if not optim_cfg.MAX_EPOCH:
+            optim_cfg.LR *= math.sqrt(MOST_EPOCHS / self.max_epoch)
+        optim_cfg.MAX_EPOCH = self.max_epoch
+        return optim_cfg
 
     def make_classifier(self) -> nn.Module:
         """The classifier at its start, as CLASSIFIER.INIT says."""

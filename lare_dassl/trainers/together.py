@@ -94,7 +94,7 @@ class JointEpochs:
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         trainer = self._trainers[0]
-        optimizer = make_optimizer(list(self._networks.parameters.values()), trainer.cfg.OPTIM)
+        optimizer = make_optimizer(list(self._networks.parameters.values()), trainer.optim_settings())
         for group in optimizer.param_groups:
             group.update(recordable(group["lr"], self._device))
         return optimizer

@@ -138,7 +138,7 @@ def test_settings_of_one_method_are_its_own(words, tmp_path):
         (tmp_path / f"{name}.yaml").write_text(f"OPTIM: {{LR: {alpha}}}\n")
     files = ("--config-of", "LARE", tmp_path / "slow.yaml", "--config-of", "LADS", tmp_path / "slower.yaml")
     runs = make_plan(words(*files, "--trainers", "FineTune", "LARE", "LADS", "--seeds", 1)).runs
-    assert [run.config["OPTIM"]["LR"] for run in runs] == [0.1, 0.001, 0.0001]
+    assert [run.config["OPTIM"]["LR"] for run in runs] == [0.03, 0.001, 0.0001]
 
 
 def test_long_names_are_cut(tmp_path):
@@ -250,4 +250,4 @@ def test_configurations_differ_by_what_decides_and_by_the_seed(words):
     moved = json.loads(json.dumps(first.config)) | {"OUTPUT_DIR": "elsewhere"}
     assert settings_difference(moved, first.config) == ""
     moved["OPTIM"]["LR"] = 0.5
-    assert settings_difference(moved, first.config) == "OPTIM.LR is 0.5 there and 0.1 here"
+    assert settings_difference(moved, first.config) == "OPTIM.LR is 0.5 there and 0.03 here"

@@ -7,7 +7,7 @@ from lare_dassl.errors import InputError
 from lare_dassl.methods.region_fit import fit_regions
 from lare_dassl.methods.regions import RegionSettings, region_losses
 
-SMALL = {"hidden_dim": 16, "epochs": 15, "batch_size": 16, "lr": 2e-2}
+SMALL = {"hidden_dim": 16, "epochs": 15, "batch_size": 16, "lr": 1e-2}
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -31,15 +31,6 @@ def test_corners_and_centre_of_fitted_regions_keep_their_class_and_lie_apart(clu
     for point in (points.lower, points.upper, points.centre):
         assert ((point @ class_text.T).argmax(dim=-1) == label).float().mean() > 0.9
     assert (points.lower * points.upper).sum(dim=-1).mean() < 0.5
-
-
-def test_the_learning_rate_falls_along_a_cosine_step_by_step(clusters, monkeypatch):
-    rates = []
-    step = torch.optim.AdamW.step
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: rates.append(self.param_groups[0]["lr"]) or step(self))
-    rows = len(clusters[0])
-    fit_regions(*clusters, settings=RegionSettings(**SMALL | {"epochs": 2, "lr": 0.5, "batch_size": rows // 2}))
-    assert rates == pytest.approx([0.5, 0.25 * (1 + 0.5**0.5), 0.25, 0.25 * (1 - 0.5**0.5)])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ def test_it_is_a_linear_probe_on_images_and_the_texts_of_their_classes(build):
     trainer = build("CrossModal", "run")
     trainer.train()
     probe = random_classifier(16, 5, seed=0)
-    optimiser = torch.optim.AdamW(probe.parameters(), lr=0.1, weight_decay=0.05)
+    optimiser = torch.optim.AdamW(probe.parameters(), lr=0.03, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=6)
     rows, class_text = trainer.embeddings.train, trainer.embeddings.class_text
     for epoch in range(6):

@@ -372,7 +372,7 @@ def test_scalars_go_to_tensorboard(build, tmp_path):
     assert [event.step for event in losses] == [1, 2, 3, 4, 5, 6]
     assert losses[-1].value < losses[0].value
     rates = [event.value for event in events.Scalars("train/lr")]
-    expected = [0.1 * (1 + math.cos(math.pi * epoch / 6)) / 2 for epoch in range(6)]
+    expected = [0.03 * (1 + math.cos(math.pi * epoch / 6)) / 2 for epoch in range(6)]
     assert rates == pytest.approx(expected, rel=1e-5)
     assert len(events.Scalars("val/accuracy")) == 6
     assert events.Scalars("test/accuracy")[-1].value == pytest.approx(trainer.results["accuracy"])

@@ -14,7 +14,7 @@ def test_it_is_a_linear_probe_trained_by_adamw(build):
     trainer = build("FineTune", "run")
     trainer.train()
     probe = random_classifier(16, 5, seed=0)
-    optimiser = torch.optim.AdamW(probe.parameters(), lr=0.1, weight_decay=0.05)
+    optimiser = torch.optim.AdamW(probe.parameters(), lr=0.03, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=6)
     rows = trainer.embeddings.train
     for epoch in range(6):
@@ -66,3 +66,23 @@ def test_it_learns_the_source_domain(build, tmp_path):
 def test_settings_that_cannot_be_used_are_named(build, key, value, message):
     with pytest.raises(InputError, match=message):
         build("FineTune", "run", key, value)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "steps", "epochs"), [(16, 450, 150), (64, 600, 200), (16, 20, 10), (16, 45, 15)]
+)
+def test_without_a_number_of_epochs_steps_decide_and_a_shorter_training_takes_longer_steps(
+    build, batch_size, steps, epochs
+):
+    keys = ("OPTIM.MAX_EPOCH", 0, "DATALOADER.TRAIN_X.BATCH_SIZE", batch_size, "OPTIM.STEPS", steps)
+    trainer = build("FineTune", "run", *keys)
+    assert len(trainer.train_rows) == 40
+    assert trainer.max_epoch == epochs
+    assert trainer.optim.param_groups[0]["lr"] == pytest.approx(0.03 * (200 / epochs) ** 0.5)
+    trainer.train()
+    assert trainer.sched.get_last_lr() == pytest.approx([0.0], abs=1e-9)
+
+
+def test_a_given_number_of_epochs_keeps_the_given_learning_rate(build):
+    trainer = build("FineTune", "run", "OPTIM.MAX_EPOCH", 7)
+    assert (trainer.max_epoch, trainer.optim.param_groups[0]["lr"]) == (7, 0.03)

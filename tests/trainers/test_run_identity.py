@@ -42,7 +42,7 @@ def refusal(action):
 @pytest.mark.parametrize(
     ("words", "difference"),
     [
-        (("OPTIM.LR", 0.5), "OPTIM.LR is 0.1 there and 0.5 here"),
+        (("OPTIM.LR", 0.5), "OPTIM.LR is 0.03 there and 0.5 here"),
         (("OPTIM.NAME", "sgd"), "OPTIM.NAME is adamw there and sgd here"),
         (("CLASSIFIER.INIT", "text"), "CLASSIFIER.INIT is random there and text here"),
         (("DATASET.NUM_SHOTS", 2), "DATASET.NUM_SHOTS is -1 there and 2 here"),
@@ -155,12 +155,12 @@ def test_a_model_is_not_tested_on_its_source_domain_as_a_target(build, tmp_path)
 
 
 def test_a_record_of_a_loaded_model_needs_its_settings(build, tmp_path):
-    build("FineTune", "run", "OPTIM.LR", 0.2).train()
+    build("FineTune", "run", "OPTIM.LR", 0.1).train()
     other = build("FineTune", "eval")
     other.load_model(str(tmp_path / "run"))
-    with pytest.raises(InputError, match=r"OPTIM.LR is 0.2 there and 0.1 here"):
+    with pytest.raises(InputError, match=r"OPTIM.LR is 0.1 there and 0.03 here"):
         other.check_loaded_settings()
-    same = build("FineTune", "eval", "OPTIM.LR", 0.2, "DATASET.TARGET_DOMAINS", ["sketch"], seed=5)
+    same = build("FineTune", "eval", "OPTIM.LR", 0.1, "DATASET.TARGET_DOMAINS", ["sketch"], seed=5)
     same.load_model(str(tmp_path / "run"))
     same.check_loaded_settings()
     assert same.seed == 0
