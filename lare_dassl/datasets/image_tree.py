@@ -65,10 +65,11 @@ def images_in(folder: Path, dead_links: bool = False) -> list[str]:
 
     Args:
         folder: to be searched.
-        dead_links: whether images that are links to nothing are given too, for a caller that reports them itself.
+        dead_links: whether images that are links to nothing, or pipes, are given too, for a caller that reports them
+            itself.
 
     Raises:
-        InputError: a folder cannot be read, or an image is a link to nothing.
+        InputError: a folder cannot be read, or an image is a link to nothing or a pipe.
     """
     found: list[str] = []
     _collect(folder, "", found, set(), dead_links)
@@ -85,7 +86,7 @@ def _collect(folder: Path, prefix: str, found: list[str], visited: set[tuple[int
             _collect(folder / entry.name, f"{prefix}{entry.name}/", found, visited, dead_links)
         elif entry.name.lower().endswith(IMAGE_SUFFIXES):
             if not (entry.is_file() or dead_links):
-                raise InputError(f"image '{entry.path}' is a link to nothing: mend the link or remove it")
+                raise InputError(f"image '{entry.path}' is a link to nothing or no file: mend or remove it")
             found.append(prefix + entry.name)
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from .. import dassl_api
-from ..embeddings.decoding import decode_image
+from ..embeddings.image_files import pillow_silent, read_rgb
 from ..errors import InputError
 
 ALL = "all"
@@ -86,7 +86,8 @@ def check_images(dataset: Any, sample: int | None) -> int:
     unreadable = []
     for path in tqdm(chosen, desc="decoding images", unit="img", mininterval=0.5):
         try:
-            decode_image(path, lambda image: image)
+            with pillow_silent():
+                read_rgb(path)
         except InputError as error:
             unreadable.append(f"{path} ({error})")
     if unreadable:
