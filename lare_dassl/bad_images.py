@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from .datasets.splits import SPLITS, ItemSplit
 from .embeddings.extract import SHOWN, shown_causes, unreadable_error
 from .embeddings.image_files import file_trouble
-from .errors import InputError, printable
+from .errors import InputError, UnreadableError, printable
 from .files import replaced
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,9 @@ def readable_split(cfg: CfgNode, split: ItemSplit, causes: Mapping[Path, str]) -
         return split
     listed = _write_list(Path(cfg.OUTPUT_DIR), causes) if len(causes) > SHOWN else None
     if cfg.DATASET.BAD_IMAGES == "error":
-        raise unreadable_error(causes, sum(map(len, split.listed().values())), listed)
+        total = sum(map(len, [*split.listed().values(), *split.skipped.values()]))
+        error = unreadable_error(causes, total, listed)
+        raise UnreadableError(f"{error}; DATASET.BAD_IMAGES skip leaves them out")
     kept = split.without(causes)
     for name, skipped in kept.skipped.items():
         if skipped:

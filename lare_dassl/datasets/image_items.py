@@ -33,7 +33,14 @@ def files_alone(
 
     A dataset keeps the others in `no_files`: they are told of with all images that cannot be read, see bad_images.py.
     """
-    there = {name: [Path(item.impath).is_file() for item in items] for name, items in parts.items()}
+    there = {name: [_is_file(Path(item.impath)) for item in items] for name, items in parts.items()}
     pairs = {name: list(zip(items, there[name], strict=True)) for name, items in parts.items()}
     data = {name: [Datum(**asdict(item)) for item, is_file in of if is_file] for name, of in pairs.items()}
     return data, {name: [item.impath for item, is_file in of if not is_file] for name, of in pairs.items()}
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -44,7 +44,7 @@ class EncodingReport:
     """What an encoding did.
 
     Attributes:
-        images: images asked for.
+        images: images that could be read.
         decoded: of these, images that were decoded and encoded now; the others came from the cache.
     """
 
@@ -177,7 +177,7 @@ class Encoder:
         missing, causes = self._encode_missing(paths, keys, distinct)
         bad = ~found | np.isin(sortable(keys), sortable(keys[list(causes)]))
         unreadable = _unreadable(paths, keys, np.flatnonzero(bad), causes)
-        return self.store.gather(keys[~bad]), unreadable, EncodingReport(len(paths), missing)
+        return self.store.gather(keys[~bad]), unreadable, EncodingReport(int((~bad).sum()), missing)
 
     def missing_images(self, paths: Sequence[str | Path]) -> list[Path]:
         """The readable files among `paths` that encode_images would encode, in its order, and in the precision found.
