@@ -154,7 +154,9 @@ def build_embeddings(
         domain_text=_domain_text_embeddings(encoder, templates, spoken),
         described_domains=tuple(templates),
     )
-    return EncodedDataset(embeddings, split, replace(report, decoded=report.decoded + ahead))
+    # What cannot be read was asked for ahead too.
+    decoded = min(report.decoded + ahead, report.images)
+    return EncodedDataset(embeddings, split, replace(report, decoded=decoded))
 
 
 def _check_no_prompts(cfg: CfgNode) -> None:

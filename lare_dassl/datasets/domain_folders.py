@@ -18,6 +18,7 @@ from lare_dassl.datasets.image_tree import also_get, dataset_root, folders_in, i
 from lare_dassl.datasets.sources import SOURCES, how_to_get
 from lare_dassl.datasets.splits import Split, split_groups, training_items
 from lare_dassl.errors import InputError, unknown_name
+from lare_dassl.files import composed
 
 logger = logging.getLogger(__name__)
 
@@ -179,8 +180,13 @@ def read_split(file: Path, root: Path, tree: ImageTree, source: Sequence[str]) -
     Raises:
         InputError: the file is missing or malformed, lists an image that is not there, or lists one twice.
     """
-    listed = _read_lists(file)
     present = {path for classes in tree.values() for paths in classes.values() for path in paths}
+    # Another file system may have put the accents of a name together, or apart.
+    name_there = {composed(path): path for path in present}
+    listed = {
+        part: [path if path in present else name_there.get(composed(path), path) for path in paths]
+        for part, paths in _read_lists(file).items()
+    }
     part_of: dict[str, str] = {}
     for part, paths in listed.items():
         for path in paths:
