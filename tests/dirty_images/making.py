@@ -43,6 +43,18 @@ def cmyk_jpeg() -> bytes:
     return encoded(Image.fromarray(noise(channels=4), mode="CMYK"), "JPEG")
 
 
+def sixteen_bit_png(levels: np.ndarray) -> bytes:
+    """The bytes of a PNG with 16 bits of each colour, which Pillow does not write; levels are uint16 (H, W, 3)."""
+    height, width, _ = levels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([16, 2, 0, 0, 0])
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    packed = [
+        len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big") for name, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
 def png_header(width: int, height: int) -> bytes:
     """The bytes of a small PNG that claims to be of another size."""
     content = bytearray(encoded(Image.new("L", (1, 1)), "PNG"))

@@ -10,14 +10,19 @@ import sys
 import pytest
 
 from lare_dassl import vlm
+from lare_dassl.bad_images import count_skipped
+from lare_dassl.dassl_api import build_dataset
+from lare_dassl.datasets.splits import split_items
 from lare_dassl.embeddings.embedding_file import read_embedding_file
-from lare_dassl.errors import exit_code
+from lare_dassl.encoding import build_embeddings, build_encoder
+from lare_dassl.errors import UnreadableError, exit_code
 from lare_dassl.record import read_record
 from lare_dassl.report.inside import open_run
 from lare_dassl.report.page import Options, write_report
 from lare_dassl.run import extract
+from lare_dassl.shard_encoding import encode_shard
 from tests.dirty_images.making import END_OF_JPEG, cut_jpeg
-from tests.helpers import forget_plugins, make_domain_tree, run_train, write_tiny_model
+from tests.helpers import forget_plugins, make_cfg, make_domain_tree, run_train, write_tiny_model
 from tools import benchmark as benchmark_tool
 from tools import extract as extract_tool
 
@@ -201,6 +206,34 @@ def test_extract_goes_by_the_same_policy(spoilt, capsys, monkeypatch):
     assert {name: len(rows) for name, rows in read_embedding_file(file).splits().items()} == {
         "train": 12, "val": 1, "test": 20,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", ["error", "skip"])
+def test_images_that_others_encode_ahead_go_by_the_same_policy(spoilt, policy):
+    """As workers of a cluster do."""
+    folder, _ = spoilt
+    domains = {"DATASET__SOURCE_DOMAINS": ["photo"], "DATASET__TARGET_DOMAINS": ["sketch"]}
+    cfg = make_cfg(
+        **{"DATASET__NAME": "DomainFolders", "DATASET__ROOT": folder / "images", "DATASET__BAD_IMAGES": policy},
+        **{"MODEL__BACKBONE__NAME": f"local-dir:{folder / 'model'}", "VLM__ALLOW_RANDOM": True, **domains},
+        **{"VLM__PRECISION": "fp32", "EMBEDDINGS__CACHE_DIR": folder / "cache", "OUTPUT_DIR": str(folder / "out")},
+    )
+    dataset = build_dataset(cfg)
+
+    def encode_ahead(cfg, paths):
+        return encode_shard(json.dumps(cfg), 1, build_encoder(cfg).missing_images(paths))
+
+    def encode():
+        split = split_items(dataset, cfg)
+        return build_embeddings(cfg, dataset, split, describe_domains=False, encode_ahead=encode_ahead)
+
+    if policy == "error":
+        with pytest.raises(UnreadableError, match=r"^7 of 40 images cannot be read: .*unreadable_images\.txt"):
+            encode()
+        return
+    encoded = encode()
+    assert count_skipped(encoded.split) == {"train": 2, "val": 1, "test": 4}
+    assert (encoded.report.images, encoded.report.decoded) == (33, 33)
 
 
 def run_benchmark(folder, monkeypatch, *settings):

@@ -15,7 +15,17 @@ from lare_dassl import vlm
 from lare_dassl.embeddings.decoding import decode_image, decoded_batches
 from lare_dassl.embeddings.image_files import file_trouble, read_rgb, rgb_of
 from lare_dassl.errors import InputError
-from tests.dirty_images.making import HEIGHT, UNREADABLE, WIDTH, cmyk_jpeg, cut_jpeg, encoded, jpeg, noise
+from tests.dirty_images.making import (
+    HEIGHT,
+    UNREADABLE,
+    WIDTH,
+    cmyk_jpeg,
+    cut_jpeg,
+    encoded,
+    jpeg,
+    noise,
+    sixteen_bit_png,
+)
 
 OPEN_CLIPS = vlm.open_clip.image_transform(32, is_train=False)
 
@@ -118,6 +128,12 @@ def test_sixteen_bits_are_scaled_to_eight_where_pillow_clips_to_white(tmp_path, 
     assert np.array_equal(np.asarray(read_rgb(path)), np.stack([expected] * 3, axis=-1))
     clipped = np.asarray(Image.open(path).convert("RGB"))[..., 0]
     assert (clipped == 255).mean() > 0.9
+
+
+def test_of_sixteen_bits_of_a_colour_the_higher_eight_count(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 65536, size=(HEIGHT, WIDTH, 3), dtype=np.uint16)
+    (tmp_path / "x.png").write_bytes(sixteen_bit_png(levels))
+    assert np.array_equal(np.asarray(read_rgb(tmp_path / "x.png")), levels >> 8)
 
 
 def test_sixteen_bits_of_a_picture_in_memory_are_scaled_too():

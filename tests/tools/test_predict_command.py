@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -86,6 +87,13 @@ def test_unreadable_files_are_named_and_the_others_are_classified(trained, run, 
     assert named[2].startswith(f"cannot read {folder}/sub/two\\nlines.png: ")
     assert named[3] == f"cannot read {tmp_path}/missing.jpg: No such file or directory"
     assert named[4] == "error: 4 of 12 images cannot be read, all others are classified"
+
+
+def test_a_pipe_is_named_and_not_waited_for(trained, tmp_path, run):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    code, _, errors = run(tmp_path / "pipe.jpg", trained / "images" / "photo" / "cat" / "0.png")
+    assert code == 2
+    assert f"cannot read {tmp_path}/pipe.jpg: no regular file" in errors
 
 
 def test_names_cannot_steer_the_terminal(trained, run, tmp_path):
