@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from yacs.config import CfgNode
 
 from .datasets.splits import SPLITS, ItemSplit
 from .embeddings.extract import SHOWN, shown_causes, unreadable_error
-from .embeddings.image_files import file_trouble
 from .errors import InputError, UnreadableError, printable
 from .files import replaced
 
@@ -26,27 +24,25 @@ def readable_split(cfg: CfgNode, split: ItemSplit, causes: Mapping[Path, str]) -
 
     Args:
         cfg: the configuration; DATASET.BAD_IMAGES and OUTPUT_DIR are read.
-        split: see splits.split_items; what is in its `skipped` already is no file.
+        split: see splits.split_items.
         causes: why each of its images that cannot be read cannot be.
 
     Raises:
         InputError: there is one, and DATASET.BAD_IMAGES is "error"; or no image is left of a class to train on, or of a
             domain to test on. Where the message has no room for all of them, it names a file that lists them.
     """
-    no_files = {Path(path): file_trouble(Path(path)) for paths in split.skipped.values() for path in paths}
-    causes = {**no_files, **causes}
     if not causes:
         return split
     listed = _write_list(Path(cfg.OUTPUT_DIR), causes) if len(causes) > SHOWN else None
     if cfg.DATASET.BAD_IMAGES == "error":
-        total = sum(map(len, [*split.listed().values(), *split.skipped.values()]))
-        error = unreadable_error(causes, total, listed)
+        error = unreadable_error(causes, sum(map(len, split.listed().values())), listed)
         raise UnreadableError(f"{error}; DATASET.BAD_IMAGES skip leaves them out")
     kept = split.without(causes)
-    for name, skipped in kept.skipped.items():
-        if skipped:
-            _tell_skipped(name, {Path(path): causes[Path(path)] for path in skipped}, kept, listed)
-    _check_what_is_left(split, kept)
+    for name, items in split.listed().items():
+        of_split = {path: causes[path] for item in items if (path := Path(item.impath)) in causes}
+        if of_split:
+            _tell_skipped(name, of_split, len(items), listed)
+    _check_what_is_left(kept)
     return kept
 
 
@@ -58,23 +54,22 @@ def _write_list(folder: Path, causes: Mapping[Path, str]) -> Path:
     return folder / LIST_FILE
 
 
-def _tell_skipped(name: str, causes: Mapping[Path, str], kept: ItemSplit, listed: Path | None) -> None:
-    left = len(getattr(kept, name))
-    note = "" if name == "train" else f"; what is measured on {name} is measured on the other {left}"
+def _tell_skipped(name: str, causes: Mapping[Path, str], size: int, listed: Path | None) -> None:
+    note = "" if name == "train" else f"; what is measured on {name} is measured on the other {size - len(causes)}"
     logger.warning(
         "DATASET.BAD_IMAGES skip: %d of %d %s images cannot be read and are left out%s: %s",
-        *(len(causes), left + len(causes), ROLES[name], note, shown_causes(causes, listed)),
+        *(len(causes), size, ROLES[name], note, shown_causes(causes, listed)),
     )
 
 
-def _check_what_is_left(split: ItemSplit, kept: ItemSplit) -> None:
+def _check_what_is_left(kept: ItemSplit) -> None:
     """Refuse to leave out all images of a class to train on, or of a domain to test on."""
     trained = {item.label for item in kept.train}
-    for item in split.train:
+    for item in kept.skipped["train"]:
         if item.label not in trained:
             raise InputError(f"none of the training images of class '{item.classname}' can be read: mend one of them")
     tested = {item.domain for item in kept.test}
-    for item in split.test:
+    for item in kept.skipped["test"]:
         if item.domain not in tested:
             raise InputError(
                 f"none of the test images of the domain of {item.impath} can be read: mend one of them, or take the "
@@ -82,6 +77,6 @@ def _check_what_is_left(split: ItemSplit, kept: ItemSplit) -> None:
             )
 
 
-def count_skipped(split: Any) -> dict[str, int]:
+def count_skipped(split: ItemSplit) -> dict[str, int]:
     """How many images are left out of each part of a split, for the record."""
     return {name: len(split.skipped.get(name, ())) for name in SPLITS}

@@ -48,7 +48,7 @@ class DomainFolders(DatasetBase):
     Labels follow the natural order of the class names of the chosen domains. Hidden files and folders are left out.
 
     Attributes:
-        no_files: paths of the images that are none, such as links to nothing, by split.
+        no_files: images that are no files, such as links to nothing, by split.
 
     Raises:
         InputError: anything wrong with the tree, the domains, the split file or DATASET.NUM_SHOTS.

@@ -28,15 +28,16 @@ class ImageItem:
 
 def files_alone(
     parts: Mapping[str, Sequence[ImageItem]],
-) -> tuple[dict[str, list[Datum]], dict[str, list[str]]]:
-    """The images that are files, and the paths of the others (links to nothing, pipes), both by split.
+) -> tuple[dict[str, list[Datum]], dict[str, list[ImageItem]]]:
+    """The images that are files, and the others (links to nothing, pipes), both by split.
 
-    A dataset keeps the others in `no_files`: they are told of with all images that cannot be read, see bad_images.py.
+    A dataset keeps the others in `no_files`: `split_items` puts them back, and they are told of with all images
+    that cannot be read, see bad_images.py.
     """
     there = {name: [_is_file(Path(item.impath)) for item in items] for name, items in parts.items()}
     pairs = {name: list(zip(items, there[name], strict=True)) for name, items in parts.items()}
     data = {name: [Datum(**asdict(item)) for item, is_file in of if is_file] for name, of in pairs.items()}
-    return data, {name: [item.impath for item, is_file in of if not is_file] for name, of in pairs.items()}
+    return data, {name: [item for item, is_file in of if not is_file] for name, of in pairs.items()}
 
 
 def _is_file(path: Path) -> bool:

@@ -45,13 +45,13 @@ class ItemSplit:
 
     Attributes:
         train, val, test: the images.
-        skipped: paths of those that belong to a part, but cannot be read, by its name.
+        skipped: by the name of a part, those that belong to it, but cannot be read.
     """
 
     train: list[Datum]
     val: list[Datum]
     test: list[Datum]
-    skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    skipped: Mapping[str, Sequence[Datum]] = field(default_factory=dict)
 
     def listed(self) -> dict[str, list[Datum]]:
         """The images by the name of their part."""
@@ -62,7 +62,7 @@ class ItemSplit:
         parts = {name: [(item, Path(item.impath) in paths) for item in items] for name, items in self.listed().items()}
         kept = {name: [item for item, left_out in of if not left_out] for name, of in parts.items()}
         skipped = {
-            name: [*self.skipped.get(name, ()), *(item.impath for item, left_out in of if left_out)]
+            name: [*self.skipped.get(name, ()), *(item for item, left_out in of if left_out)]
             for name, of in parts.items()
         }
         return ItemSplit(**kept, skipped=skipped)
@@ -220,7 +220,8 @@ def split_items(dataset: Any, cfg: Any) -> ItemSplit:
     if not _is_ours(dataset):
         settings = SplitSettings.from_cfg(cfg)
         train = _chosen_items(train, _still_to_apply(train, settings), cfg.SEED)
-    return ItemSplit(train, list(dataset.val or []), list(dataset.test or []), getattr(dataset, "no_files", {}))
+    parts = {"train": train, "val": dataset.val or [], "test": dataset.test or []}
+    return ItemSplit(*([*parts[name], *_no_files(dataset).get(name, ())] for name in SPLITS))
 
 
 def check_split_applied(cfg: Any, dataset: Any) -> None:
@@ -230,7 +231,7 @@ def check_split_applied(cfg: Any, dataset: Any) -> None:
         InputError: names the dataset and the setting.
     """
     settings = SplitSettings.from_cfg(cfg)
-    no_files = [path for paths in getattr(dataset, "no_files", {}).values() for path in paths]
+    no_files = [item.impath for items in _no_files(dataset).values() for item in items]
     if no_files:
         raise InputError(f"{len(no_files)} images are links to nothing or no files, the first is {no_files[0]}")
     if _is_ours(dataset):
@@ -245,6 +246,11 @@ def check_split_applied(cfg: Any, dataset: Any) -> None:
             f"{cfg.DATASET.NAME} knows no DATASET.NUM_SHOTS: it gives {len(dataset.train_x)} training images, and "
             f"{cfg.TRAINER.NAME} trains on all of them: leave DATASET.NUM_SHOTS at -1"
         )
+
+
+def _no_files(dataset: Any) -> Mapping[str, Sequence[Any]]:
+    """What a dataset lists that is no file, such as links to nothing, see image_items.files_alone."""
+    return getattr(dataset, "no_files", {})
 
 
 def _is_ours(dataset: Any) -> bool:
@@ -295,8 +301,7 @@ def split_content(dataset: Any, split: ItemSplit, cfg: Any) -> dict[str, Any]:
         cfg: the configuration that the dataset was built from.
     """
     settings, root = SplitSettings.from_cfg(cfg), getattr(dataset, "root", cfg.DATASET.ROOT)
-    base = _root_of(root)
-    skipped = {name: [_image_key(path, base) for path in paths] for name, paths in split.skipped.items()}
+    skipped = {name: image_keys(items, root) for name, items in split.skipped.items()}
     return {
         "format": FORMAT,
         "dataset": cfg.DATASET.NAME,
@@ -325,16 +330,8 @@ def without_keys(split: ItemSplit, dataset: Any, cfg: Any, keys: Container[str])
 
 def image_keys(items: Iterable[Datum], root: str | Path) -> list[str]:
     """The paths of images with forward slashes, relative to the root where they are below it, else absolute."""
-    base = _root_of(root)
-    return [_image_key(item.impath, base) for item in items]
-
-
-def _root_of(root: str | Path) -> str:
-    return _absolute(str(Path(root).expanduser())) + "/"
-
-
-def _image_key(path: str, base: str) -> str:
-    return composed(_absolute(path).removeprefix(base))
+    base = _absolute(str(Path(root).expanduser())) + "/"
+    return [composed(_absolute(item.impath).removeprefix(base)) for item in items]
 
 
 def _absolute(path: str) -> str:

@@ -83,7 +83,7 @@ def check_images(dataset: Any, sample: int | None) -> int:
     paths = list(dict.fromkeys(Path(item.impath) for item in items))
     size = len(paths) if sample is None else min(sample, len(paths))
     chosen = [paths[place * len(paths) // size] for place in range(size)]
-    no_files = [Path(path) for of_split in getattr(dataset, "no_files", {}).values() for path in of_split]
+    no_files = [Path(item.impath) for items in getattr(dataset, "no_files", {}).values() for item in items]
     unreadable = [f"{path} ({file_trouble(path)})" for path in no_files]
     for path in tqdm(chosen, desc="decoding images", unit="img", mininterval=0.5):
         try:

@@ -136,8 +136,9 @@ def _split_of_run(folder: Path, dataset: Any, cfg: CfgNode) -> ItemSplit:
         raise InputError(f"{path} is damaged: {error}") from error
     if not isinstance(kept, dict):
         raise InputError(f"{path} is damaged: it holds no object")
-    skipped = {key for keys in kept.get("skipped", {}).values() for key in keys}
-    split = without_keys(split_items(dataset, cfg), dataset, cfg, skipped)
+    skipped = kept.get("skipped")
+    skipped_keys = {str(key) for keys in skipped.values() for key in keys} if isinstance(skipped, dict) else set()
+    split = without_keys(split_items(dataset, cfg), dataset, cfg, skipped_keys)
     content = split_content(dataset, split, cfg)
     for part in ("train", "test"):
         if kept.get(part) != content[part]:

@@ -176,6 +176,7 @@ def test_what_was_drawn_and_is_bad_is_dropped_and_nothing_else_of_the_draw_chang
     assert record_of(moved, "FineTune")["split_sha256"] == record_of(folder, "skipped")["split_sha256"]
 
 
+@pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b""), os.mkfifo], ids=["no byte", "pipe"])
 @pytest.mark.parametrize(
     ("pattern", "says"),
     [
@@ -183,9 +184,10 @@ def test_what_was_drawn_and_is_bad_is_dropped_and_nothing_else_of_the_draw_chang
         ("sketch/*/*", "can be read: mend one of them, or take the domain out of the run"),
     ],
 )
-def test_a_class_or_domain_of_which_nothing_is_left_is_refused(folder, capsys, pattern, says):
-    for path in (folder / "images").glob(pattern):
-        path.write_bytes(b"")
+def test_a_class_or_domain_of_which_nothing_is_left_is_refused(folder, capsys, pattern, says, spoil):
+    for path in sorted((folder / "images").glob(pattern)):
+        path.unlink()
+        spoil(path)
     assert train(folder, "ZeroShot", *SKIP) == 2
     assert says in capsys.readouterr().err.splitlines()[-1]
 
@@ -260,13 +262,17 @@ def test_a_benchmark_goes_by_the_same_policy_and_says_so_with_its_table(spoilt, 
     assert [len(of_seed) for of_seed in hashes.values()] == [1, 1]
 
 
-def test_a_look_inside_a_run_sees_what_the_run_saw(spoilt):
+def test_a_look_inside_a_run_sees_what_the_run_saw(spoilt, caplog):
     folder, bad = spoilt
     assert train(folder, "LARE", *SKIP, "TRAINER.LARE.EPOCHS", 2) == 0
     # An image that has been mended since was not in the run.
     path = folder / "images" / bad[0]
     path.write_bytes((folder / "images" / "sketch" / "cat" / "0.png").read_bytes())
+    listed = (folder / "out" / "LARE" / "unreadable_images.txt").read_bytes()
+    caplog.clear()
     inside = open_run(folder / "out" / "LARE")
+    assert caplog.messages == []
+    assert (folder / "out" / "LARE" / "unreadable_images.txt").read_bytes() == listed
     assert inside.train.names == split_of(folder, "LARE")["train"]
     assert len(inside.embeddings.test) == len(inside.test.names) == 20
     page = write_report(Options(folder / "out", folder / "report.html")).read_text()
