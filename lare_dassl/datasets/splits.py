@@ -221,7 +221,8 @@ def split_items(dataset: Any, cfg: Any) -> ItemSplit:
         settings = SplitSettings.from_cfg(cfg)
         train = _chosen_items(train, _still_to_apply(train, settings), cfg.SEED)
     parts = {"train": train, "val": dataset.val or [], "test": dataset.test or []}
-    return ItemSplit(*([*parts[name], *_no_files(dataset).get(name, ())] for name in SPLITS))
+    train, val, test = ([*parts[name], *_no_files(dataset).get(name, ())] for name in SPLITS)
+    return ItemSplit(train, val, test)
 
 
 def check_split_applied(cfg: Any, dataset: Any) -> None:

@@ -141,6 +141,23 @@ def test_sixteen_bits_of_a_picture_in_memory_are_scaled_too():
     assert np.asarray(picture)[0, :4, 0].tolist() == [0, 1, 255, 0]
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"])
+def test_damaged_bytes_are_a_picture_or_an_input_error_and_nothing_else(tmp_path, form):
+    content, rng = encoded(Image.fromarray(noise()), form), np.random.default_rng(0)
+    outcomes = []
+    for number in range(60):
+        damaged = bytearray(content)
+        for place in rng.integers(0, len(content) if number % 2 else 200, size=5):
+            damaged[place] = rng.integers(256)
+        (tmp_path / "x.jpg").write_bytes(damaged[: rng.integers(1, 2 * len(damaged))])
+        try:
+            outcomes.append(read_rgb(tmp_path / "x.jpg").mode)
+        except InputError as error:
+            outcomes.append(str(error))
+    assert "" not in outcomes and len({*outcomes} - {"RGB"}) > 1
+
+
 def test_pillows_warnings_are_no_lines_of_ours(tmp_path, recwarn):
     warnings.simplefilter("always")
     paths = [tmp_path / "bomb.png", tmp_path / "palette.png"]
