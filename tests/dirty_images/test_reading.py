@@ -36,6 +36,7 @@ def cause_of(path):
     return str(error.value)
 
 
+@pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(("make", "cause"), UNREADABLE.values(), ids=UNREADABLE)
 def test_what_cannot_be_read_is_refused_with_its_cause_and_never_waited_for(tmp_path, make, cause):
     path = tmp_path / "x.jpg"
@@ -102,6 +103,7 @@ def grey_corner(image):
 ODD = odd_pictures()
 
 
+@pytest.mark.filterwarnings("ignore:Palette images")
 @pytest.mark.parametrize("content", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("name", ["x.jpg", "x.PNG"])
 def test_an_odd_picture_is_preprocessed_as_open_clip_would(tmp_path, content, name):
