@@ -26,6 +26,8 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CHOICES = {
     "VLM.PRECISION": PRECISIONS,
     "CLASSIFIER.INIT": CLASSIFIER_INITS,
+    "DATASET.BAD_IMAGES": ("error", "skip"),
+    "DATASET.DUPLICATES": ("warn", "error"),
     "DATASET.LONG_TAIL.PROFILE": PROFILES,
     "TRAINER.LARE.REGION": PARAMETRISATIONS,
     "TEST.FINAL_MODEL": ("last_step", "best_val"),
@@ -120,6 +122,12 @@ def _extend_dataset(cfg: CfgNode) -> None:
     cfg.DATASET.EXPECTED_IMAGES = CfgNode(new_allowed=True)
     # Take a copy that has fewer images than it should, with a warning.
     cfg.DATASET.ALLOW_PARTIAL = False
+    # Images that cannot be read: "error" tells of all of them and stops; "skip" leaves them out, of validation and test
+    # too, with a warning, and the record counts them. Few-shot subsets are drawn before, and what was drawn and cannot
+    # be read is not replaced.
+    cfg.DATASET.BAD_IMAGES = "error"
+    # The same image in two of train, val and test: "warn" counts and names them, "error" stops.
+    cfg.DATASET.DUPLICATES = "warn"
 
 
 def _extend_vlm(cfg: CfgNode) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from . import vlm
+from .bad_images import readable_split
 from .datasets.class_names import prompt_name
 from .datasets.splits import ItemSplit
 from .embeddings.cache import cache_folder
@@ -26,6 +27,21 @@ logger = logging.getLogger(__name__)
 
 # Puts the embeddings of images into the cache before they are asked for; gives how many were not there.
 EncodeAhead = Callable[[CfgNode, Sequence[Path]], int]
+
+
+@dataclass(frozen=True)
+class EncodedDataset:
+    """A dataset as tensors.
+
+    Attributes:
+        embeddings: of its images and texts.
+        split: the images that `embeddings` are of, and those that were skipped, since they cannot be read.
+        report: what was encoded now.
+    """
+
+    embeddings: EmbeddingSet
+    split: ItemSplit
+    report: EncodingReport
 
 
 @dataclass(frozen=True)
@@ -94,7 +110,7 @@ def build_encoder(cfg: CfgNode) -> Encoder:
 
 def build_embeddings(
     cfg: CfgNode, dataset: Any, split: ItemSplit, *, describe_domains: bool, encode_ahead: EncodeAhead | None = None
-) -> tuple[EmbeddingSet, EncodingReport]:
+) -> EncodedDataset:
     """The embeddings of a dataset: its own where it brings them, else encoded through the cache.
 
     Args:
@@ -105,12 +121,12 @@ def build_embeddings(
         encode_ahead: who encodes the images, if not this process.
 
     Raises:
-        InputError: a class has no training image; see also build_encoder, class_prompts, domain_templates and
-            Encoder.encode_images.
+        InputError: a class has no training image; see also build_encoder, class_prompts, domain_templates,
+            Encoder.encode_readable and readable_split.
     """
     if hasattr(dataset, "embedding_set"):
         _check_no_prompts(cfg)
-        return dataset.embedding_set, EncodingReport(images=0, decoded=0)
+        return EncodedDataset(dataset.embedding_set, split, EncodingReport(images=0, decoded=0))
     if len(dataset.classnames) != dataset.num_classes:
         count = f"{len(dataset.classnames)} of {dataset.num_classes}"
         raise InputError(f"{cfg.DATASET.NAME}: only {count} classes have training images")
@@ -119,10 +135,12 @@ def build_embeddings(
     spoken = prompt_names(dataset, classnames)
     prompts = class_prompts(cfg.VLM, classnames, spoken)
     templates = domain_templates(cfg.DATASET) if describe_domains else {}
-    splits = _encoded_splits(split, domains)
-    ahead = encode_ahead(cfg, _image_paths(splits)) if encode_ahead else 0
+    paths = _image_paths(_encoded_splits(split, domains))
+    ahead = encode_ahead(cfg, paths) if encode_ahead else 0
     encoder = build_encoder(cfg)
-    rows, report = _encode_rows(encoder, splits, domains)
+    embedding, causes, report = encoder.encode_readable(paths)
+    split = readable_split(cfg, split, causes)
+    rows = _rows_of(embedding, _encoded_splits(split, domains), domains)
     embeddings = EmbeddingSet(
         train=rows["train"],
         val=rows["val"] if len(rows["val"]) else None,
@@ -136,7 +154,9 @@ def build_embeddings(
         domain_text=_domain_text_embeddings(encoder, templates, spoken),
         described_domains=tuple(templates),
     )
-    return embeddings, replace(report, decoded=report.decoded + ahead)
+    # What cannot be read was asked for ahead too.
+    decoded = min(report.decoded + ahead, report.images)
+    return EncodedDataset(embeddings, split, replace(report, decoded=decoded))
 
 
 def _check_no_prompts(cfg: CfgNode) -> None:
@@ -157,13 +177,9 @@ def _image_paths(splits: dict[str, Sequence[Any]]) -> list[Path]:
     return [Path(item.impath) for members in splits.values() for item in members]
 
 
-def _encode_rows(
-    encoder: Encoder, splits: dict[str, Sequence[Any]], domains: Domains
-) -> tuple[dict[str, LabelledEmbeddings], EncodingReport]:
-    embedding, report = encoder.encode_images(_image_paths(splits))
+def _rows_of(embedding: Tensor, splits: dict[str, Sequence[Any]], domains: Domains) -> dict[str, LabelledEmbeddings]:
     parts = dict(zip(splits, embedding.split([len(members) for members in splits.values()]), strict=True))
-    rows = {name: _label_rows(parts[name], members, domains, name == "test") for name, members in splits.items()}
-    return rows, report
+    return {name: _label_rows(parts[name], members, domains, name == "test") for name, members in splits.items()}
 
 
 def _domain_text_embeddings(encoder: Encoder, templates: dict[str, list[str]], spoken: Sequence[str]) -> Tensor | None:

@@ -22,6 +22,11 @@ class ClusterError(InputError):
     """A cluster cannot be used, or no longer; what was done on it is kept."""
 
 
+def printable(text: str) -> str:
+    """A text in one line without anything that steers a terminal: such characters are written as in a Python string."""
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not among the known ones, with the nearest of them.
 
@@ -47,7 +52,7 @@ def exit_code(command: Callable[[], None]) -> int:
     try:
         command()
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on from what is done\n")

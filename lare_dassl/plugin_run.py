@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class PluginRun:
     Raises:
         InputError: its dataset ignores DATASET.NUM_SHOTS or DATASET.LONG_TAIL.
     """
+
+    skipped: Mapping[str, int] = {}
+    """No images are left out: run.make_config refuses that."""
 
     def __init__(self, trainer: Any, cfg: CfgNode) -> None:
         self.trainer, self.cfg = trainer, cfg

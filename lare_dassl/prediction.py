@@ -19,6 +19,7 @@ from .embeddings.decoding import decode_image
 from .embeddings.embedding_file import unit_rows
 from .embeddings.embedding_set import RANDOM_WEIGHTS, VLMIdentity
 from .embeddings.extract import weights_sha256
+from .embeddings.image_files import pillow_silent, rgb_of
 from .errors import InputError
 
 ImageSource = str | Path | Image.Image
@@ -150,7 +151,9 @@ class ImageClassifier:
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(images), self.batch_size):
                 batch = images[start : start + self.batch_size]
-                yield from self._classify_batch(batch, list(pool.map(decode, batch)), top)
+                with pillow_silent():
+                    decoded = list(pool.map(decode, batch))
+                yield from self._classify_batch(batch, decoded, top)
 
     def _classify_batch(
         self, images: Sequence[ImageSource], decoded: Sequence[Tensor | str], top: int
@@ -226,7 +229,7 @@ def _decode(image: ImageSource, preprocess: Callable[[Image.Image], Tensor]) -> 
     """Preprocessed pixels (3, H, W), or why the image cannot be read."""
     try:
         if isinstance(image, Image.Image):
-            return preprocess(image.convert("RGB"))
+            return preprocess(rgb_of(image))
         return decode_image(Path(image), preprocess)
     except (InputError, OSError) as error:
         return str(error)

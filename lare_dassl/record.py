@@ -35,6 +35,8 @@ RUN_FIELDS = {"dataset": str, "trainer": str, "seed": int, "shots": int, "imbala
 FIELDS = RUN_FIELDS | {"host": str, "vlm": dict, "source_domains": list, "target_domains": list, "split": str}
 FIELDS |= {"split_sha256": str, "samples": dict, "chosen": dict, "metrics": dict, "seconds": dict, "versions": dict}
 """What every record holds beside its format, and of which type."""
+COUNTS = ("skipped", "duplicates")
+"""What records of earlier versions lack: numbers of images by name, or None."""
 STAGES = ("encode", "stage1", "stage2", "test", "total")
 
 
@@ -58,6 +60,8 @@ def make_record(
     results: dict[str, float],
     seconds: dict[str, float],
     chosen: dict[str, float] | None = None,
+    skipped: dict[str, int] | None = None,
+    duplicates: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """The record of a finished run.
 
@@ -71,6 +75,8 @@ def make_record(
         results: the evaluator's figures on the split that TEST.SPLIT names, in percent.
         seconds: time of each stage.
         chosen: the settings that were chosen on validation rows, by their keys.
+        skipped: number of images of each split that were left out, since they cannot be read; left out for none.
+        duplicates: see duplicates.check_duplicates; None where it is not known.
     """
     known = vars(vlm) if isinstance(vlm, VLMIdentity) else {"model": vlm}
     return {
@@ -87,6 +93,8 @@ def make_record(
         "split": cfg.TEST.SPLIT,
         "split_sha256": split_sha256,
         "samples": samples,
+        "skipped": skipped or dict.fromkeys(samples, 0),
+        "duplicates": duplicates,
         "chosen": chosen or {},
         "metrics": nest_metrics(results),
         "seconds": {stage: seconds.get(stage, 0.0) for stage in STAGES},
@@ -128,6 +136,8 @@ def read_record(path: Path) -> dict[str, Any]:
     if found != FORMAT:
         raise InputError(f"{path} is no record of the format {FORMAT}")
     check_fields(record, FIELDS, str(path))
+    for name in COUNTS:
+        _check_counts(record, name, str(path))
     _check_metrics(record["metrics"], str(path))
     return record
 
@@ -142,6 +152,12 @@ def check_fields(content: Any, fields: Mapping[str, Any], where: str) -> None:
         value = content.get(name) if isinstance(content, dict) else None
         if not isinstance(value, kind) or isinstance(value, bool):
             raise InputError(f"{where} holds no usable '{name}'")
+
+
+def _check_counts(record: dict[str, Any], name: str, where: str) -> None:
+    counts = record.get(name) or {}
+    if not isinstance(counts, dict) or not all(type(count) is int for count in counts.values()):
+        raise InputError(f"{where} holds no usable '{name}'")
 
 
 def _check_metrics(metrics: dict[str, Any], where: str) -> None:

@@ -16,9 +16,11 @@ from rich.table import Table
 from yacs.config import CfgNode
 
 from . import config, dassl_api
+from .bad_images import count_skipped
 from .cores import use_threads
 from .dassl_api import DATASET_REGISTRY, TRAINER_REGISTRY
 from .datasets.splits import split_items
+from .duplicates import check_duplicates
 from .embeddings.embedding_file import write_embedding_file
 from .encoding import build_embeddings
 from .engine import check_engine, cluster_of
@@ -82,7 +84,7 @@ def train(arguments: argparse.Namespace) -> None:
             trainer.write_record(Path(cfg.OUTPUT_DIR))
     elif not arguments.no_train:
         trainer.train()
-    show_results(trainer.results, cfg.TEST.SPLIT)
+    show_results(trainer.results, cfg.TEST.SPLIT, trainer.skipped.get(cfg.TEST.SPLIT, 0))
 
 
 def train_several(several: Sequence[argparse.Namespace]) -> str:
@@ -122,17 +124,21 @@ def extract(arguments: argparse.Namespace) -> None:
     check_domains(cfg)
     start_logging()
     use_threads(cfg.TRAIN.THREADS)
-    make_folder(Path(arguments.output).absolute().parent, "--output")
+    # Where a list of unreadable images goes.
+    cfg.OUTPUT_DIR = str(make_folder(Path(arguments.output).absolute().parent, "--output"))
     dataset = dassl_api.build_dataset(cfg)
     with cluster_of(arguments, cfg.EMBEDDINGS.CACHE_DIR) as cluster:
-        embeddings, report = build_embeddings(
+        encoded = build_embeddings(
             cfg, dataset, split_items(dataset, cfg), describe_domains=True, encode_ahead=ahead_on(cluster)
         )
-    write_embedding_file(Path(arguments.output), embeddings, getattr(torch, arguments.dtype))
-    logger.info("%d images, %d decoded now", report.images, report.decoded)
-    table = Table("split", "images")
-    for name, rows in embeddings.splits().items():
-        table.add_row(name, f"{len(rows):,}")
+    check_duplicates(cfg, dataset, encoded.split, encoded.embeddings)
+    write_embedding_file(Path(arguments.output), encoded.embeddings, getattr(torch, arguments.dtype))
+    logger.info("%d images, %d decoded now", encoded.report.images, encoded.report.decoded)
+    skipped = count_skipped(encoded.split)
+    table = Table("split", "images", *(["left out, cannot be read"] if any(skipped.values()) else []))
+    for name, rows in encoded.embeddings.splits().items():
+        counts = (len(rows), skipped[name])[: len(table.columns) - 1]
+        table.add_row(name, *(f"{count:,}" for count in counts))
     show(table)
     show(f"embedding file: {arguments.output}")
 
@@ -161,6 +167,11 @@ def make_config(arguments: argparse.Namespace) -> CfgNode:
     check_name("trainer", "--trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY)
     check_name("dataset", "--dataset-config-file", cfg.DATASET.NAME, DATASET_REGISTRY)
     check_domains(cfg)
+    if cfg.DATASET.BAD_IMAGES != "error" and not is_embedding_trainer(cfg.TRAINER.NAME):
+        raise InputError(
+            f"DATASET.BAD_IMAGES {cfg.DATASET.BAD_IMAGES}: {cfg.TRAINER.NAME} reads the images itself, so none can be "
+            "left out: mend or remove those that cannot be read"
+        )
     if cfg.SEED >= 2**32:
         raise InputError(f"SEED must be below 2**32, not {cfg.SEED}")
     if cfg.OUTPUT_DIR == "./output":
@@ -271,11 +282,18 @@ def check_domains(cfg: CfgNode) -> None:
             raise unknown_name(f"domain of {cfg.DATASET.NAME}", domain, known)
 
 
-def show_results(results: dict[str, float], split: str) -> None:
-    """Print the figures of a test as a table."""
+def show_results(results: dict[str, float], split: str, skipped: int = 0) -> None:
+    """Print the figures of a test as a table.
+
+    Args:
+        results: of the evaluator.
+        split: that was tested.
+        skipped: images of it that were left out, since they cannot be read.
+    """
     if not results:
         return
-    table = Table(f"measured on the {split} split", "%")
+    without = f" without {skipped} images that cannot be read" if skipped else ""
+    table = Table(f"measured on the {split} split{without}", "%")
     for name, title in METRICS.items():
         if name in results:
             table.add_row(title, f"{results[name]:.2f}")

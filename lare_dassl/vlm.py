@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 DEMO_MODEL = "demo"
 DEMO_FOLDER = Path(__file__).parent / "assets" / "demo_coca"
 TEXT_BATCH = 256
+# How a file becomes a picture, see embeddings/image_files.py: with another number all images are encoded again.
+READING = 2
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # A CPU multiplies matrices by other kernels where rows are left over, which round differently: in a multiple of so
 # many, the embedding of an image is the same to the bit whatever images share its batch (docs/performance.md).
@@ -70,7 +72,7 @@ class VLMSource:
 
     def fingerprint(self, weights_sha256: str, precision: str) -> str:
         """A hash of all that an embedding depends on beside the image."""
-        parts = [weights_sha256, self.architecture, self.preprocess, precision]
+        parts = [weights_sha256, self.architecture, self.preprocess, precision, READING]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -59,7 +59,7 @@ def test_our_keys_are_all_there():
     ours = {key for key, _, _ in assignments()}
     expected = {
         *(f"DATASET.{name}" for name in ("VAL_FRACTION", "TEST_FRACTION", "SPLIT_FILE")),
-        *(f"DATASET.{name}" for name in ("ORIGIN", "FOLDER", "ALLOW_PARTIAL")),
+        *(f"DATASET.{name}" for name in ("ORIGIN", "FOLDER", "ALLOW_PARTIAL", "BAD_IMAGES", "DUPLICATES")),
         *(f"DATASET.LONG_TAIL.{name}" for name in ("RATIO", "PROFILE", "MIN_IMAGES")),
         *config.MAPPINGS,
         *(f"VLM.{name}" for name in ("PRETRAINED", "PRECISION", "TEMPLATES", "PROMPTS_FILE", "ALLOW_RANDOM")),

@@ -15,7 +15,8 @@ from tests.helpers import make_cfg, shifted_embeddings, write_image, write_tiny_
 
 
 def encode(cfg, dataset, describe_domains=False):
-    return build_embeddings(cfg, dataset, split_items(dataset, cfg), describe_domains=describe_domains)
+    encoded = build_embeddings(cfg, dataset, split_items(dataset, cfg), describe_domains=describe_domains)
+    return encoded.embeddings, encoded.report
 
 
 def test_our_datasets_name_their_domains_themselves():

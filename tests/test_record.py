@@ -58,7 +58,8 @@ def test_figures_that_do_not_apply_are_none():
 def test_a_record_says_what_ran_and_on_what(record):
     assert list(record) == [
         "format", "trainer", "dataset", "seed", "shots", "imbalance", "host", "vlm", "source_domains",
-        "target_domains", "split", "split_sha256", "samples", "chosen", "metrics", "seconds", "versions", "config",
+        "target_domains", "split", "split_sha256", "samples", "skipped", "duplicates", "chosen", "metrics", "seconds",
+        "versions", "config",
     ]  # fmt: skip
     assert (record["format"], record["trainer"], record["dataset"]) == ("record/1", "LARE", "EmbeddingFile")
     assert (record["seed"], record["shots"], record["imbalance"]) == (7, 4, 2.5)

@@ -18,12 +18,13 @@ from tqdm import tqdm
 from .. import run
 from ..comparison import accuracy_table, domain_table
 from ..engine import LOCAL, check_engine, cluster_of
-from ..errors import InputError
+from ..errors import InputError, printable
 from ..files import make_folder, replaced
 from ..logs import start_logging
 from ..ray_engine import Cluster
 from ..record import FILE_NAME
 from ..report.collect import PLAN_FILE, PLAN_FORMAT, read_plan
+from ..report.data_notes import data_notes
 from ..report.page import Options, write_report
 from ..report.summary import dataset_label
 from ..shard_encoding import ahead_on
@@ -72,11 +73,15 @@ def benchmark(arguments: argparse.Namespace) -> None:
 def show_tables(outcome: Outcome, output_dir: Path) -> None:
     """Print mean ± std of each cell, and where records and report are."""
     run.show(accuracy_table(outcome.records, outcome.planned, title="mean ± std over seeds"))
-    show_places(output_dir)
+    show_places(outcome, output_dir)
 
 
-def show_places(output_dir: Path) -> None:
-    """Print where the records are, and write the HTML report; what stops a report leaves the runs as they are."""
+def show_places(outcome: Outcome, output_dir: Path) -> None:
+    """Tell what to know of the images, print where the records are, and write the HTML report.
+
+    What stops a report leaves the runs as they are.
+    """
+    _tell(f"note: {line}" for line in data_notes(outcome.records, outcome.planned))
     run.show(f"records: {output_dir}/<dataset>/<method>/<settings>/seed<k>/{FILE_NAME}")
     try:
         run.show(f"report: {write_report(Options(output_dir, output_dir / REPORT_FILE))}")
@@ -110,7 +115,7 @@ def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) 
         if outcome.records:
             run.show(accuracy_table(outcome.records, outcome.planned, title="Demo world: mean ± std"))
             run.show(domain_table(outcome.records, title="Accuracy on each domain, %: mean ± std"))
-            show_places(output_dir)
+            show_places(outcome, output_dir)
 
 
 def carry_out_all(arguments: argparse.Namespace) -> Outcome:
@@ -246,4 +251,4 @@ def failures_told_last(outcome: Outcome) -> Iterator[None]:
 
 def _tell(lines: Iterable[str]) -> None:
     for line in lines:
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{printable(line)}\n")

@@ -12,11 +12,12 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase
 from lare_dassl.datasets.checks import check_tested, check_trained, refuse_partial, shown_names
 from lare_dassl.datasets.cifar_files import ORIGIN, CifarRows, check_class_names, read_rows
 from lare_dassl.datasets.class_names import CIFAR100_CLASSES, cifar100_class, prompt_name
 from lare_dassl.datasets.domains import chosen_domains
+from lare_dassl.datasets.image_items import ImageItem, files_alone
 from lare_dassl.datasets.image_tree import dataset_root, folders_in, images_in
 from lare_dassl.datasets.sources import how_to_get
 from lare_dassl.datasets.splits import check_fractions, split_groups, training_items
@@ -82,10 +83,11 @@ class CIFAR100Official(DatasetBase):
         )
         check_tested({self.domain_names[item.domain] for item in test}, self.source_domains, how_to_get(ORIGIN))
         self.prompt_classnames = [prompt_name(name) for name in CIFAR100_CLASSES]
-        super().__init__(train_x=training_items(train, cfg), val=val, test=test)
+        data, self.no_files = files_alone({"train": training_items(train, cfg), "val": val, "test": test})
+        super().__init__(train_x=data["train"], val=data["val"], test=data["test"])
 
-    def _item(self, path: str, label: int) -> Datum:
-        return Datum(impath=str(self.root / path), label=label, domain=0, classname=CIFAR100_CLASSES[label])
+    def _item(self, path: str, label: int) -> ImageItem:
+        return ImageItem(impath=str(self.root / path), label=label, domain=0, classname=CIFAR100_CLASSES[label])
 
 
 def image_folder(root: Path) -> Path:
@@ -171,7 +173,7 @@ def _paths_by_class(cfg: Any, folder: Path, split: str) -> dict[str, list[str]]:
 
 
 def _images_below(folder: Path, prefix: str) -> list[str]:
-    return [f"{prefix}/{image}" for image in images_in(folder / prefix)]
+    return [f"{prefix}/{image}" for image in images_in(folder / prefix, dead_links=True)]
 
 
 def _match_folders(cfg: Any, folder: Path) -> Mapping[str, str]:

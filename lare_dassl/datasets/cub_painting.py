@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase
 from lare_dassl.datasets.checks import (
     check_count,
     check_no_repeat,
@@ -19,6 +19,7 @@ from lare_dassl.datasets.checks import (
 )
 from lare_dassl.datasets.class_names import comparable_name, prompt_name, without_number
 from lare_dassl.datasets.domains import chosen_domains
+from lare_dassl.datasets.image_items import ImageItem, files_alone
 from lare_dassl.datasets.image_tree import dataset_root, folders_in, images_in
 from lare_dassl.datasets.sources import SOURCES, how_to_get
 from lare_dassl.datasets.splits import Split, split_groups, training_items
@@ -101,7 +102,8 @@ class CUBPainting(DatasetBase):
             test += _paintings(cfg, _painting_root(root), photos.classnames)
         check_tested({self.domain_names[item.domain] for item in test}, [*source, *target], how_to_get(ORIGIN))
         self.prompt_classnames = [prompt_name(name) for name in photos.classnames]
-        super().__init__(train_x=training_items(train, cfg), val=val, test=test)
+        data, self.no_files = files_alone({"train": training_items(train, cfg), "val": val, "test": test})
+        super().__init__(train_x=data["train"], val=data["val"], test=data["test"])
 
 
 def read_photos(cfg: Any, folder: Path) -> Photos:
@@ -206,18 +208,18 @@ def _split_training(photos: Photos, val_fraction: float) -> Split:
     return split_groups(of_class, val_fraction, 0)
 
 
-def _photo(images: Path, path: str, photos: Photos) -> Datum:
+def _photo(images: Path, path: str, photos: Photos) -> ImageItem:
     label = photos.label[path]
-    return Datum(impath=str(images / path), label=label, domain=0, classname=photos.classnames[label])
+    return ImageItem(impath=str(images / path), label=label, domain=0, classname=photos.classnames[label])
 
 
-def _paintings(cfg: Any, folder: Path, classnames: Sequence[str]) -> list[Datum]:
+def _paintings(cfg: Any, folder: Path, classnames: Sequence[str]) -> list[ImageItem]:
     """All paintings, with the labels that the classes of the same names have."""
     label_of = _match_classes(cfg, folder, folders_in(folder), classnames)
     items = [
-        Datum(impath=str(folder / name / image), label=label, domain=1, classname=classnames[label])
+        ImageItem(impath=str(folder / name / image), label=label, domain=1, classname=classnames[label])
         for name, label in sorted(label_of.items(), key=lambda pair: pair[1])
-        for image in images_in(folder / name)
+        for image in images_in(folder / name, dead_links=True)
     ]
     check_count(cfg, folder, "paintings", len(items), COUNTS.paintings, remedy=f"get {PAINTING_SOURCE} anew")
     return items

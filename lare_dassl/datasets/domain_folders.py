@@ -9,14 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase
 from lare_dassl.datasets.checks import check_count, check_tested
 from lare_dassl.datasets.class_names import prompt_name
 from lare_dassl.datasets.domains import chosen_domains
+from lare_dassl.datasets.image_items import ImageItem, files_alone
 from lare_dassl.datasets.image_tree import also_get, dataset_root, folders_in, images_in, natural_key
 from lare_dassl.datasets.sources import SOURCES, how_to_get
 from lare_dassl.datasets.splits import Split, split_groups, training_items
 from lare_dassl.errors import InputError, unknown_name
+from lare_dassl.files import composed
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,9 @@ class DomainFolders(DatasetBase):
 
     Labels follow the natural order of the class names of the chosen domains. Hidden files and folders are left out.
 
+    Attributes:
+        no_files: images that are no files, such as links to nothing, by split.
+
     Raises:
         InputError: anything wrong with the tree, the domains, the split file or DATASET.NUM_SHOTS.
     """
@@ -65,11 +70,10 @@ class DomainFolders(DatasetBase):
 
         names = _class_names(tree)
         self.prompt_classnames = [prompt_name(name) for name in names]
-        super().__init__(
-            train_x=training_items(self._items(split.train, names), cfg),
-            val=self._items(split.val, names),
-            test=self._items(split.test, names),
-        )
+        train = training_items(self._items(split.train, names), cfg)
+        parts = {"train": train, "val": self._items(split.val, names), "test": self._items(split.test, names)}
+        data, self.no_files = files_alone(parts)
+        super().__init__(train_x=data["train"], val=data["val"], test=data["test"])
 
     def _split_sources(self, cfg: Any, tree: ImageTree, source: Sequence[str]) -> Split:
         if cfg.DATASET.SPLIT_FILE:
@@ -87,14 +91,14 @@ class DomainFolders(DatasetBase):
             remedy = "raise DATASET.TEST_FRACTION, or set it to 0 to test on no source domain"
         check_tested(tested, self.target_domains if without else [*self.source_domains, *self.target_domains], remedy)
 
-    def _items(self, paths: Iterable[str], names: Sequence[str]) -> list[Datum]:
+    def _items(self, paths: Iterable[str], names: Sequence[str]) -> list[ImageItem]:
         root, labels = str(self.root), {name: label for label, name in enumerate(names)}
         domains = {name: number for number, name in enumerate(self.domain_names)}
         items = []
         for path in paths:
             domain, name = path.split("/", 2)[:2]
             items.append(
-                Datum(impath=f"{root}/{path}", label=labels[name], domain=domains[domain], classname=name),
+                ImageItem(impath=f"{root}/{path}", label=labels[name], domain=domains[domain], classname=name),
             )
         return items
 
@@ -114,7 +118,7 @@ def _domains_in(root: Path, origin: str) -> list[str]:
     domains = [folder for folder in folders if folders_in(root / folder)]
     if domains:
         return domains
-    if any(images_in(root / folder) for folder in folders):
+    if any(images_in(root / folder, dead_links=True) for folder in folders):
         hint = "its folders hold images directly; put these class folders into a folder per domain"
     else:
         hint = "give the folder right above the domains with --root"
@@ -139,7 +143,7 @@ def _classes_in(root: Path, domain: str) -> dict[str, list[str]]:
     """The images of each class of a domain, as paths relative to the root."""
     classes = {}
     for name in folders_in(root / domain):
-        images = images_in(root / domain / name)
+        images = images_in(root / domain / name, dead_links=True)
         if not images:
             raise InputError(f"class folder '{root / domain / name}' has no images: fill it or remove it")
         classes[name] = [f"{domain}/{name}/{image}" for image in images]
@@ -176,8 +180,13 @@ def read_split(file: Path, root: Path, tree: ImageTree, source: Sequence[str]) -
     Raises:
         InputError: the file is missing or malformed, lists an image that is not there, or lists one twice.
     """
-    listed = _read_lists(file)
     present = {path for classes in tree.values() for paths in classes.values() for path in paths}
+    # Another file system may have put the accents of a name together, or apart.
+    name_there = {composed(path): path for path in present}
+    listed = {
+        part: [path if path in present else name_there.get(composed(path), path) for path in paths]
+        for part, paths in _read_lists(file).items()
+    }
     part_of: dict[str, str] = {}
     for part, paths in listed.items():
         for path in paths:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from lare_dassl.datasets.sources import how_to_get
 from lare_dassl.errors import InputError
 from lare_dassl.files import composed
 
+# Categories of Unicode: marks that steer a terminal, and bytes that are no UTF-8.
+NO_TEXT = ("Cc", "Cs")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
@@ -52,9 +55,9 @@ def folders_in(folder: Path) -> list[str]:
     """Names of the folders right in a folder, in natural order; hidden ones are left out, links are followed.
 
     Raises:
-        InputError: the folder cannot be read.
+        InputError: the folder cannot be read, or the name of a folder in it is no text.
     """
-    return sorted((entry.name for entry in _entries(folder) if entry.is_dir()), key=natural_key)
+    return sorted((_text_name(entry) for entry in _entries(folder) if _is_folder(entry)), key=natural_key)
 
 
 def images_in(folder: Path, dead_links: bool = False) -> list[str]:
@@ -65,10 +68,11 @@ def images_in(folder: Path, dead_links: bool = False) -> list[str]:
 
     Args:
         folder: to be searched.
-        dead_links: whether images that are links to nothing are given too, for a caller that reports them itself.
+        dead_links: whether images that are links to nothing, or pipes, are given too, for a caller that reports them
+            itself.
 
     Raises:
-        InputError: a folder cannot be read, or an image is a link to nothing.
+        InputError: a folder cannot be read, or an image is a link to nothing or a pipe.
     """
     found: list[str] = []
     _collect(folder, "", found, set(), dead_links)
@@ -76,17 +80,50 @@ def images_in(folder: Path, dead_links: bool = False) -> list[str]:
 
 
 def _collect(folder: Path, prefix: str, found: list[str], visited: set[tuple[int, int]], dead_links: bool) -> None:
-    status = folder.stat()
+    status = _status(folder)
     if (status.st_dev, status.st_ino) in visited:
         return
     visited.add((status.st_dev, status.st_ino))
     for entry in sorted(_entries(folder), key=lambda entry: natural_key(entry.name)):
-        if entry.is_dir():
+        if _is_folder(entry):
             _collect(folder / entry.name, f"{prefix}{entry.name}/", found, visited, dead_links)
         elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-            if not (entry.is_file() or dead_links):
-                raise InputError(f"image '{entry.path}' is a link to nothing: mend the link or remove it")
+            if not (dead_links or _is_file(entry)):
+                raise InputError(f"image '{entry.path}' is a link to nothing or no file: mend or remove it")
             found.append(prefix + entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link to itself.
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _text_name(entry: os.DirEntry[str]) -> str:
+    """The name of a folder, which names a domain or class in prompts, tables and files."""
+    if any(unicodedata.category(mark) in NO_TEXT for mark in entry.name):
+        raise InputError(f"the name of the folder '{entry.path}' holds bytes or marks that are no text: rename it")
+    return entry.name
+
+
+def _status(folder: Path) -> os.stat_result:
+    try:
+        return folder.stat()
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"cannot read folder '{folder}': {error.strerror}; check its permissions")
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -94,4 +131,4 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise InputError(f"cannot read folder '{folder}': {error.strerror}; check its permissions") from error
+        raise _unreadable(folder, error) from error

@@ -7,10 +7,10 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,9 +21,13 @@ from lare_dassl.split_settings import ALL_SHOTS, SplitSettings
 
 HASH_BITS = 53
 FORMAT = "split/1"
+SPLITS = ("train", "val", "test")
 FILE_NAME = "split.json"
 # Behind [seed, 0], so that the order of the classes has a stream of its own beside those of [seed, label].
 CLASS_ORDER = 1
+
+Item = TypeVar("Item")
+"""A Datum, or what will be one."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,34 @@ class Split:
 
 @dataclass(frozen=True)
 class ItemSplit:
-    """The images of the three parts of a dataset."""
+    """The images of the three parts of a dataset.
+
+    Attributes:
+        train, val, test: the images.
+        skipped: by the name of a part, those that belong to it, but cannot be read.
+    """
 
     train: list[Datum]
     val: list[Datum]
     test: list[Datum]
+    skipped: Mapping[str, Sequence[Datum]] = field(default_factory=dict)
+
+    def listed(self) -> dict[str, list[Datum]]:
+        """The images by the name of their part."""
+        return {name: getattr(self, name) for name in SPLITS}
+
+    def without(self, paths: Container[Path]) -> ItemSplit:
+        """The split with these images skipped."""
+        parts = {name: [(item, Path(item.impath) in paths) for item in items] for name, items in self.listed().items()}
+        kept = {name: [item for item, left_out in of if not left_out] for name, of in parts.items()}
+        skipped = {
+            name: [*self.skipped.get(name, ()), *(item for item, left_out in of if left_out)]
+            for name, of in parts.items()
+        }
+        return ItemSplit(**kept, skipped=skipped)
 
 
-def training_items(items: Sequence[Datum], cfg: Any) -> list[Datum]:
+def training_items(items: Sequence[Item], cfg: Any) -> list[Item]:
     """The images trained on: of all training images those that DATASET.NUM_SHOTS and DATASET.LONG_TAIL keep.
 
     Args:
@@ -57,7 +81,7 @@ def training_items(items: Sequence[Datum], cfg: Any) -> list[Datum]:
     return _chosen_items(items, SplitSettings.from_cfg(cfg), cfg.SEED)
 
 
-def _chosen_items(items: Sequence[Datum], settings: SplitSettings, seed: int) -> list[Datum]:
+def _chosen_items(items: Sequence[Any], settings: SplitSettings, seed: int) -> list[Any]:
     names = {item.label: item.classname for item in items}
     classnames = [names.get(label, f"with label {label}") for label in range(max(names, default=-1) + 1)]
     labels = np.array([item.label for item in items], dtype=np.int64)
@@ -196,7 +220,9 @@ def split_items(dataset: Any, cfg: Any) -> ItemSplit:
     if not _is_ours(dataset):
         settings = SplitSettings.from_cfg(cfg)
         train = _chosen_items(train, _still_to_apply(train, settings), cfg.SEED)
-    return ItemSplit(train, list(dataset.val or []), list(dataset.test or []))
+    parts = {"train": train, "val": dataset.val or [], "test": dataset.test or []}
+    train, val, test = ([*parts[name], *_no_files(dataset).get(name, ())] for name in SPLITS)
+    return ItemSplit(train, val, test)
 
 
 def check_split_applied(cfg: Any, dataset: Any) -> None:
@@ -206,6 +232,9 @@ def check_split_applied(cfg: Any, dataset: Any) -> None:
         InputError: names the dataset and the setting.
     """
     settings = SplitSettings.from_cfg(cfg)
+    no_files = [item.impath for items in _no_files(dataset).values() for item in items]
+    if no_files:
+        raise InputError(f"{len(no_files)} images are links to nothing or no files, the first is {no_files[0]}")
     if _is_ours(dataset):
         return
     if settings.ratio != 1:
@@ -218,6 +247,11 @@ def check_split_applied(cfg: Any, dataset: Any) -> None:
             f"{cfg.DATASET.NAME} knows no DATASET.NUM_SHOTS: it gives {len(dataset.train_x)} training images, and "
             f"{cfg.TRAINER.NAME} trains on all of them: leave DATASET.NUM_SHOTS at -1"
         )
+
+
+def _no_files(dataset: Any) -> Mapping[str, Sequence[Any]]:
+    """What a dataset lists that is no file, such as links to nothing, see image_items.files_alone."""
+    return getattr(dataset, "no_files", {})
 
 
 def _is_ours(dataset: Any) -> bool:
@@ -268,7 +302,7 @@ def split_content(dataset: Any, split: ItemSplit, cfg: Any) -> dict[str, Any]:
         cfg: the configuration that the dataset was built from.
     """
     settings, root = SplitSettings.from_cfg(cfg), getattr(dataset, "root", cfg.DATASET.ROOT)
-    parts = {"train": split.train, "val": split.val, "test": split.test}
+    skipped = {name: image_keys(items, root) for name, items in split.skipped.items()}
     return {
         "format": FORMAT,
         "dataset": cfg.DATASET.NAME,
@@ -276,7 +310,8 @@ def split_content(dataset: Any, split: ItemSplit, cfg: Any) -> dict[str, Any]:
         "shots": settings.shots,
         "long_tail": {"ratio": settings.ratio, "profile": settings.profile, "min_images": settings.min_images},
         "reached_ratio": reached_ratio(split.train),
-        **(getattr(dataset, "rows", None) or {part: image_keys(parts[part], root) for part in parts}),
+        **(getattr(dataset, "rows", None) or {name: image_keys(items, root) for name, items in split.listed().items()}),
+        **({"skipped": skipped} if any(skipped.values()) else {}),
     }
 
 
@@ -284,6 +319,14 @@ def reached_ratio(items: Iterable[Datum]) -> float:
     """Size of the largest class to that of the smallest: the ratio asked for, but for rounding and a least size."""
     sizes = Counter(item.label for item in items).values()
     return max(sizes) / min(sizes)
+
+
+def without_keys(split: ItemSplit, dataset: Any, cfg: Any, keys: Container[str]) -> ItemSplit:
+    """A split with those images skipped that have one of these names in split.json, see `split_content`."""
+    root = getattr(dataset, "root", cfg.DATASET.ROOT)
+    items = [item for members in split.listed().values() for item in members]
+    named = zip(items, image_keys(items, root), strict=True)
+    return split.without({Path(item.impath) for item, key in named if key in keys})
 
 
 def image_keys(items: Iterable[Datum], root: str | Path) -> list[str]:

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import sqlite3
+import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -65,7 +66,7 @@ class FileHashes:
         Raises:
             InputError: the table of known hashes cannot be opened or written.
         """
-        stats = {path: stat for path in paths if (stat := _stat(path)) is not None}
+        stats = {path: status for path in paths if (status := _stat(path)) is not None}
         try:
             return self._look_up(stats)
         except sqlite3.OperationalError as error:
@@ -122,11 +123,12 @@ def _known_hashes(connection: sqlite3.Connection, stats: dict[Path, tuple[int, i
 
 
 def _stat(path: Path) -> tuple[int, int] | None:
+    """Size and mtime of a file; None of what is none, such as a pipe, which would be waited for."""
     try:
-        stat = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return stat.st_size, stat.st_mtime_ns
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def _try_hash(path: Path) -> str | None:

@@ -14,10 +14,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError
+from .image_files import pillow_silent, read_rgb
 
 # A batch that is not full goes to the encoder once no image has come for so long.
 PATIENCE_SECONDS = 0.3
@@ -44,14 +44,9 @@ def decode_image(path: Path, preprocess: object) -> Tensor:
     """Read an image file and preprocess it: what `preprocess` gives of it as an RGB image.
 
     Raises:
-        InputError: the file is missing, damaged, or no image; the message is the cause alone.
+        InputError: see read_rgb.
     """
-    try:
-        with Image.open(path) as image:
-            return preprocess(image.convert("RGB"))  # type: ignore[operator]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        cause = getattr(error, "strerror", None) or str(error)
-        raise InputError(" ".join(cause.split()).replace(f" '{path}'", "")) from error
+    return preprocess(read_rgb(path))  # type: ignore[operator]
 
 
 def decoded_batches(
@@ -89,7 +84,7 @@ def _as_they_come(
 
     done: SimpleQueue[Future[Decoded]] = SimpleQueue()
     waiting, left = iter(places), len(places)
-    with thread_pool(threads, torch_threads=1) as pool:
+    with pillow_silent(), thread_pool(threads, torch_threads=1) as pool:
         for place in islice(waiting, ahead):
             pool.submit(attempt, place).add_done_callback(done.put)
         while left:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from .cache import FileHashes, file_sha256, text_key
 from .decoding import DecodedBatch, decode_image, decoded_batches
 from .embedding_set import RANDOM_WEIGHTS, VLMIdentity
 from .encoding_threads import FittingEncoder, NotFiniteError, calls_side_by_side, encode_batches
+from .image_files import file_trouble, pillow_silent, read_rgb
 from .key_index import sortable
 from .store import EmbeddingStore
 
@@ -32,6 +33,11 @@ SHARD_ROWS = 1024
 SHARD_SECONDS = 30.0
 # Images, at most, by which the guard compares a low precision with fp32.
 GUARD_IMAGES = 16
+# Unreadable images that the message names.
+SHOWN = 5
+# The images of a dataset that cannot be read are missing from the cache in every run. If so few are missing, it is
+# first seen whether any of them needs the model.
+FEW = 64
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class EncodingReport:
     """What an encoding did.
 
     Attributes:
-        images: images asked for.
+        images: images that could be read.
         decoded: of these, images that were decoded and encoded now; the others came from the cache.
     """
 
@@ -157,11 +163,22 @@ class Encoder:
             InputError: some images cannot be read; it counts and names them, and all others are in the cache by then.
                 Or the model gives NaN or infinity for an image even in fp32.
         """
+        embedding, unreadable, report = self.encode_readable(paths)
+        if unreadable:
+            raise unreadable_error(unreadable, len(paths))
+        return embedding, report
+
+    def encode_readable(self, paths: Sequence[str | Path]) -> tuple[Tensor, dict[Path, str], EncodingReport]:
+        """Unit-length embeddings of those image files that can be read: float32 (N, D); and why the others cannot.
+
+        Raises:
+            InputError: the model gives NaN or infinity for an image even in fp32.
+        """
         keys, found, distinct = self._contents(paths)
         missing, causes = self._encode_missing(paths, keys, distinct)
-        if causes or not found.all():
-            raise _unreadable_error(_unreadable(paths, keys, found, causes), len(paths))
-        return self.store.gather(keys), EncodingReport(len(paths), missing)
+        bad = ~found | np.isin(sortable(keys), sortable(keys[list(causes)]))
+        unreadable = _unreadable(paths, keys, np.flatnonzero(bad), causes)
+        return self.store.gather(keys[~bad]), unreadable, EncodingReport(int((~bad).sum()), missing)
 
     def missing_images(self, paths: Sequence[str | Path]) -> list[Path]:
         """The readable files among `paths` that encode_images would encode, in its order, and in the precision found.
@@ -203,10 +220,12 @@ class Encoder:
     ) -> tuple[int, dict[int, str]]:
         """Encode those of the distinct images that are not cached; gives their number, and why some cannot be read."""
         missing = self._missing(keys, distinct)
-        if not len(missing):
-            return 0, {}
+        causes = self._undecodable(paths, missing) if len(missing) <= FEW else {}
+        if len(causes) == len(missing):
+            return 0, causes
         try:
-            return len(missing), self._encode(paths, keys, missing)
+            causes = self._encode(paths, keys, missing)
+            return len(missing) - len(causes), causes
         except NotFiniteError as error:
             self._leave_low_precision(Path(paths[error.place]))
         return self._encode_missing(paths, keys, distinct)
@@ -222,6 +241,18 @@ class Encoder:
         ):
             encode_batches(batches, encode, calls, keeper.keep)
         return keeper.causes
+
+    def _undecodable(self, paths: Sequence[str | Path], places: np.ndarray) -> dict[int, str]:
+        """Why images cannot be read, by their places; none where the first that can be has been found."""
+        causes = {}
+        for place in places.tolist():
+            try:
+                with pillow_silent():
+                    read_rgb(Path(paths[place]))
+                return {}
+            except InputError as error:
+                causes[place] = str(error)
+        return causes
 
     def _decode(
         self, paths: Sequence[str | Path], places: Sequence[int], batch_size: int
@@ -299,19 +330,30 @@ def _first_of_each(keys: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def _unreadable(
-    paths: Sequence[str | Path], keys: np.ndarray, found: np.ndarray, causes: dict[int, str]
-) -> list[tuple[Path, str]]:
+    paths: Sequence[str | Path], keys: np.ndarray, bad: np.ndarray, causes: dict[int, str]
+) -> dict[Path, str]:
     """Every file that cannot be read, once, with the cause: those of the same content are all to be mended."""
-    gone = [(Path(paths[place]), "no such file, or no permission") for place in np.flatnonzero(~found).tolist()]
     of_key = {keys[place].tobytes(): cause for place, cause in causes.items()}
-    bad = np.flatnonzero(found & np.isin(sortable(keys), sortable(keys[list(causes)]))).tolist()
-    return list(dict(gone + [(Path(paths[place]), of_key[keys[place].tobytes()]) for place in bad]).items())
+    found = {Path(paths[place]): of_key.get(keys[place].tobytes(), "") for place in bad.tolist()}
+    return {path: cause or file_trouble(path) or "it has just changed" for path, cause in found.items()}
 
 
-def _unreadable_error(unreadable: list[tuple[Path, str]], total: int) -> UnreadableError:
-    shown = "; ".join(f"{path} ({cause})" for path, cause in unreadable[:5])
-    more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
+def unreadable_error(causes: Mapping[Path, str], total: int, listed: Path | None = None) -> UnreadableError:
+    """The refusal of images that cannot be read.
+
+    Args:
+        causes: why each of them cannot be read.
+        total: number of images asked for.
+        listed: a file that names them all, if there is one.
+    """
     return UnreadableError(
-        f"{len(unreadable)} of {total} images cannot be read: {shown}{more}. "
+        f"{len(causes)} of {total} images cannot be read: {shown_causes(causes, listed)}. "
         "Mend or remove them and run again; the other images are encoded and kept"
     )
+
+
+def shown_causes(causes: Mapping[Path, str], listed: Path | None = None) -> str:
+    """The first few images that cannot be read, and how many more there are; see unreadable_error."""
+    shown = "; ".join(f"{path} ({cause})" for path, cause in list(causes.items())[:SHOWN])
+    more = f"; and {len(causes) - SHOWN} more" if len(causes) > SHOWN else ""
+    return shown + more + (f" (all of them: {listed})" if listed else "")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from .. import dassl_api
-from ..embeddings.decoding import decode_image
+from ..embeddings.image_files import file_trouble, pillow_silent, read_rgb
 from ..errors import InputError
 
 ALL = "all"
@@ -77,20 +77,22 @@ def check_images(dataset: Any, sample: int | None) -> int:
         sample: how many images; None for all.
 
     Raises:
-        InputError: some cannot be read; names them.
+        InputError: some cannot be read, or are no files, which is seen of all of them; names them.
     """
     items = [item for members in _splits(dataset).values() for item in members]
     paths = list(dict.fromkeys(Path(item.impath) for item in items))
     size = len(paths) if sample is None else min(sample, len(paths))
     chosen = [paths[place * len(paths) // size] for place in range(size)]
-    unreadable = []
+    no_files = [Path(item.impath) for items in getattr(dataset, "no_files", {}).values() for item in items]
+    unreadable = [f"{path} ({file_trouble(path)})" for path in no_files]
     for path in tqdm(chosen, desc="decoding images", unit="img", mininterval=0.5):
         try:
-            decode_image(path, lambda image: image)
+            with pillow_silent():
+                read_rgb(path)
         except InputError as error:
             unreadable.append(f"{path} ({error})")
     if unreadable:
-        raise InputError(_unreadable(unreadable, size, len(paths)))
+        raise InputError(_unreadable(unreadable, size + len(no_files), len(paths) + len(no_files)))
     return size
 
 

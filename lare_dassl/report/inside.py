@@ -20,7 +20,7 @@ from yacs.config import CfgNode
 from .. import config
 from ..dassl_api import DATASET_REGISTRY, build_dataset
 from ..datasets.splits import FILE_NAME as SPLIT_FILE
-from ..datasets.splits import split_content, split_items
+from ..datasets.splits import ItemSplit, split_content, split_items, without_keys
 from ..embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings
 from ..encoding import build_embeddings
 from ..errors import InputError, unknown_name
@@ -90,10 +90,10 @@ def open_run(folder: Path) -> InsideRun:
         raise unknown_name("dataset", cfg.DATASET.NAME, DATASET_REGISTRY.registered_names())
     try:
         dataset = build_dataset(cfg)
-        split = split_items(dataset, cfg)
+        split = _split_of_run(folder, dataset, cfg)
+        encoded = build_embeddings(cfg, dataset, split, describe_domains=False)
+        split, embeddings = encoded.split, encoded.embeddings
         content = split_content(dataset, split, cfg)
-        _check_same_split(folder, content)
-        embeddings, _ = build_embeddings(cfg, dataset, split, describe_domains=False)
     except OSError as error:
         raise InputError(f"the data of {folder} cannot be read: {error}") from error
     with torch.no_grad():
@@ -123,15 +123,27 @@ def recorded_config(folder: Path) -> CfgNode:
     return cfg
 
 
-def _check_same_split(folder: Path, content: dict[str, Any]) -> None:
+def _split_of_run(folder: Path, dataset: Any, cfg: CfgNode) -> ItemSplit:
+    """What a run saw, without the images that it skipped.
+
+    Raises:
+        InputError: split.json is damaged, or lists others than the dataset gives now.
+    """
     path = folder / SPLIT_FILE
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from error
+    if not isinstance(kept, dict):
+        raise InputError(f"{path} is damaged: it holds no object")
+    skipped = kept.get("skipped")
+    skipped_keys = {str(key) for keys in skipped.values() for key in keys} if isinstance(skipped, dict) else set()
+    split = without_keys(split_items(dataset, cfg), dataset, cfg, skipped_keys)
+    content = split_content(dataset, split, cfg)
     for part in ("train", "test"):
-        if not isinstance(kept, dict) or kept.get(part) != content[part]:
+        if kept.get(part) != content[part]:
             raise InputError(f"the {part} rows of {content['dataset']} are no longer those that {path} lists")
+    return split
 
 
 def _read_network(folder: Path, cfg: Any, embeddings: EmbeddingSet) -> RegionNetwork:

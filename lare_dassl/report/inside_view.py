@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
+from ..embeddings.image_files import read_rgb
+from ..errors import InputError
 from .drawings import Drawing
 from .inside import Example, InsideRun, Reach, ShownRows, chosen_classes, examples, reach_of, region_angles
 from .inside_figures import DRAWN_REGIONS, embedding_figure, plane_points, region_figure, size_figure
@@ -193,7 +193,7 @@ def _picture(
     if rows.pictures:
         try:
             uri = data_uri(rows.pictures[row])
-        except OSError:
+        except InputError:
             remark += " (the picture cannot be read)"
     return Picture(
         name=rows.names[row],
@@ -209,11 +209,10 @@ def data_uri(path: Path, side: int = THUMBNAIL_SIDE) -> str:
     """An image as a JPEG inside a URI, scaled down to at most `side` pixels.
 
     Raises:
-        OSError: the file cannot be read.
+        InputError: the file cannot be read.
     """
     content = io.BytesIO()
-    with Image.open(path) as image:
-        small = image.convert("RGB")
-        small.thumbnail((side, side))
-        small.save(content, "JPEG", quality=85)
+    small = read_rgb(path)
+    small.thumbnail((side, side))
+    small.save(content, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

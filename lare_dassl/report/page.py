@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..files import make_folder, replaced
 from .collect import Collection, Run, collect
 from .compared_runs import METHOD
+from .data_notes import data_notes
 from .differences import difference_tables
 from .drawings import Drawing, all_drawings
 from .figures import save
@@ -97,6 +98,11 @@ class Page:
     def problems(self) -> list[str]:
         """What was left out."""
         return [line.removeprefix("left out: ") for line in self.results.collection.problems]
+
+    @cached_property
+    def data_notes(self) -> list[str]:
+        """What to know of the images behind the figures."""
+        return data_notes(self.results.collection.records, self.results.collection.planned)
 
     @cached_property
     def missing(self) -> list[str]:

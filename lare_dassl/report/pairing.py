@@ -95,7 +95,7 @@ def pair_runs(
     Raises:
         InputError: no run is of the baseline (names the nearest).
     """
-    runs = _compared_runs(records, planned)
+    runs = runs_to_compare(records, planned)
     candidates = _baseline_runs(runs, baseline)
     pairs = []
     refused: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -106,16 +106,18 @@ def pair_runs(
             pairs.append(Pair(run, _partner(run, candidates.get(run.place, []), baseline)))
         except InputError as error:
             refused[run.cell, str(error)].append(run.record["seed"])
-    return pairs, [f"{cell}, {_seeds(seeds)}: {reason}" for (cell, reason), seeds in refused.items()]
+    return pairs, [f"{cell}, {seeds_label(seeds)}: {reason}" for (cell, reason), seeds in refused.items()]
 
 
-def _compared_runs(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]]) -> list[ComparedRun]:
+def runs_to_compare(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> list[ComparedRun]:
+    """The runs with what sets them apart, see `pair_runs`."""
     known = [*records, *planned]
     told = zip(records, variant_settings(known), variant_labels(known), strict=False)
     return [ComparedRun(number, *of_run) for number, of_run in enumerate(told)]
 
 
-def _seeds(seeds: Sequence[int]) -> str:
+def seeds_label(seeds: Sequence[int]) -> str:
+    """Seeds as text, such as "seeds 0, 1"."""
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
 
 

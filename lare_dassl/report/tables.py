@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..record import BY_DOMAIN, METRICS
 from .collect import Collection
+from .data_notes import data_notes
 from .differences import difference_tables
 from .layout import (
     LATEX_NEEDS,
@@ -136,7 +137,8 @@ def write_tables(folder: Path, results: Results) -> list[Path]:
     """Write tables.md, tables.tex, summary.csv (means, stds, n), runs.csv (one row per run, with its folder) and, with
     a baseline, differences.csv into a folder; figures in the CSV files in full precision.
 
-    What was left out or could not be compared is listed below the tables in tables.md, and in comments in tables.tex.
+    What was left out, what is to be known of the images, and what could not be compared is listed below the tables in
+    tables.md, and in comments in tables.tex.
 
     Args:
         folder: made where it is not there.
@@ -146,7 +148,8 @@ def write_tables(folder: Path, results: Results) -> list[Path]:
         InputError: a file cannot be written.
     """
     tables, differences, collection = report_tables(results), results.differences, results.collection
-    problems = (*collection.problems, *(differences.refused if differences else ()))
+    notes = data_notes(collection.records, collection.planned)
+    problems = (*collection.problems, *notes, *(differences.refused if differences else ()))
     frames = {"summary.csv": results.frame, "runs.csv": _runs_frame(collection)}
     frames |= {"differences.csv": differences.frame} if differences else {}
     texts = {"tables.md": _markdown_file(tables, problems), "tables.tex": _latex_file(tables, problems)}

@@ -18,11 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import vlm
+from ..bad_images import count_skipped
 from ..classifier_file import FILE_NAME as CLASSIFIER_FILE
 from ..classifier_file import SavedClassifier, kind_of, write_classifier
 from ..config import averaging_weight
 from ..dassl_api import build_dataset, build_optimizer
 from ..datasets.splits import split_items, write_split
+from ..duplicates import check_duplicates
 from ..embeddings.cache import file_sha256
 from ..embeddings.embedding_set import LabelledEmbeddings
 from ..embeddings.loaders import EmbeddingBatch, MixedLoader, RowLoader
@@ -121,13 +123,13 @@ class EmbeddingTrainer(CheckpointedTrainer):
         self.device = vlm.available_device(self.cfg.USE_CUDA)
         with self.clock.timed("encode"):
             self.dataset = build_dataset(self.cfg)
-            self.split = split_items(self.dataset, self.cfg)
-            embeddings, report = build_embeddings(
-                self.cfg, self.dataset, self.split, describe_domains=self.describes_domains
-            )
+            split = split_items(self.dataset, self.cfg)
+            encoded = build_embeddings(self.cfg, self.dataset, split, describe_domains=self.describes_domains)
+        self.split, report = encoded.split, encoded.report
         if report.images:
             logger.info("embeddings: %d images, %d decoded now", report.images, report.decoded)
-        self.embeddings = embeddings.to(self.device)
+        self.duplicates = check_duplicates(self.cfg, self.dataset, self.split, encoded.embeddings)
+        self.embeddings = encoded.embeddings.to(self.device)
         for setting, instead in self.choices().items():
             if self.embeddings.val is None:
                 raise InputError(f"{setting} needs a validation split, which this dataset lacks: {instead}")
@@ -141,6 +143,11 @@ class EmbeddingTrainer(CheckpointedTrainer):
         self.num_classes = len(self.embeddings.classnames)
         self.num_source_domains = len(self.embeddings.source_domains)
         self.lab2cname = dict(enumerate(self.embeddings.classnames))
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many images of each split were left out, since they cannot be read."""
+        return count_skipped(self.split)
 
     def make_loader(self, augmentation: Augmentation | None = None) -> MixedLoader:
         """The training loader, with what a method adds to the real embeddings."""
@@ -326,6 +333,8 @@ class EmbeddingTrainer(CheckpointedTrainer):
             results=self.results,
             seconds=self.clock.seconds(),
             chosen=self.chosen,
+            skipped=self.skipped,
+            duplicates=self.duplicates,
         )
         return write_record(folder, record)
 

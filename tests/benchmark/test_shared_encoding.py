@@ -29,9 +29,9 @@ def plan(tmp_path):
 def encoded(monkeypatch):
     """How many images each call of the encoder was asked for."""
     counts = []
-    encode = Encoder.encode_images
+    encode = Encoder.encode_readable
     monkeypatch.setattr(
-        Encoder, "encode_images", lambda self, paths: (counts.append(len(paths)), encode(self, paths))[1]
+        Encoder, "encode_readable", lambda self, paths: (counts.append(len(paths)), encode(self, paths))[1]
     )
     return counts
 

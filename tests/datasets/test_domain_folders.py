@@ -117,6 +117,15 @@ def test_a_split_file_says_what_each_source_image_is_for(root, tmp_path):
     assert len(dataset.test) == 31
 
 
+@pytest.mark.parametrize(("listed", "on_disk"), [("\u00e9", "e\u0301"), ("e\u0301", "\u00e9")])
+def test_a_split_file_may_write_accents_as_another_file_system_does(root, tmp_path, listed, on_disk):
+    (root / "photo/c10/1.png").rename(root / f"photo/c10/{on_disk}.png")
+    train = ["photo/big-dog/0.png", "photo/cat_fish/2.png", f"photo/c10/{listed}.png"]
+    (tmp_path / "split.json").write_text(json.dumps({"train": train}))
+    dataset = build(root, DATASET__SPLIT_FILE=tmp_path / "split.json")
+    assert paths(dataset.train_x, root)[2] == f"photo/c10/{on_disk}.png"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

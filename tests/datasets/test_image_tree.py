@@ -35,7 +35,7 @@ def test_links_are_followed_and_circles_end(tmp_path):
 
 def test_a_link_to_nothing_is_named_or_given(tmp_path):
     (tmp_path / "1.png").symlink_to(tmp_path / "gone.png")
-    with pytest.raises(InputError, match=r"1\.png' is a link to nothing"):
+    with pytest.raises(InputError, match=r"1\.png' is a link to nothing or no file: mend or remove it"):
         images_in(tmp_path)
     assert images_in(tmp_path, dead_links=True) == ["1.png"]
 

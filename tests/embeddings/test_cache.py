@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,19 @@ def read_files(monkeypatch):
 
     monkeypatch.setattr(cache, "file_sha256", recorded)
     return read
+
+
+def test_a_pipe_is_left_out_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    found = []
+    asking = threading.Thread(
+        target=lambda: found.append(FileHashes(tmp_path)([tmp_path / "pipe.jpg", tmp_path / "loop.jpg", tmp_path])),
+        daemon=True,
+    )
+    asking.start()
+    asking.join(20)
+    assert found == [{}]
 
 
 @pytest.fixture

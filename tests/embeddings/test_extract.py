@@ -183,7 +183,7 @@ def test_unreadable_images_are_all_named_and_the_others_kept(make, images, decod
     assert message.startswith("3 of 10 images cannot be read: ")
     assert f"{images[1]} (cannot identify image file)" in message
     assert f"{images[4]} (" in message
-    assert f"{images[7]} (no such file" in message
+    assert f"{images[7]} (No such file" in message
     assert "\n" not in message
 
     decoded.clear()
@@ -535,7 +535,7 @@ def odd_images(folder):
     made = {f"{mode}.png": whole.convert(mode) for mode in ("RGB", "RGBA", "L", "LA", "P", "1")}
     made |= {f"{mode}.jpg": whole.convert(mode) for mode in ("RGB", "L", "CMYK")}
     made |= {"thin.png": whole.crop((0, 0, 1, 61)), "flat.jpg": whole.crop((0, 0, 97, 2)).convert("RGB")}
-    made |= {"huge.jpg": whole.resize((1500, 900)).convert("RGB"), "I16.png": Image.new("I;16", (9, 9), 300)}
+    made |= {"huge.jpg": whole.resize((1500, 900)).convert("RGB")}
     made |= {"YCbCr.tif": whole.convert("YCbCr"), "F.tif": whole.convert("F"), "anim.gif": whole.convert("P")}
     folder.mkdir()
     for name, image in made.items():

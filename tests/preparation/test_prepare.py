@@ -309,6 +309,15 @@ def test_images_that_cannot_be_read_are_named_after_the_table(root, pacs, capsys
     assert f"{root}/PACS/cartoon/dog/3.png (cannot identify image file" in output.err
 
 
+def test_links_to_nothing_are_named_whatever_the_sample(root, pacs, capsys):
+    pacs.rename(root / "PACS")
+    (root / "PACS/cartoon/dog/0.png").unlink()
+    (root / "PACS/cartoon/dog/0.png").symlink_to("gone.png")
+    assert run(root, "--sample", "4") == 2
+    line = error_line(capsys)
+    assert f"1 of 5 decoded images cannot be read: {root}/PACS/cartoon/dog/0.png (a link to nothing). Put" in line
+
+
 @pytest.mark.parametrize(("sample", "decoded"), [("0", 0), ("5", 5), ("32", 32), ("1000", 32), ("all", 32)])
 def test_the_sample_is_as_large_as_asked(root, pacs, capsys, sample, decoded):
     pacs.rename(root / "PACS")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -11,8 +12,8 @@ import pytest
 
 from lare_dassl import vlm
 from lare_dassl.classifier_file import read_classifier, write_classifier
-from lare_dassl.errors import exit_code
-from lare_dassl.predict_command import predict, printable
+from lare_dassl.errors import exit_code, printable
+from lare_dassl.predict_command import predict
 from lare_dassl.prediction import load_classifier
 from tests.helpers import train_on_images, write_image
 from tests.tools.test_train_command import HEAVY, ROOT, run_python
@@ -82,10 +83,17 @@ def test_unreadable_files_are_named_and_the_others_are_classified(trained, run, 
     assert [Path(line["path"]).name for line in lines_of(output)] == [f"{n}.png" for n in range(10) if n not in (3, 4)]
     named = errors.splitlines()[-5:]
     assert named[0] == f"cannot read {folder}/3.png: cannot identify image file"
-    assert named[1] == f"cannot read {folder}/4.png: No such file or directory"
+    assert named[1] == f"cannot read {folder}/4.png: a link to nothing"
     assert named[2].startswith(f"cannot read {folder}/sub/two\\nlines.png: ")
     assert named[3] == f"cannot read {tmp_path}/missing.jpg: No such file or directory"
     assert named[4] == "error: 4 of 12 images cannot be read, all others are classified"
+
+
+def test_a_pipe_is_named_and_not_waited_for(trained, tmp_path, run):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    code, _, errors = run(tmp_path / "pipe.jpg", trained / "images" / "photo" / "cat" / "0.png")
+    assert code == 2
+    assert f"cannot read {tmp_path}/pipe.jpg: no regular file" in errors
 
 
 def test_names_cannot_steer_the_terminal(trained, run, tmp_path):

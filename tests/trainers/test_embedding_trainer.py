@@ -330,6 +330,8 @@ def test_the_record_holds_all_of_its_fields(build, tmp_path):
         "target_domains": ["painting", "sketch"],
         "split": "test",
         "samples": {"train": 20, "val": 20, "test": 60},
+        "skipped": {"train": 0, "val": 0, "test": 0},
+        "duplicates": {"train/val": 0, "train/test": 0, "val/test": 0},
     }
     assert {key: record[key] for key in fixed} == fixed
     assert set(record) == {*fixed, "split_sha256", "chosen", "metrics", "seconds", "versions", "config"}

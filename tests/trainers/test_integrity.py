@@ -1,0 +1,155 @@
+"""Nothing that is trained or chosen depends on a row that is only to be tested on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+
+from lare_dassl import LabelledEmbeddings, run
+from lare_dassl.dassl_api import TRAINER_REGISTRY
+from lare_dassl.embeddings.embedding_file import read_embedding_file, write_embedding_file
+from lare_dassl.embeddings.embedding_set import RANDOM_WEIGHTS
+from lare_dassl.host import checkpoint
+from tests.helpers import make_domain_tree, run_train, shifted_embeddings, write_image, write_tiny_model
+
+TRAINERS = sorted(name for name in TRAINER_REGISTRY.registered_names() if run.is_embedding_trainer(name))
+QUICK = ("OPTIM.MAX_EPOCH", 4, "DATALOADER.TRAIN_X.BATCH_SIZE", 16)
+QUICK_STAGES = ("TRAINER.LARE.EPOCHS", 2, "TRAINER.LARE.HIDDEN_DIM", 8)
+# What chooses on validation rows, of each trainer that can be asked to.
+NOT_LINEAR = ("CLIPAdapter", "TipAdapter", "TipAdapterF", "ZeroShot")
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "clip")
+
+
+@pytest.fixture(scope="module")
+def whole(backbone):
+    """Embeddings whose metadata name a model of their width, for the trainer that needs its text tower."""
+    embeddings = shifted_embeddings(described=("photo", "painting", "sketch"))
+    vlm = replace(embeddings.vlm, model=backbone, pretrained="", weights_sha256=RANDOM_WEIGHTS, embedding_dim=32)
+
+    def wide(rows):
+        return F.normalize(torch.cat([rows, 0.1 * rows], dim=-1), dim=-1)
+
+    parts = {name: replace(rows, embedding=wide(rows.embedding)) for name, rows in embeddings.splits().items()}
+    texts = {"class_text": wide(embeddings.class_text), "domain_text": wide(embeddings.domain_text)}
+    return replace(embeddings, vlm=vlm, **parts, **texts)
+
+
+def poisoned(embeddings, domains):
+    """The set with garbage in place of the test rows of some domains: embeddings, and every label another one."""
+    generator = torch.Generator().manual_seed(77)
+    rows = torch.isin(embeddings.test.domain, torch.tensor([embeddings.domain_names.index(name) for name in domains]))
+    embedding, label = embeddings.test.embedding.clone(), embeddings.test.label.clone()
+    embedding[rows] = F.normalize(torch.randn(int(rows.sum()), embedding.shape[1], generator=generator), dim=-1)
+    label[rows] = (label[rows] + 1 + torch.randint(4, (int(rows.sum()),), generator=generator)) % 5
+    return replace(embeddings, test=LabelledEmbeddings(embedding, label, embeddings.test.domain))
+
+
+def settings_of(trainer):
+    choosing = ["TEST.FINAL_MODEL", "best_val"]
+    choosing += [] if trainer in NOT_LINEAR else ["CLASSIFIER.AVERAGE", "val"]
+    return [*QUICK, *choosing, *(QUICK_STAGES if trainer in ("LARE", "RegionCentre") else [])]
+
+
+def trained(folder, trainer, embeddings):
+    write_embedding_file(folder / "data.safetensors", embeddings)
+    words = ["--trainer", trainer, "--seed", 0, "--root", folder / "data.safetensors", "--output-dir", folder / "run"]
+    keys = ["DATASET.NAME", "EmbeddingFile", "VLM.ALLOW_RANDOM", "True", *settings_of(trainer)]
+    assert run_train(*words, *keys) == 0
+    return folder / "run"
+
+
+def states_of(folder):
+    """Every tensor of every checkpoint of a run, of first stages too."""
+    states = {}
+    for path in sorted(folder.rglob("model*.pth.tar*")):
+        state = checkpoint.read(path)
+        states[path.relative_to(folder)] = (state["state_dict"], state.get("val_result"), state.get("best_result"))
+    return states
+
+
+def classifier_digest(folder):
+    with safe_open(folder / "classifier.safetensors", framework="pt") as file:
+        return file.metadata()["sha256"]
+
+
+def assert_same_training(folder, other):
+    """To the last bit: weights, what was chosen, and the temperature."""
+    # Of the weights and the temperature together; the order of metadata in a file is left to chance.
+    assert classifier_digest(folder) == classifier_digest(other)
+    first, second = states_of(folder), states_of(other)
+    assert first.keys() == second.keys() and first
+    for path, (weights, *results) in first.items():
+        assert results == list(second[path][1:])
+        assert weights.keys() == second[path][0].keys()
+        assert all(torch.equal(value, second[path][0][key]) for key, value in weights.items())
+
+
+def records_of(*folders):
+    return [json.loads((folder / "record.json").read_text()) for folder in folders]
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_garbage_in_test_rows_changes_nothing_that_is_trained_or_chosen(tmp_path, whole, trainer):
+    clean = trained(tmp_path / "clean", trainer, whole)
+    targets = trained(tmp_path / "targets", trainer, poisoned(whole, whole.target_domains))
+    tests = trained(tmp_path / "tests", trainer, poisoned(whole, whole.domain_names))
+    assert_same_training(clean, targets)
+    assert_same_training(clean, tests)
+    records = records_of(clean, targets, tests)
+    assert records[0]["chosen"] == records[1]["chosen"] == records[2]["chosen"]
+    assert bool(records[0]["chosen"]) == (trainer not in ("CLIPAdapter", "ZeroShot"))
+    metrics = [record["metrics"] for record in records]
+    # The garbage was there: it is measured, and measured on the poisoned rows alone.
+    assert metrics[0]["in_domain_accuracy"] == metrics[1]["in_domain_accuracy"] > 50
+    assert metrics[1]["out_of_domain_accuracy"] < metrics[0]["out_of_domain_accuracy"] - 20
+    assert metrics[2]["in_domain_accuracy"] < metrics[0]["in_domain_accuracy"] - 20
+
+
+def test_the_test_of_poisoned_rows_would_see_validation_rows(tmp_path, whole):
+    """That the comparison can fail: a poisoned validation row does change what is chosen."""
+    garbage = poisoned(whole, whole.domain_names).test.select(torch.arange(len(whole.val)))
+    source = replace(garbage, domain=torch.zeros_like(garbage.domain))
+    runs = [
+        trained(tmp_path / name, "TipAdapterF", embeddings)
+        for name, embeddings in (("clean", whole), ("val", replace(whole, val=source)))
+    ]
+    with pytest.raises(AssertionError):
+        assert_same_training(*runs)
+    first, second = records_of(*runs)
+    assert first["chosen"] != second["chosen"]
+
+
+@pytest.mark.parametrize("trainer", ["LARE", "TipAdapterF", "ContextOptimisation"])
+def test_other_images_in_the_target_domain_change_nothing_that_is_trained(tmp_path, backbone, trainer):
+    root = make_domain_tree(tmp_path / "images", ["photo", "sketch"], ["cat", "dog"], per_class=10)
+    flags = ("--trainer", trainer, "--seed", 0, "--root", root, "--backbone", backbone)
+    domains = ("--source-domains", "photo", "--target-domains", "sketch")
+    keys = ("DATASET.NAME", "DomainFolders", "VLM.ALLOW_RANDOM", "True", "VLM.PRECISION", "fp32")
+    keys += ("DATALOADER.NUM_WORKERS", 0, "EMBEDDINGS.CACHE_DIR", tmp_path / "cache", "DATASET.VAL_FRACTION", 0.3)
+    for name in ("clean", "poisoned"):
+        assert run_train(*flags, *domains, "--output-dir", tmp_path / name, *keys, *settings_of(trainer)) == 0
+        for number, path in enumerate(sorted((root / "sketch").rglob("*.png"))):
+            write_image(path, seed=1000 + number)
+    assert_same_training(tmp_path / "clean", tmp_path / "poisoned")
+    clean, poison = records_of(tmp_path / "clean", tmp_path / "poisoned")
+    assert clean["chosen"] == poison["chosen"]
+    assert clean["split_sha256"] == poison["split_sha256"]
+
+
+def test_the_file_of_the_poisoned_run_holds_the_garbage(tmp_path, whole):
+    write_embedding_file(tmp_path / "data.safetensors", poisoned(whole, whole.target_domains))
+    there = read_embedding_file(tmp_path / "data.safetensors").test
+    source = there.domain == 0
+    assert torch.equal(there.label[source], whole.test.label[source])
+    assert (there.label[~source] != whole.test.label[~source]).all()
+    assert torch.equal(there.embedding[source], whole.test.embedding[source])
+    assert (there.embedding[~source] - whole.test.embedding[~source]).norm(dim=-1).min() > 0.5
