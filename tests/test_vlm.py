@@ -440,16 +440,35 @@ def test_a_tower_of_another_kind_is_refused():
         vlm.TextEncoder(Foreign(), lambda texts: torch.zeros(len(texts), 4))
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_an_embedding_is_the_same_to_the_bit_in_a_batch_of_any_size(precision, threads, request):
+@pytest.fixture(params=[1, 2, 4])
+def _threads(request):
     before = torch.get_num_threads()
-    request.addfinalizer(lambda: torch.set_num_threads(before))
-    torch.set_num_threads(threads)
-    model = vlm.load(vlm.resolve("demo", ""), precision, CPU)
-    shape = model.preprocess(picture()).shape
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["fp32", "bf16"])
+def demo_model(request):
+    return vlm.load(vlm.resolve("demo", ""), request.param, CPU)
+
+
+@pytest.mark.usefixtures("_threads")
+def test_an_embedding_is_the_same_to_the_bit_in_a_batch_of_any_size(demo_model):
+    shape = demo_model.preprocess(picture()).shape
     pixels = torch.randn(19, *shape, generator=torch.Generator().manual_seed(0))
-    together = model.encode_images(pixels)
-    assert torch.equal(torch.cat([model.encode_images(pixels[:1]), model.encode_images(pixels[1:])]), together)
+    together = demo_model.encode_images(pixels)
+    assert torch.equal(torch.cat([demo_model.encode_images(pixels[:1]), demo_model.encode_images(pixels[1:])]), together)
     for rows in (2, 3, 7, 8, 9, 10, 11, 17):
-        assert torch.equal(torch.cat([model.encode_images(part) for part in pixels.split(rows)]), together)
+        assert torch.equal(torch.cat([demo_model.encode_images(part) for part in pixels.split(rows)]), together)
+
+
+@pytest.mark.usefixtures("_threads")
+def test_a_texts_embedding_is_the_same_to_the_bit_beside_any_other_texts(demo_model):
+    texts = [f"a {style} of a {name}." for style in ("photo", "sketch") for name in ("red star", "blue ring", "moon")]
+    together = demo_model.encode_texts(texts)
+    assert together.shape == (6, demo_model.encode_texts(["a"]).shape[1])
+    for rows in (1, 2, 4, 5):
+        parts = [texts[place : place + rows] for place in range(0, len(texts), rows)]
+        assert torch.equal(torch.cat([demo_model.encode_texts(part) for part in parts]), together)
+    assert torch.equal(demo_model.encode_texts(texts[::-1] * 3)[:6], together.flip(0))
