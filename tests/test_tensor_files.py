@@ -17,6 +17,19 @@ def test_tensors_and_metadata_come_back(tmp_path):
     assert all(torch.equal(back[key], tensor) for key, tensor in tensors.items())
 
 
+def test_the_same_content_gives_the_same_bytes_whatever_the_order_it_comes_in(tmp_path):
+    """safetensors draws the order of metadata anew for every file."""
+    metadata = {name: f"{name} \u00f6\n\"\u6f22\"\x1f" for name in "abcdefghij"}
+    tensors = {"b": torch.arange(3), "a": torch.rand(2, 2)}
+    write_tensors(tmp_path / "0", tensors, metadata)
+    for number in range(1, 4):
+        write_tensors(tmp_path / str(number), dict(reversed(tensors.items())), dict(reversed(metadata.items())))
+    assert len({(tmp_path / str(number)).read_bytes() for number in range(4)}) == 1
+    back, found = read_tensors(tmp_path / "0")
+    assert found == metadata
+    assert all(torch.equal(back[key], tensor) for key, tensor in tensors.items())
+
+
 def test_others_may_read_it_as_any_other_file(tmp_path):
     (tmp_path / "plain").touch()
     write_tensors(tmp_path / "file.safetensors", {"a": torch.rand(2)}, {})
