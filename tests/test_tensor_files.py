@@ -19,7 +19,7 @@ def test_tensors_and_metadata_come_back(tmp_path):
 
 def test_the_same_content_gives_the_same_bytes_whatever_the_order_it_comes_in(tmp_path):
     """safetensors draws the order of metadata anew for every file."""
-    metadata = {name: f"{name} \u00f6\n\"\u6f22\"\x1f" for name in "abcdefghij"}
+    metadata = {name: f'{name} \u00f6\n"\u6f22"\x1f' for name in "abcdefghij"}
     tensors = {"b": torch.arange(3), "a": torch.rand(2, 2)}
     write_tensors(tmp_path / "0", tensors, metadata)
     for number in range(1, 4):
