@@ -99,7 +99,9 @@ def test_a_damaged_table_is_begun_anew(hashes, files, read_files, caplog, conten
     hashes.path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         assert hashes(files) == expected
-    assert str(hashes.path) in caplog.text and "begun anew" in caplog.text
+    (said,) = [record.message for record in caplog.records]
+    cause = "file is not a database" if content.startswith(b"no") else "database disk image is malformed"
+    assert said == f"{hashes.path} is damaged ({cause}) and is begun anew"
     assert len(read_files) == 6
     assert hashes(files) == expected
     assert len(read_files) == 6
@@ -135,6 +137,8 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
             make()
         assert str(error.value).startswith(f"cannot write to {tmp_path / 'file'}/")
         assert "EMBEDDINGS.CACHE_DIR" in str(error.value)
+    with pytest.raises(InputError, match=r"\(EMBEDDINGS\.CACHE_DIR\): "):
+        cache_folder(str(tmp_path / "file" / "cache"))
 
 
 def test_the_cache_is_where_the_config_or_the_environment_says(tmp_path, monkeypatch):
@@ -183,3 +187,12 @@ def test_a_file_name_may_be_of_any_bytes(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.png")
     path.write_bytes(b"content")
     assert FileHashes(tmp_path)([path]) == FileHashes(tmp_path)([path]) == {path: file_sha256(path)}
+
+
+def test_files_are_looked_up_a_chunk_at_a_time_and_each_once(hashes, files, monkeypatch):
+    monkeypatch.setattr(cache, "CHUNK", 2)
+    look_up, asked = hashes._look_up, []
+    monkeypatch.setattr(hashes, "_look_up", lambda stats: asked.append(list(stats)) or look_up(stats))
+    _, found = hashes.keys(files)
+    assert asked == [files[:2], files[2:]]
+    assert found.dtype == bool

@@ -74,3 +74,8 @@ def test_it_is_rebuilt_from_its_state_alone():
 def test_settings_out_of_range_are_refused(values, message):
     with pytest.raises(InputError, match=message):
         AdapterSettings(**values)
+
+
+def test_the_ends_of_the_range_are_settings():
+    assert AdapterSettings(ratio=0.0, reduction=1) == AdapterSettings(0.0, 1)
+    assert AdapterSettings(ratio=1.0).ratio == 1.0
