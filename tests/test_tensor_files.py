@@ -4,7 +4,9 @@ import re
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
+from lare_dassl import tensor_files
 from lare_dassl.errors import InputError
 from lare_dassl.tensor_files import check_format, json_list, read_tensors, write_tensors
 
@@ -51,6 +53,17 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "plain").write_text("")
     with pytest.raises(InputError, match=r"cannot write .*plain/file\.safetensors"):
         write_tensors(tmp_path / "plain" / "file.safetensors", {"a": torch.rand(2)}, {})
+
+
+def test_what_safetensors_itself_cannot_write_is_one_line_too(tmp_path, monkeypatch):
+    def fail(*_):
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(tensor_files, "save_file", fail)
+    with pytest.raises(InputError) as error:
+        write_tensors(tmp_path / "a.safetensors", {"a": torch.rand(2)}, {})
+    assert str(error.value) == f"cannot write {tmp_path}/a.safetensors: I/O error: No space left on device"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_format_is_refused():

@@ -153,6 +153,30 @@ def test_without_network_a_hub_model_says_what_to_do(empty_cache, monkeypatch):
     assert "local-dir:FOLDER" in message
 
 
+@pytest.mark.parametrize("failure", [OSError("no space\nleft"), huggingface_hub.errors.HFValidationError("bad name")])
+def test_a_hub_model_that_cannot_be_downloaded_is_one_line(monkeypatch, failure):
+    monkeypatch.setattr(network, "reachable", lambda _: True)
+
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(vlm, "snapshot_download", fail)
+    cause = " ".join(str(failure).split())
+    assert error_of("hf-hub:somebody/some-model", "") == f"model hf-hub:somebody/some-model: {cause}"
+
+
+@pytest.mark.parametrize("failure", [ImportError("no module\nnamed 'transformers'"), OSError("not in the cache")])
+def test_a_tokenizer_that_cannot_be_had_is_one_line(clip, monkeypatch, failure):
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(open_clip, "get_tokenizer", fail)
+    with pytest.raises(InputError) as error:
+        vlm.tokenizer_of(clip)
+    cause = " ".join(str(failure).split())
+    assert str(error.value) == f"the tokenizer of {clip.model} cannot be had ({cause}): pip install transformers"
+
+
 def test_weights_in_the_hub_cache_need_no_network(empty_cache, monkeypatch):
     monkeypatch.setattr(network, "reachable", lambda _: pytest.fail("the network was asked"))
     repository, names = vlm._hub_file(open_clip.get_pretrained_cfg("coca_ViT-L-14", "laion2b_s13b_b90k"))
