@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import torch
 
+from lare_dassl.benchmark import execution
 from lare_dassl.benchmark.execution import outcomes, suited_jobs
 from lare_dassl.benchmark.plan import make_plan
 from tests.reproducibility.conftest import torch_threads
@@ -81,3 +85,28 @@ def test_there_are_never_more_jobs_than_runs_nor_fewer_than_one(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     assert suited_jobs(100, 1) == 4
+
+
+class Pool:
+    """Processes that have died take no run; others give one a future."""
+
+    def __init__(self, dead):
+        self.dead = dead
+
+    def submit(self, *_):
+        if self.dead:
+            raise BrokenProcessPool
+        future = Future()
+        future.set_result("")
+        return future
+
+
+@pytest.mark.parametrize("system", ["with signal masks", "without"])
+def test_a_process_that_died_while_it_had_no_run_is_replaced(monkeypatch, system):
+    if system == "without":
+        monkeypatch.delattr(signal, "pthread_sigmask", raising=False)
+    pools = iter([Pool(dead=True), Pool(dead=False)])
+    monkeypatch.setattr(execution._Worker, "_new_pool", lambda _: next(pools))
+    worker = execution._Worker(0, 1, None)
+    assert worker.reason(worker.start(None)) == ""
+    assert next(pools, None) is None
