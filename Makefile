@@ -25,6 +25,7 @@ test: install
 # Changes of the code that no test notices, one by one (docs/reliability.md); about ten minutes.
 mutants: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,mutants]'
+	rm -rf mutants
 	OMP_NUM_THREADS=1 nice $(BIN)/mutmut run --max-children 1
 	$(BIN)/mutmut results
 

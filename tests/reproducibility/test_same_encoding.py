@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lare_dassl import vlm
+from lare_dassl import dassl_api, vlm
 from lare_dassl.dassl_api import HOST
 from lare_dassl.embeddings.extract import Encoder
 from tests.helpers import run_train
@@ -54,6 +54,16 @@ def test_order_of_files_and_place_of_the_images_do_not_count(world, images_left,
     words = on_images(world, tmp_path / "cache", tmp_path / "elsewhere")
     assert run_train("--output-dir", tmp_path / "run", *words) == 0
     assert different(left_by(tmp_path / "run"), images_left) == []
+
+
+def test_a_training_through_the_text_tower_is_the_same_again(world, tmp_path, monkeypatch):
+    words = [*on_images(world, tmp_path / "cache"), "TRAINER.NAME", "ContextOptimisation"]
+    for folder, settings in (("one", ()), ("other", ("DATALOADER.NUM_WORKERS", 3, "EMBEDDINGS.BATCH_SIZE", 5))):
+        assert run_train("--output-dir", tmp_path / folder, *words, *settings) == 0
+        monkeypatch.setattr(dassl_api, "set_random_seed", lambda _: torch.manual_seed(77))
+    one = left_by(tmp_path / "one")
+    assert one["trainer"] == "ContextOptimisation" and "model/context" in one
+    assert different(left_by(tmp_path / "other"), one) == []
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
