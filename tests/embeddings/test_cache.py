@@ -196,3 +196,11 @@ def test_files_are_looked_up_a_chunk_at_a_time_and_each_once(hashes, files, monk
     _, found = hashes.keys(files)
     assert asked == [files[:2], files[2:]]
     assert found.dtype == bool
+
+
+def test_a_table_in_use_is_waited_for_a_minute(hashes, files, monkeypatch):
+    """A run that hashes many files holds the table for longer than the five seconds that sqlite waits by itself."""
+    connect, waits = sqlite3.connect, []
+    monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: waits.append(timeout) or connect(path, timeout))
+    hashes(files)
+    assert waits == [60]

@@ -261,6 +261,13 @@ def fitted(clusters, seed):
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
+def test_left_out_the_seed_is_0_and_the_network_min_and_max(clusters):
+    network = fit_regions(*clusters, settings=RegionSettings(**SMALL | {"epochs": 2}))
+    weights = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    assert torch.equal(weights, fitted(clusters, seed=0))
+    assert RegionNetwork(3, 8).parametrisation == RegionSettings().parametrisation == "minmax"
+
+
 def test_the_seed_alone_decides_the_result_and_the_global_state_stays(clusters):
     torch.manual_seed(1)
     before = torch.get_rng_state()
