@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 3
 
-.PHONY: install demo test clean
+.PHONY: install demo test mutants clean
 
 install: $(VENV)/.installed
 
@@ -20,7 +20,14 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --cov
+
+# Changes of the code that no test notices, one by one (docs/reliability.md); about ten minutes.
+mutants: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,mutants]'
+	rm -rf mutants
+	OMP_NUM_THREADS=1 nice $(BIN)/mutmut run --max-children 1
+	$(BIN)/mutmut results
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.*

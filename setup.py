@@ -40,7 +40,11 @@ setup(
         "tensorboard>=2.15",
     ],
     extras_require={
-        "dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.11", "playwright>=1.40", "scikit-learn>=1.4", "types-PyYAML"],
+        "dev": [
+            *("pytest>=8", "pytest-cov>=7", "coverage>=7.10", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"),
+            *("playwright>=1.40", "scikit-learn>=1.4", "types-PyYAML"),
+        ],
+        "mutants": ["mutmut>=3.8"],
         "ray": ["ray[default]>=2.60"],
     },
 )

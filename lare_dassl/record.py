@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from yacs.config import CfgNode
 
 from . import dassl_api
@@ -99,6 +100,7 @@ def make_record(
         "metrics": nest_metrics(results),
         "seconds": {stage: seconds.get(stage, 0.0) for stage in STAGES},
         "versions": _versions(),
+        "machine": _machine(cfg),
         "config": json.loads(json.dumps(cfg)),
     }
 
@@ -166,6 +168,13 @@ def _check_metrics(metrics: dict[str, Any], where: str) -> None:
     figures += list(by_domain.values()) if isinstance(by_domain, dict) else ["no dictionary"]
     if not all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in figures):
         raise InputError(f"{where} holds 'metrics' that are no numbers")
+
+
+def _machine(cfg: CfgNode) -> dict[str, Any]:
+    """What of the machine the last digits depend on, see docs/reproducibility.md."""
+    gpu = torch.cuda.get_device_name() if cfg.USE_CUDA and torch.cuda.is_available() else ""
+    processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return {"processor": processor, "threads": torch.get_num_threads(), "gpu": gpu}
 
 
 def _versions() -> dict[str, str]:

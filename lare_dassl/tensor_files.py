@@ -40,10 +40,24 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
         usual_mode = temporary.stat().st_mode
         try:
             save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, temporary, metadata)
+            _sort_header(temporary)
         except SafetensorError as error:
             raise OSError(str(error)) from error
         # safetensors makes files that nobody else may read.
         temporary.chmod(usual_mode)
+
+
+def _sort_header(path: Path) -> None:
+    """Put the metadata of a file in order: safetensors writes them in another one in every process."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        content = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        # The tensors stay where they are, so the header keeps its length, which spaces may fill up.
+        if len(content) <= length:
+            file.seek(8)
+            file.write(content.ljust(length))
 
 
 def check_format(metadata: Mapping[str, str], expected: str) -> None:

@@ -44,7 +44,7 @@ TEXT_BATCH = 256
 READING = 2
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # A CPU multiplies matrices by other kernels where rows are left over, which round differently: in a multiple of so
-# many, the embedding of an image is the same to the bit whatever images share its batch (docs/performance.md).
+# many, an embedding is the same to the bit whatever images or texts share its batch (docs/reproducibility.md).
 CPU_ROWS = 8
 # Mean cosine between low-precision and fp32 embeddings below which low precision is not used.
 PRECISION_GUARD_COSINE = 0.999
@@ -111,17 +111,20 @@ class FrozenVLM:
         rows = len(pixels)
         if pixels.dtype == torch.uint8:
             pixels = self.parts.scale(pixels.to(self.device))
-        if self.device.type == "cpu":
-            pixels = F.pad(pixels, (0, 0) * 3 + (0, -rows % CPU_ROWS))
-        pixels = pixels.to(self.device, DTYPES[self.precision])
+        pixels = self._filled_up(pixels).to(self.device, DTYPES[self.precision])
         return F.normalize(self.model.encode_image(pixels, normalize=False).float(), dim=-1)[:rows].cpu()
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Unit-length embeddings of texts: float32 (B, D) on the CPU."""
-        tokens = self.tokenizer(list(texts)).to(self.device)
+        tokens = self._filled_up(self.tokenizer(list(texts))).to(self.device)
         batches = [self.model.encode_text(batch, normalize=False).float() for batch in tokens.split(TEXT_BATCH)]
-        return F.normalize(torch.cat(batches), dim=-1).cpu()
+        return F.normalize(torch.cat(batches), dim=-1)[: len(texts)].cpu()
+
+    def _filled_up(self, batch: Tensor) -> Tensor:
+        """A batch (B, ...) with rows of zeros behind it where a CPU needs them."""
+        missing = -len(batch) % CPU_ROWS if self.device.type == "cpu" else 0
+        return F.pad(batch, (0, 0) * (batch.ndim - 1) + (0, missing))
 
     def text_encoder(self) -> TextEncoder:
         """The text tower, to encode prompts from the embeddings of their tokens.

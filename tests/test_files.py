@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -130,4 +131,30 @@ def test_a_folder_that_a_full_disk_stops_is_one_line(tmp_path):
     with pytest.raises(InputError) as error, filled_folder(tmp_path / "train", MARKER):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert str(error.value) == f"cannot write {tmp_path / 'train'}: No space left on device"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_a_quicker_process_puts_in_place_at_that_moment_stays(tmp_path, monkeypatch):
+    rename = Path.rename
+
+    def beaten(temporary, target):
+        rename(temporary, target)
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+
+    monkeypatch.setattr(Path, "rename", beaten)
+    with filled_folder(tmp_path / "train", MARKER):
+        pass
+    assert MARKER.is_in(tmp_path / "train")
+
+
+def test_a_folder_that_cannot_be_put_in_place_is_named(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with (
+        pytest.raises(InputError, match=r"cannot write .*/train: Permission denied"),
+        filled_folder(tmp_path / "train", MARKER),
+    ):
+        pass
     assert list(tmp_path.iterdir()) == []

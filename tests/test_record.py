@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 
 import pytest
+import torch
 
 from lare_dassl import dassl_api
 from lare_dassl.errors import InputError
@@ -59,7 +61,7 @@ def test_a_record_says_what_ran_and_on_what(record):
     assert list(record) == [
         "format", "trainer", "dataset", "seed", "shots", "imbalance", "host", "vlm", "source_domains",
         "target_domains", "split", "split_sha256", "samples", "skipped", "duplicates", "chosen", "metrics", "seconds",
-        "versions", "config",
+        "versions", "machine", "config",
     ]  # fmt: skip
     assert (record["format"], record["trainer"], record["dataset"]) == ("record/1", "LARE", "EmbeddingFile")
     assert (record["seed"], record["shots"], record["imbalance"]) == (7, 4, 2.5)
@@ -78,6 +80,10 @@ def test_a_record_says_what_ran_and_on_what(record):
     assert record["seconds"] == {"encode": 0.0, "stage1": 1.5, "stage2": 0.0, "test": 0.0, "total": 2.0}
     assert record["versions"]["torch"].startswith("2.")
     assert record["versions"]["dassl"] == dassl_api.HOST_VERSION
+    machine = record["machine"]
+    assert machine["processor"] == f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    assert machine["threads"] == torch.get_num_threads()
+    assert bool(machine["gpu"]) == torch.cuda.is_available()
     assert record["config"]["DATASET"]["NUM_SHOTS"] == 4
 
 

@@ -287,3 +287,9 @@ def test_the_log_holds_what_was_printed(tmp_path, capsys):
 )
 def test_a_run_that_names_no_folder_has_one_of_its_dataset_and_split(words, folder):
     assert folder == run.make_config(train_arguments(*words)).OUTPUT_DIR
+
+
+def test_a_model_folder_that_is_not_there_is_refused_before_anything_is_read(tmp_path, capsys):
+    words = ("--trainer", "FineTune", "--root", tmp_path / "none.safetensors", "--eval-only")
+    assert run_train(*words, "--model-dir", tmp_path / "gone", "DATASET.NAME", "EmbeddingFile") == 2
+    assert capsys.readouterr().err == f"error: --model-dir {tmp_path / 'gone'}: there is no such folder\n"

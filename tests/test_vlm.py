@@ -153,6 +153,30 @@ def test_without_network_a_hub_model_says_what_to_do(empty_cache, monkeypatch):
     assert "local-dir:FOLDER" in message
 
 
+@pytest.mark.parametrize("failure", [OSError("no space\nleft"), huggingface_hub.errors.HFValidationError("bad name")])
+def test_a_hub_model_that_cannot_be_downloaded_is_one_line(monkeypatch, failure):
+    monkeypatch.setattr(network, "reachable", lambda _: True)
+
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(vlm, "snapshot_download", fail)
+    cause = " ".join(str(failure).split())
+    assert error_of("hf-hub:somebody/some-model", "") == f"model hf-hub:somebody/some-model: {cause}"
+
+
+@pytest.mark.parametrize("failure", [ImportError("no module\nnamed 'transformers'"), OSError("not in the cache")])
+def test_a_tokenizer_that_cannot_be_had_is_one_line(clip, monkeypatch, failure):
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(open_clip, "get_tokenizer", fail)
+    with pytest.raises(InputError) as error:
+        vlm.tokenizer_of(clip)
+    cause = " ".join(str(failure).split())
+    assert str(error.value) == f"the tokenizer of {clip.model} cannot be had ({cause}): pip install transformers"
+
+
 def test_weights_in_the_hub_cache_need_no_network(empty_cache, monkeypatch):
     monkeypatch.setattr(network, "reachable", lambda _: pytest.fail("the network was asked"))
     repository, names = vlm._hub_file(open_clip.get_pretrained_cfg("coca_ViT-L-14", "laion2b_s13b_b90k"))
@@ -470,16 +494,36 @@ def test_a_tower_of_another_kind_is_refused():
         vlm.TextEncoder(Foreign(), lambda texts: torch.zeros(len(texts), 4))
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_an_embedding_is_the_same_to_the_bit_in_a_batch_of_any_size(precision, threads, request):
+@pytest.fixture(params=[1, 2, 4])
+def _threads(request):
     before = torch.get_num_threads()
-    request.addfinalizer(lambda: torch.set_num_threads(before))
-    torch.set_num_threads(threads)
-    model = vlm.load(vlm.resolve("demo", ""), precision, CPU)
-    shape = model.preprocess(picture()).shape
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["fp32", "bf16"])
+def demo_model(request):
+    return vlm.load(vlm.resolve("demo", ""), request.param, CPU)
+
+
+@pytest.mark.usefixtures("_threads")
+def test_an_embedding_is_the_same_to_the_bit_in_a_batch_of_any_size(demo_model):
+    shape = demo_model.preprocess(picture()).shape
     pixels = torch.randn(19, *shape, generator=torch.Generator().manual_seed(0))
-    together = model.encode_images(pixels)
-    assert torch.equal(torch.cat([model.encode_images(pixels[:1]), model.encode_images(pixels[1:])]), together)
+    together = demo_model.encode_images(pixels)
+    one_and_more = [demo_model.encode_images(part) for part in (pixels[:1], pixels[1:])]
+    assert torch.equal(torch.cat(one_and_more), together)
     for rows in (2, 3, 7, 8, 9, 10, 11, 17):
-        assert torch.equal(torch.cat([model.encode_images(part) for part in pixels.split(rows)]), together)
+        assert torch.equal(torch.cat([demo_model.encode_images(part) for part in pixels.split(rows)]), together)
+
+
+@pytest.mark.usefixtures("_threads")
+def test_a_texts_embedding_is_the_same_to_the_bit_beside_any_other_texts(demo_model):
+    texts = [f"a {style} of a {name}." for style in ("photo", "sketch") for name in ("red star", "blue ring", "moon")]
+    together = demo_model.encode_texts(texts)
+    assert together.shape == (6, demo_model.encode_texts(["a"]).shape[1])
+    for rows in (1, 2, 4, 5):
+        parts = [texts[place : place + rows] for place in range(0, len(texts), rows)]
+        assert torch.equal(torch.cat([demo_model.encode_texts(part) for part in parts]), together)
+    assert torch.equal(demo_model.encode_texts(texts[::-1] * 3)[:6], together.flip(0))

@@ -47,7 +47,8 @@ def file_sha256(path: Path) -> str:
 
 def text_key(text: str) -> str:
     """The key of a text; no image has it."""
-    return hashlib.sha256(b"text\0" + text.encode()).hexdigest()
+    # The first word names the way of encoding: "text" alone let the last bits depend on the texts encoded with it.
+    return hashlib.sha256(b"text in filled batches\0" + text.encode()).hexdigest()
 
 
 class FileHashes:

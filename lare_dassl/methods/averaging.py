@@ -13,7 +13,6 @@ from torch import Tensor, nn
 WEIGHTS = tuple(step / 10 for step in range(11))
 
 
-@torch.no_grad()
 def average(trained: nn.Linear, zero_shot: nn.Linear, weight: float) -> nn.Linear:
     """(1 − w) · zero-shot + w · trained, of weights and biases; for linear classifiers also that of their logits.
 
@@ -24,12 +23,12 @@ def average(trained: nn.Linear, zero_shot: nn.Linear, weight: float) -> nn.Linea
     """
     num_classes, embedding_dim = trained.weight.shape
     averaged = nn.Linear(embedding_dim, num_classes, device=trained.weight.device)
-    averaged.weight.copy_(torch.lerp(zero_shot.weight, trained.weight, weight))
-    averaged.bias.copy_(torch.lerp(zero_shot.bias, trained.bias, weight))
+    with torch.no_grad():
+        averaged.weight.copy_(torch.lerp(zero_shot.weight, trained.weight, weight))
+        averaged.bias.copy_(torch.lerp(zero_shot.bias, trained.bias, weight))
     return averaged
 
 
-@torch.no_grad()
 def choose_weight(
     trained: nn.Linear, zero_shot: nn.Linear, embedding: Tensor, label: Tensor, weights: Sequence[float] = WEIGHTS
 ) -> float:
@@ -49,4 +48,5 @@ def choose_weight(
         correct = average(trained, zero_shot, weight)(embedding).argmax(dim=1) == label
         return int(correct.sum()), weight
 
-    return max(weights, key=score)
+    with torch.no_grad():
+        return max(weights, key=score)

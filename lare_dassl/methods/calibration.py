@@ -15,7 +15,6 @@ LOWEST, HIGHEST = 1e-3, 1e3
 HALVINGS = 40
 
 
-@torch.no_grad()
 def fit_temperature(logits: Tensor, label: Tensor) -> float:
     """The T in [LOWEST, HIGHEST] under which softmax(z / T) has the least negative log-likelihood on validation rows.
 
@@ -28,7 +27,7 @@ def fit_temperature(logits: Tensor, label: Tensor) -> float:
         logits: z, (V, C), with V and C of at least 1.
         label: true classes, int64 (V,).
     """
-    logits = logits.cpu().double()
+    logits = logits.detach().cpu().double()
     expected = _expected_logit(logits, label.cpu())
     low, high = -math.log(HIGHEST), -math.log(LOWEST)
     for _ in range(HALVINGS):

@@ -110,10 +110,10 @@ class ContextClassifier(nn.Module):
         """Logits (B, C) of unit-length embeddings (B, D): s times the cosine of image and class text embedding."""
         return self.logit_scale * embedding @ self.class_text().T
 
-    @torch.no_grad()
     def linear(self) -> nn.Linear:
         """The same classifier as a linear layer, which needs no text tower."""
-        return text_classifier(self.class_text(), self.logit_scale)
+        with torch.no_grad():
+            return text_classifier(self.class_text(), self.logit_scale)
 
 
 def starting_context(prompts: ContextPrompts, *, random: bool, class_specific: bool, seed: int) -> Tensor:

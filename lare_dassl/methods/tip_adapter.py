@@ -103,7 +103,6 @@ def cache_classifier(
     return CacheClassifier(embedding, values, logit_scale * class_text, alpha, beta)
 
 
-@torch.no_grad()
 def choose_strengths(
     classifier: CacheClassifier,
     embedding: Tensor,
@@ -126,7 +125,8 @@ def choose_strengths(
     zero_shot = embedding @ classifier.zero_shot.T
     scores = {}
     for beta in betas:
-        cached = classifier.cached(embedding, beta)
+        with torch.no_grad():
+            cached = classifier.cached(embedding, beta)
         for alpha in alphas:
             correct = (zero_shot + alpha * cached).argmax(dim=1) == label
             scores[alpha, beta] = (int(correct.sum()), -alpha, -beta)

@@ -13,7 +13,8 @@ from .layout import ReportTable
 # What the table of runs says of each.
 LEFT_OUT = {"OUTPUT_DIR", "RESUME", "SEED", "TRAINER.NAME"}
 MOST_VALUES = 8
-SECTIONS = ("host", "vlm", "versions")
+# Records of earlier versions lack the last one.
+SECTIONS = ("host", "vlm", "versions", "machine")
 
 
 def settings_tables(records: Sequence[dict[str, Any]]) -> tuple[ReportTable, ReportTable]:
@@ -31,7 +32,7 @@ def settings_tables(records: Sequence[dict[str, Any]]) -> tuple[ReportTable, Rep
 
 
 def _flat(record: dict[str, Any]) -> dict[str, str]:
-    outside = {section: record[section] for section in SECTIONS}
+    outside = {section: record[section] for section in SECTIONS if section in record}
     leaves = [*leaf_keys(outside), *leaf_keys(record["config"])]
     return {key: _text(value) for key, value in leaves if key not in LEFT_OUT}
 

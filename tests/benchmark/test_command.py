@@ -216,3 +216,15 @@ def test_the_demo_runs_all_methods_and_seeds(tmp_path, capsys, monkeypatch):
 def test_the_demo_refuses_no_seeds(tmp_path):
     with pytest.raises(InputError, match="--seeds must be at least 1, not 0"):
         command.compare_on_demo(tmp_path / "demo.yaml", 0, str(tmp_path), tmp_path / "out")
+
+
+def test_a_report_that_cannot_be_written_leaves_the_runs_and_their_table(words, tmp_path, monkeypatch, capsys):
+    def fail(_):
+        raise InputError("cannot write report.html: no space left")
+
+    monkeypatch.setattr(command, "write_report", fail)
+    assert benchmark(words("--trainers", "ZeroShot", "--seeds", 1)) == 0
+    shown = capsys.readouterr()
+    assert "ZeroShot" in shown.out
+    assert shown.err.endswith("no report: cannot write report.html: no space left\n")
+    assert len(times(tmp_path / "out")) == 1

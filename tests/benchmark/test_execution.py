@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import torch
 
+from lare_dassl.benchmark import execution
 from lare_dassl.benchmark.execution import outcomes, suited_jobs, units
 from lare_dassl.benchmark.plan import make_plan
-from tests.benchmark.conftest import metrics_below
+from tests.reproducibility.conftest import torch_threads
+from tests.reproducibility.leaving import different, left_by
 
 PLUGIN = """
 import os
@@ -37,23 +42,29 @@ def _plugin(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def test_side_by_side_gives_the_same_numbers_and_a_dead_process_fails_its_own_run(words, tmp_path):
+def all_left_below(folder):
+    """What every run below a folder leaves, by the place of the run in it."""
+    runs = sorted(path.parent for path in folder.rglob("record.json"))
+    return {f"{run.relative_to(folder)}: {name}": value for run in runs for name, value in left_by(run).items()}
+
+
+def test_side_by_side_gives_the_same_bytes_and_a_dead_process_fails_its_own_run(words, tmp_path):
     mortal = ("--plugin", "mortal_plugin", "--trainers", "MortalProbe", "FaultyProbe", "LARE", "--seeds", 3)
     runs = make_plan(words(*mortal, pairs=("TRAINER.LARE.EPOCHS", 3))).runs
     reasons = {(run.trainer, run.config["SEED"]): reason for run, reason in outcomes(units(runs), jobs=2, threads=1)}
     expected = {(run.trainer, run.config["SEED"]): "" for run in runs}
     expected |= {("FaultyProbe", seed): "ZeroDivisionError: no mercy" for seed in range(3)}
     assert reasons == expected | {("MortalProbe", 1): "its process died: was it killed, or out of memory?"}
-    beside = metrics_below(tmp_path / "out")
-    assert len(beside) == 5
+    beside = all_left_below(tmp_path / "out")
+    assert sum(name.endswith(": metrics") for name in beside) == 5
 
     (tmp_path / "out").rename(tmp_path / "first")
     survivors = [run for run in runs if not expected[run.trainer, run.config["SEED"]]]
     survivors = [run for run in survivors if (run.trainer, run.config["SEED"]) != ("MortalProbe", 1)]
-    threads = torch.get_num_threads()
-    assert [reason for _, reason in outcomes(units(survivors), jobs=1, threads=1)] == [""] * 5
-    assert torch.get_num_threads() == threads
-    assert metrics_below(tmp_path / "out") == beside
+    with torch_threads(3):
+        assert [reason for _, reason in outcomes(units(survivors), jobs=1, threads=1)] == [""] * 5
+        assert torch.get_num_threads() == 3
+    assert different(all_left_below(tmp_path / "out"), beside) == []
 
 
 def test_a_run_keeps_its_log_and_prints_nothing(words, tmp_path, capfd):
@@ -77,3 +88,28 @@ def test_there_are_never_more_jobs_than_runs_nor_fewer_than_one(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     assert suited_jobs(100, 1) == 4
+
+
+class Pool:
+    """Processes that have died take no run; others give one a future."""
+
+    def __init__(self, dead):
+        self.dead = dead
+
+    def submit(self, *_):
+        if self.dead:
+            raise BrokenProcessPool
+        future = Future()
+        future.set_result([""])
+        return future
+
+
+@pytest.mark.parametrize("system", ["with signal masks", "without"])
+def test_a_process_that_died_while_it_had_no_run_is_replaced(monkeypatch, system):
+    if system == "without":
+        monkeypatch.delattr(signal, "pthread_sigmask", raising=False)
+    pools = iter([Pool(dead=True), Pool(dead=False)])
+    monkeypatch.setattr(execution._Worker, "_new_pool", lambda _: next(pools))
+    worker = execution._Worker(0, 1, None)
+    assert worker.reasons(worker.start((None,)), (None,)) == [""]
+    assert next(pools, None) is None

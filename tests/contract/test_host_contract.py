@@ -358,6 +358,38 @@ class TestTrainer:
         assert torch.allclose(trainer.model.bias.cpu(), bias, atol=1e-6)
 
 
+class TestModels:
+    """What a trainer may ask of the models that it has registered, and what is refused."""
+
+    @pytest.fixture
+    def trainer(self, tmp_path):
+        trainer = Recorder(make_cfg(tmp_path))
+        trainer.register_model("second", torch.nn.Linear(2, 2))
+        return trainer
+
+    def test_models_are_named(self, trainer):
+        assert list(trainer.get_model_names()) == ["linear", "second"]
+        assert list(trainer.get_model_names("second")) == ["second"]
+        assert list(trainer.get_model_names(["second", "linear"])) == ["second", "linear"]
+
+    def test_a_name_that_no_model_has_is_refused(self, trainer):
+        with pytest.raises(AssertionError):
+            trainer.get_model_names(["linear", "third"])
+
+    def test_a_name_is_given_once(self, trainer):
+        with pytest.raises(AssertionError):
+            trainer.register_model("linear", torch.nn.Linear(2, 2))
+
+    def test_a_model_before_the_trainer_itself_is_refused(self):
+        with pytest.raises(AttributeError):
+            Recorder.__new__(Recorder).register_model("linear", torch.nn.Linear(2, 2))
+
+    def test_modes_are_set_by_name(self, trainer):
+        trainer.set_model_mode("eval", ["second"])
+        assert trainer.model.training
+        assert not trainer._models["second"].training
+
+
 class TestEvaluator:
     outputs = torch.eye(3)[[0, 1, 1, 2, 0]]
     labels = torch.tensor([0, 1, 2, 2, 0])

@@ -113,7 +113,9 @@ def test_a_damaged_table_is_begun_anew(hashes, files, read_files, caplog, conten
     hashes.path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         assert hashes(files) == expected
-    assert str(hashes.path) in caplog.text and "begun anew" in caplog.text
+    (said,) = [record.message for record in caplog.records]
+    cause = "file is not a database" if content.startswith(b"no") else "database disk image is malformed"
+    assert said == f"{hashes.path} is damaged ({cause}) and is begun anew"
     assert len(read_files) == 6
     assert hashes(files) == expected
     assert len(read_files) == 6
@@ -135,7 +137,7 @@ def test_a_table_in_use_is_told(tmp_path, monkeypatch, files):
 
 
 def test_a_text_has_a_key_that_no_file_content_has():
-    assert text_key("a cat") == sha256(b"text\0a cat")
+    assert text_key("a cat") == sha256(b"text in filled batches\0a cat")
     assert text_key("a cat") != sha256(b"a cat")
 
 
@@ -149,6 +151,8 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
             make()
         assert str(error.value).startswith(f"cannot write to {tmp_path / 'file'}/")
         assert "EMBEDDINGS.CACHE_DIR" in str(error.value)
+    with pytest.raises(InputError, match=r"\(EMBEDDINGS\.CACHE_DIR\): "):
+        cache_folder(str(tmp_path / "file" / "cache"))
 
 
 def test_the_cache_is_where_the_config_or_the_environment_says(tmp_path, monkeypatch):
@@ -197,3 +201,20 @@ def test_a_file_name_may_be_of_any_bytes(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.png")
     path.write_bytes(b"content")
     assert FileHashes(tmp_path)([path]) == FileHashes(tmp_path)([path]) == {path: file_sha256(path)}
+
+
+def test_files_are_looked_up_a_chunk_at_a_time_and_each_once(hashes, files, monkeypatch):
+    monkeypatch.setattr(cache, "CHUNK", 2)
+    look_up, asked = hashes._look_up, []
+    monkeypatch.setattr(hashes, "_look_up", lambda stats: asked.append(list(stats)) or look_up(stats))
+    _, found = hashes.keys(files)
+    assert asked == [files[:2], files[2:]]
+    assert found.dtype == bool
+
+
+def test_a_table_in_use_is_waited_for_a_minute(hashes, files, monkeypatch):
+    """A run that hashes many files holds the table for longer than the five seconds that sqlite waits by itself."""
+    connect, waits = sqlite3.connect, []
+    monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: waits.append(timeout) or connect(path, timeout))
+    hashes(files)
+    assert waits == [60]

@@ -132,7 +132,7 @@ def test_a_killed_extraction_goes_on_where_it_was(make, model, images, decoded, 
     encode = encoder.model.encode_images
 
     class DyingModel:
-        preprocess = model.preprocess
+        parts = model.parts
 
         def encode_images(self, pixels):
             calls.append(len(pixels))
@@ -277,7 +277,7 @@ def test_auto_takes_bf16_where_it_agrees_and_asks_once(make, images, guard):
     encoder.encode_images(images[:6])
     assert encoder.precision == "bf16"
     make("auto").encode_images(images)
-    assert guard.batches == [(4, 3, 32, 32)]
+    assert guard.batches == [(4, 32, 32, 3)]
 
 
 def test_auto_falls_back_to_fp32_where_bf16_does_not_agree(make, images, guard, decoded, caplog):
@@ -311,7 +311,7 @@ def test_the_guard_looks_past_unreadable_images(make, images, guard):
         path.write_bytes(path.name.encode())
     with pytest.raises(InputError, match="5 of 10"):
         make("auto").encode_images(images)
-    assert guard.batches == [(3, 3, 32, 32)]
+    assert guard.batches == [(3, 32, 32, 3)]
 
 
 def test_precisions_do_not_share_embeddings(make, images):
@@ -369,7 +369,7 @@ def make_encode(encoder, model, encode):
     """Put an encoder of images in the place of the model's."""
 
     class Stub:
-        preprocess = model.preprocess
+        parts = model.parts
         encode_texts = staticmethod(model.encode_texts)
         encode_images = staticmethod(encode)
 
@@ -431,7 +431,7 @@ def spoiling(model, spoilt, value=float("nan")):
 @pytest.mark.parametrize("given", [("auto", "nan"), ("bf16", "inf"), ("fp16", "nan")])
 def test_nan_in_a_late_batch_of_low_precision_sends_all_images_to_fp32(make, model, images, caplog, given):
     precision, value = given[0], float(given[1])
-    spoilt = decode_image(images[9], model.preprocess)
+    spoilt = decode_image(images[9], model.parts.resize)
     encoder = make_encode(make(precision), model, spoiling(model, spoilt, value))
     low = encoder.store.folder
     with caplog.at_level(logging.WARNING):
@@ -445,7 +445,7 @@ def test_nan_in_a_late_batch_of_low_precision_sends_all_images_to_fp32(make, mod
 
 
 def test_a_later_run_begins_in_fp32_where_low_precision_gave_nan_before(make, model, images, caplog):
-    make_encode(make("bf16"), model, spoiling(model, decode_image(images[0], model.preprocess))).encode_images(images)
+    make_encode(make("bf16"), model, spoiling(model, decode_image(images[0], model.parts.resize))).encode_images(images)
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         again = make("bf16")
@@ -454,7 +454,7 @@ def test_a_later_run_begins_in_fp32_where_low_precision_gave_nan_before(make, mo
 
 
 def test_nan_in_fp32_names_the_image_and_keeps_those_before(make, model, images, decoded):
-    spoilt = decode_image(images[6], model.preprocess)
+    spoilt = decode_image(images[6], model.parts.resize)
     encoder = make_encode(make(), model, spoiling(model, spoilt))
     with pytest.raises(InputError, match=rf"gives NaN or infinity for {images[6]} in fp32: check its weights"):
         encoder.encode_images(images)
@@ -551,7 +551,7 @@ def test_what_reaches_the_encoder_is_open_clips_own_preprocessing_to_the_bit(mak
     paths, reached = odd_images(tmp_path / "odd") + real, []
 
     def encode(pixels):
-        reached.extend(pixels)
+        reached.extend(model.parts.scale(pixels))
         return model.encode_images(pixels)
 
     make_encode(make(num_workers=1), model, encode).encode_images(paths)

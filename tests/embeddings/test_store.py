@@ -291,3 +291,44 @@ def test_shards_in_any_number_give_what_a_dictionary_gives(store):
     assert torch.equal(store.gather(order), torch.stack([expected[key] for key in order]))
     absent = keys_of(*range(200, 260))
     assert store.missing([*order, *absent]) == absent
+
+
+def damaged(store):
+    """The path of a shard with a flipped bit."""
+    store.add(keys_of("a"), rows(1))
+    (path,) = store.folder.glob("*.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    return path
+
+
+def test_a_damaged_shard_that_cannot_be_removed_is_named(store, monkeypatch):
+    path = damaged(store)
+
+    unlink = type(path).unlink
+
+    def fail(asked, *words, **keys):
+        if asked == path:
+            raise PermissionError(13, "Permission denied")
+        unlink(asked, *words, **keys)
+
+    monkeypatch.setattr(type(path), "unlink", fail)
+    with pytest.raises(InputError) as error:
+        reopened(store).missing(keys_of("a"))
+    assert str(error.value) == f"cannot remove the damaged cache shard {path}: Permission denied"
+
+
+def test_a_shard_that_another_run_has_just_removed_is_no_error(store, monkeypatch):
+    path = damaged(store)
+    (store.folder / "shards.index").unlink(missing_ok=True)
+    at = store_module.Shard.at
+
+    def removed_meanwhile(place):
+        shard = at(place)
+        place.unlink()
+        return shard
+
+    monkeypatch.setattr(store_module.Shard, "at", removed_meanwhile)
+    assert reopened(store).missing(keys_of("a")) == keys_of("a")
+    assert not path.exists()

@@ -69,3 +69,8 @@ def test_of_equally_good_weights_the_one_nearest_to_the_trained_classifier_is_ch
     assert choose(rows, torch.tensor([0, 0, 1])) == 1.0
     assert choose(rows, torch.tensor([0, 1, 1])) == 0.4
     assert choose_weight(TRAINED, ZERO_SHOT, rows, torch.tensor([0, 1, 1]), weights=(0.3, 0.0, 0.9)) == 0.3
+
+
+def test_an_average_lies_where_the_classifiers_do():
+    averaged = average(nn.Linear(4, 3, device="meta"), nn.Linear(4, 3, device="meta"), 0.5)
+    assert {parameter.device.type for parameter in averaged.parameters()} == {"meta"}

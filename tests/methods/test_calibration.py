@@ -23,11 +23,11 @@ def test_it_recovers_the_temperature_that_labels_were_drawn_with(temperature):
     assert fit_temperature(logits, label) == pytest.approx(temperature, rel=0.03)
 
 
-@pytest.mark.parametrize("rows", [5, 30, 3000])
-def test_no_temperature_of_a_fine_grid_has_a_lower_loss(rows):
-    logits, label = drawn(rows, 4, 3.0)
+@pytest.mark.parametrize(("rows", "classes"), [(5, 4), (30, 4), (3000, 4), (30, 2)])
+def test_no_temperature_of_a_fine_grid_has_a_lower_loss(rows, classes):
+    logits, label = drawn(rows, classes, 3.0)
     smoothing = 1 / (rows + 2)
-    target = torch.full((rows, 4), smoothing / 3, dtype=torch.float64)
+    target = torch.full((rows, classes), smoothing / (classes - 1), dtype=torch.float64)
     target[torch.arange(rows), label] = 1 - smoothing
 
     def loss(temperature):

@@ -33,9 +33,11 @@ def loop_logits(embedding, adapter, scale, ratio):
 @pytest.mark.parametrize("ratio", [0.0, 0.2, 1.0])
 def test_logits_are_those_of_the_loop(ratio):
     adapter = AdapterClassifier(CLASS_TEXT, 50.0, hidden_dim=2, ratio=ratio)
-    # With random weights a row may come out as all zeros, which has no direction.
-    for layer in (adapter.down, adapter.up):
-        torch.nn.init.uniform_(layer.weight, 0.1, 1.0, generator=GENERATOR)
+    generator = torch.Generator().manual_seed(1)
+    # With random weights a row may come out as all zeros, which has no direction: here one of two hidden units is not.
+    weight = torch.rand(1, 8, generator=generator)
+    adapter.down.weight.data = torch.cat([weight, -weight])
+    torch.nn.init.uniform_(adapter.up.weight, 0.1, 1.0, generator=generator)
     expected = loop_logits(EMBEDDING, adapter, 50.0, ratio)
     torch.testing.assert_close(adapter(EMBEDDING), torch.tensor(expected), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(adapter.adapt(EMBEDDING).norm(dim=-1), torch.ones(5))
@@ -72,3 +74,8 @@ def test_it_is_rebuilt_from_its_state_alone():
 def test_settings_out_of_range_are_refused(values, message):
     with pytest.raises(InputError, match=message):
         AdapterSettings(**values)
+
+
+def test_the_ends_of_the_range_are_settings():
+    assert AdapterSettings(ratio=0.0, reduction=1) == AdapterSettings(0.0, 1)
+    assert AdapterSettings(ratio=1.0).ratio == 1.0

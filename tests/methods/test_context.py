@@ -162,3 +162,16 @@ def test_the_linear_classifier_has_no_bias_and_no_gradient(prompts):
     linear = ContextClassifier(prompts, encode, prompts.words(), 20.0).linear()
     torch.testing.assert_close(linear.weight.norm(dim=-1), torch.full((2,), 20.0))
     assert linear.bias.tolist() == [0.0, 0.0]
+
+
+def test_a_single_class_and_a_single_word_are_enough():
+    tokens, start, length = find_context(tokenise, "photo", ["cat"])
+    assert (start, length) == (1, 1)
+    table = torch.randn(len(VOCABULARY), 6, generator=torch.Generator().manual_seed(0))
+    prompts = ContextPrompts(tokens, table[tokens], start, length)
+    assert torch.equal(prompts.words(), table[[VOCABULARY.index("photo")]])
+
+
+def test_random_context_lies_where_the_prompts_do(prompts):
+    moved = ContextPrompts(prompts.tokens, prompts.embedding.to("meta"), prompts.start, prompts.length)
+    assert starting_context(moved, random=True, class_specific=False, seed=0).device.type == "meta"

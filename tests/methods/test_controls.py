@@ -73,3 +73,23 @@ def test_each_sample_of_an_image_is_a_block_of_its_own(samples):
 def test_a_negative_number_of_samples_is_refused():
     with pytest.raises(InputError, match="samples per image must not be negative, not -1"):
         NoisyEmbeddings(unit(6, 4, 0), -1, 1.0)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, "meta"])
+def test_samples_have_the_type_and_the_place_of_the_embeddings(kind):
+    rows, text = unit(6, 4, 0).to(kind), unit(6, 4, 1).to(kind)
+    generator = None if kind == "meta" else seeded()
+    for control in (NoisyEmbeddings(rows, 1, 1.0), TextInterpolations(rows, 1, text)):
+        (block,) = control.draw(torch.arange(3, device=rows.device), generator)
+        assert (block.dtype, block.device) == (rows.dtype, rows.device)
+
+
+def test_interpolations_in_double_precision_are_drawn_in_it():
+    """Numbers of single precision would be multiples of 2 ** -24."""
+    rows = torch.tensor([[1.0, 0.0]], dtype=torch.float64).repeat(50, 1)
+    (block,) = NoisyEmbeddings(rows, 1, 1e-3).draw(torch.arange(50), seeded())
+    expected = torch.randn(50, 2, generator=seeded(), dtype=torch.float64) * 1e-3 / 2**0.5
+    torch.testing.assert_close(block, F.normalize(rows + expected), rtol=1e-14, atol=0)
+    (block,) = TextInterpolations(rows, 1, rows.flip(1)).draw(torch.arange(50), seeded())
+    share = torch.rand(50, 1, generator=seeded(), dtype=torch.float64)[:, 0]
+    torch.testing.assert_close(block[:, 1] / block.sum(dim=1), share, rtol=1e-14, atol=0)

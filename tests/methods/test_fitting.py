@@ -59,3 +59,13 @@ def test_the_seed_of_a_network_alone_decides_its_weights():
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_weights_decay_as_the_settings_say(weight_decay):
+    """Without a gradient AdamW multiplies a weight by 1 − lr · weight_decay in each step."""
+    network = nn.Linear(2, 1)
+    before = network.weight.detach().clone()
+    settings = AugmentationSettings(epochs=3, lr=0.1, weight_decay=weight_decay, batch_size=4)
+    list(fit_epochs(network, lambda network, _: (0 * network.weight.sum(),), (torch.ones(8, 2),), settings, seed=0))
+    torch.testing.assert_close(network.weight.detach(), before * (1 - 0.1 * weight_decay) ** 6)

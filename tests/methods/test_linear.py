@@ -39,3 +39,8 @@ def test_training_a_text_classifier_leaves_the_class_texts_alone():
     with torch.no_grad():
         classifier.weight.add_(1.0)
     assert torch.equal(class_text, torch.eye(3))
+
+
+def test_a_text_classifier_lies_where_the_texts_do():
+    classifier = text_classifier(torch.eye(3, device="meta"), 1.0)
+    assert {parameter.device.type for parameter in classifier.parameters()} == {"meta"}

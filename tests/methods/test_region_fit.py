@@ -5,7 +5,7 @@ import torch
 
 from lare_dassl.errors import InputError
 from lare_dassl.methods.region_fit import fit_regions
-from lare_dassl.methods.regions import RegionSettings, region_losses
+from lare_dassl.methods.regions import RegionNetwork, RegionSettings, region_losses
 
 SMALL = {"hidden_dim": 16, "epochs": 15, "batch_size": 16, "lr": 1e-2}
 
@@ -21,6 +21,7 @@ def test_fitting_lowers_the_loss_and_keeps_the_corners_in_order(clusters, parame
         regions = network(clusters[0])
     assert (regions.lower <= regions.upper).all()
     assert not network.training
+    assert network.parametrisation == parametrisation
 
 
 def test_corners_and_centre_of_fitted_regions_keep_their_class_and_lie_apart(clusters):
@@ -60,6 +61,13 @@ def test_each_epoch_reports_its_number_and_the_mean_losses(clusters):
 def fitted(clusters, seed):
     network = fit_regions(*clusters, settings=RegionSettings(**SMALL | {"epochs": 2}), seed=seed)
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def test_left_out_the_seed_is_0_and_the_network_min_and_max(clusters):
+    network = fit_regions(*clusters, settings=RegionSettings(**SMALL | {"epochs": 2}))
+    weights = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    assert torch.equal(weights, fitted(clusters, seed=0))
+    assert RegionNetwork(3, 8).parametrisation == RegionSettings().parametrisation == "minmax"
 
 
 def test_the_seed_alone_decides_the_result_and_the_global_state_stays(clusters):

@@ -193,6 +193,17 @@ def test_a_residual_region_of_a_silent_network_is_a_narrow_box_around_the_embedd
     torch.testing.assert_close(regions.upper - regions.lower, torch.full((1, 3), 2 * half_width))
 
 
+def test_a_residual_region_is_moved_and_widened_by_the_outputs():
+    network = RegionNetwork(2, 8, "residual")
+    with torch.no_grad():
+        network.corners.weight.zero_()
+        network.corners.bias.copy_(torch.tensor([0.5, -0.25, 4.0, 5.0]))
+        regions = network(torch.tensor([[1.0, 0.0]]))
+    torch.testing.assert_close(regions.centre, torch.tensor([[1.5, -0.25]]))
+    half_widths = [math.log(2), math.log(1 + math.e)]
+    torch.testing.assert_close(regions.upper - regions.centre, torch.tensor([half_widths]))
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -214,3 +225,10 @@ def test_settings_out_of_range_are_named(setting, message):
     with pytest.raises(InputError) as error:
         RegionSettings(**setting)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("kind", [torch.float64, "meta"])
+def test_samples_have_the_type_and_the_place_of_the_regions(kind):
+    lower = torch.zeros(3, 4).to(kind)
+    sample = sample_regions(Regions(lower, lower + 1))
+    assert (sample.dtype, sample.device) == (lower.dtype, lower.device)

@@ -103,3 +103,32 @@ def test_of_equally_good_strengths_the_least_are_chosen(classifier):
     text = torch.eye(3)
     sure = cache_classifier(text, torch.arange(3), text, 20.0)
     assert choose_strengths(sure, text, torch.arange(3), (9.0, 2.0, 5.0), (7.0, 3.0)) == (2.0, 3.0)
+
+
+def test_strengths_are_replaced_in_place(classifier):
+    rows = unit(4, 5, 2)
+    other = cache_classifier(
+        unit(7, 5, 0), torch.tensor([0, 1, 2, 0, 0, 0, 2]), unit(3, 5, 1), 20.0, alpha=7.0, beta=0.5
+    )
+    classifier.set_strengths(7.0, 0.5)
+    assert torch.equal(classifier(rows), other(rows))
+
+
+def test_a_state_without_a_cache_is_refused_by_the_names_of_what_it_lacks(classifier):
+    state = {name: value for name, value in classifier.state_dict().items() if name not in ("keys", "values")}
+    with pytest.raises(RuntimeError, match=r'Missing key.*"keys", "values"'):
+        classifier.load_state_dict(state)
+
+
+def test_the_strengths_lie_where_the_keys_do():
+    keys = unit(4, 5, 0).to("meta")
+    classifier = CacheClassifier(keys, keys[:, :3], keys[:3])
+    assert {value.device.type for value in classifier.state_dict().values()} == {"meta"}
+
+
+def test_a_right_row_counts_for_its_own_class_alone():
+    """Flattened logits would find the first row's class for all of them."""
+    text = torch.eye(3)
+    cache = cache_classifier(torch.tensor([[0.6, 0.8, 0.0]]), torch.tensor([1]), text, 1.0)
+    rows, label = torch.tensor([[0.0, 0.0, 1.0], [0.8, 0.6, 0.0]]), torch.tensor([2, 1])
+    assert choose_strengths(cache, rows, label, (0.125, 4.0), (8.0,)) == (4.0, 8.0)

@@ -121,6 +121,23 @@ def test_a_run_without_regions_is_refused(runs, tmp_path):
         check_run(tmp_path)
 
 
+def test_a_run_without_its_network_is_told(copied_runs):
+    folder = next(copied_runs.rglob("regions")).parent
+    shutil.rmtree(folder / "regions")
+    with pytest.raises(InputError) as error:
+        open_run(folder)
+    assert str(error.value) == f"no region network in {folder / 'regions'}"
+
+
+def test_a_run_on_a_dataset_of_a_plugin_that_is_not_there_is_told(copied_runs):
+    path = next(copied_runs.rglob("regions")).parent / "record.json"
+    record = json.loads(path.read_text())
+    record["config"]["DATASET"]["NAME"] = "EmbeddingFiles"
+    path.write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"unknown dataset 'EmbeddingFiles'.*EmbeddingFile"):
+        open_run(path.parent)
+
+
 def test_a_network_of_another_width_is_refused(copied_runs):
     path = copied_runs / "LARE-0" / "record.json"
     path.write_text(path.read_text().replace('"HIDDEN_DIM": 384', '"HIDDEN_DIM": 100'))

@@ -334,7 +334,7 @@ def test_the_record_holds_all_of_its_fields(build, tmp_path):
         "duplicates": {"train/val": 0, "train/test": 0, "val/test": 0},
     }
     assert {key: record[key] for key in fixed} == fixed
-    assert set(record) == {*fixed, "split_sha256", "chosen", "metrics", "seconds", "versions", "config"}
+    assert set(record) == {*fixed, "split_sha256", "chosen", "metrics", "seconds", "versions", "machine", "config"}
     assert set(record["seconds"]) == {"encode", "stage1", "stage2", "test", "total"}
     assert all(record["seconds"][stage] > 0 for stage in ("stage1", "stage2", "test", "total"))
     assert record["seconds"]["total"] >= sum(record["seconds"][stage] for stage in ("stage1", "stage2", "test"))

@@ -1,0 +1,148 @@
+"""The same seed leaves the same bytes, whatever happens around a training or in the midst of it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from lare_dassl import dassl_api, run
+from lare_dassl.trainers import lads, lare
+from tests.helpers import run_train, train_arguments
+from tests.reproducibility.conftest import on_embeddings, torch_threads
+from tests.reproducibility.leaving import different, left_by
+from tests.trainers.interruption import Killed, train_until
+
+TRAINERS = (
+    *("ZeroShot", "FineTune", "LADS", "LARE", "CLIPAdapter", "TipAdapter", "TipAdapterF", "CrossModal"),
+    *("GaussianNoise", "TextInterpolation", "RegionCentre"),
+)
+
+
+def seed_everything(seed):
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.usefixtures("_listings_backwards")
+def test_place_of_the_data_and_global_random_state_do_not_count(
+    straight, embedding_file, tmp_path, monkeypatch, trainer
+):
+    expected = straight(trainer)
+    shutil.copy(embedding_file, tmp_path / "moved.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dassl_api, "set_random_seed", lambda _: seed_everything(77))
+    assert run_train(*on_embeddings(trainer, "moved.safetensors"), "OUTPUT_DIR", "run") == 0
+    assert different(left_by(tmp_path / "run"), expected) == []
+
+
+def test_what_is_compared_is_no_less_than_what_a_run_leaves(straight, embedding_file, tmp_path):
+    """Another seed changes all that is learned, so that the tests here can fail."""
+    expected = straight("LARE")
+    assert run_train("--output-dir", tmp_path, *on_embeddings("LARE", embedding_file), "SEED", 4) == 0
+    found = different(left_by(tmp_path), expected)
+    learned = {"classifier.safetensors", "model/weight", "model/bias", "regions/hidden.weight", "regions/corners.bias"}
+    assert learned | {"seed", "metrics", "predictions.safetensors"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    "choice", [("CLASSIFIER.AVERAGE", "val"), ("TEST.FINAL_MODEL", "best_val"), ("DATASET.NUM_SHOTS", 2)]
+)
+def test_choices_are_the_same_again(straight, embedding_file, tmp_path, monkeypatch, choice):
+    expected = straight("LARE", *choice)
+    monkeypatch.setattr(dassl_api, "set_random_seed", lambda _: seed_everything(77))
+    assert run_train("--output-dir", tmp_path, *on_embeddings("LARE", embedding_file), *choice) == 0
+    found = left_by(tmp_path)
+    assert different(found, expected) == []
+    assert bool(found["chosen"]) == (choice[0] == "CLASSIFIER.AVERAGE")
+
+
+def test_other_use_of_the_random_state_meanwhile_does_not_count(straight, embedding_file, tmp_path, monkeypatch):
+    """A notebook, a callback or a second run in the same process may draw between any two batches."""
+    expected = straight("LARE")
+    trainer = trainer_of("LARE", embedding_file, tmp_path)
+    plain = trainer.forward_backward
+
+    def drawing(batch):
+        torch.rand(3)
+        np.random.rand(3)
+        random.random()
+        return plain(batch)
+
+    monkeypatch.setattr(trainer, "forward_backward", drawing)
+    trainer.train()
+    assert different(left_by(tmp_path), expected) == []
+
+
+def trainer_of(name, file, folder, *overrides):
+    words = ("--output-dir", folder, *on_embeddings(name, file), *overrides)
+    return run.build_trainer(run.make_config(train_arguments(*words)))
+
+
+@pytest.mark.parametrize("trainer", ["LARE", "LADS", "CLIPAdapter"])
+def test_a_run_stopped_after_any_epoch_and_gone_on_is_the_same(straight, embedding_file, tmp_path, trainer):
+    expected = straight(trainer)
+    for epochs in range(5):
+        folder = tmp_path / str(epochs)
+        train_until(trainer_of(trainer, embedding_file, folder, "TRAIN.CHECKPOINT_FREQ", 1), epochs)
+        trainer_of(trainer, embedding_file, folder).train()
+        assert different(left_by(folder), expected) == [], f"stopped after epoch {epochs}"
+
+
+def test_a_run_stopped_twice_and_once_between_checkpoints_is_the_same(straight, embedding_file, tmp_path):
+    expected = straight("LARE", "TEST.FINAL_MODEL", "best_val")
+    settings = ("TEST.FINAL_MODEL", "best_val", "TRAIN.CHECKPOINT_FREQ", 2)
+    for epochs in (3, 4):
+        train_until(trainer_of("LARE", embedding_file, tmp_path, *settings), epochs)
+    trainer_of("LARE", embedding_file, tmp_path, *settings).train()
+    assert different(left_by(tmp_path), expected) == []
+
+
+FITTING = {"LARE": (lare, "fit_regions", "regions"), "LADS": (lads, "fit_augmentation", "augmentation")}
+
+
+@pytest.mark.parametrize("trainer", FITTING)
+def test_a_run_stopped_in_its_first_stage_is_the_same(straight, embedding_file, tmp_path, monkeypatch, trainer):
+    expected = straight(trainer)
+    module, name, stage = FITTING[trainer]
+    plain = getattr(module, name)
+
+    def killed(*tensors, on_epoch, **settings):
+        def kill_in_the_second(epoch, loss):
+            if epoch == 2:
+                raise Killed
+
+        return plain(*tensors, on_epoch=kill_in_the_second, **settings)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(module, name, killed)
+        trainer_of(trainer, embedding_file, tmp_path).train()
+    assert not list(tmp_path.glob(f"{stage}/*"))
+    trainer_of(trainer, embedding_file, tmp_path).train()
+    assert different(left_by(tmp_path), expected) == []
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_with_as_many_threads_a_run_is_the_same_again(embedding_file, tmp_path, threads):
+    for folder in ("one", "other"):
+        with torch_threads(threads):
+            assert run_train("--output-dir", tmp_path / folder, *on_embeddings("LARE", embedding_file)) == 0
+    assert different(left_by(tmp_path / "one"), left_by(tmp_path / "other")) == []
+
+
+def test_other_threads_change_the_last_digits_at_most(embedding_file, tmp_path):
+    """docs/reproducibility.md says why: matrix products are divided otherwise, and their sums rounded otherwise."""
+    for threads in (1, 2, 8):
+        with torch_threads(threads):
+            assert run_train("--output-dir", tmp_path / str(threads), *on_embeddings("LARE", embedding_file)) == 0
+    one = left_by(tmp_path / "1")
+    for threads in (2, 8):
+        other = left_by(tmp_path / str(threads))
+        assert other["split.json"] == one["split.json"]
+        weights, expected = (np.frombuffer(left["model/weight"], np.float32) for left in (other, one))
+        assert np.abs(weights - expected).max() < 1e-5
