@@ -61,6 +61,7 @@ def make_record(
     results: dict[str, float],
     seconds: dict[str, float],
     chosen: dict[str, float] | None = None,
+    together: int = 1,
     skipped: dict[str, int] | None = None,
     duplicates: dict[str, int] | None = None,
 ) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def make_record(
         results: the evaluator's figures on the split that TEST.SPLIT names, in percent.
         seconds: time of each stage.
         chosen: the settings that were chosen on validation rows, by their keys.
+        together: number of runs, this one among them, that were trained at once.
         skipped: number of images of each split that were left out, since they cannot be read; left out for none.
         duplicates: see duplicates.check_duplicates; None where it is not known.
     """
@@ -100,7 +102,7 @@ def make_record(
         "metrics": nest_metrics(results),
         "seconds": {stage: seconds.get(stage, 0.0) for stage in STAGES},
         "versions": _versions(),
-        "machine": _machine(cfg),
+        "machine": _machine(cfg) | {"together": together},
         "config": json.loads(json.dumps(cfg)),
     }
 

@@ -67,13 +67,13 @@ class CompactSamples:
             raise InputError(f"samples per image must not be negative, not {self.samples_per_image}")
 
     @classmethod
-    @torch.no_grad()
     def of(cls, network: Callable[[Tensor], Regions], embeddings: Tensor, samples_per_image: int = 1) -> CompactSamples:
         """The samples of embeddings (N, D), whose regions are worked out a part at a time."""
         centre, side = (torch.empty_like(embeddings, dtype=torch.float16) for _ in range(2))
         for start in range(0, len(embeddings), ROWS_AT_A_TIME):
             part = slice(start, start + ROWS_AT_A_TIME)
-            regions = network(embeddings[part])
+            with torch.no_grad():
+                regions = network(embeddings[part])
             greatest = torch.maximum(regions.lower.abs(), regions.upper.abs()).amax(dim=-1, keepdim=True)
             scale = greatest.clamp_min(LEAST_LENGTH)
             centre[part] = regions.centre / scale

@@ -65,6 +65,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
             vary them.
         linear: whether its classifier is one linear layer, which can be averaged with the zero-shot one.
         joint: whether runs that differ in their seed alone can be trained together, see trainers/together.py.
+        together: number of runs that are trained at once with this one, itself included.
         told_as: what stands before the lines that tell of the run's progress.
         chosen: the settings that were chosen on validation rows; the record keeps them.
 
@@ -76,6 +77,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
     unused_keys: tuple[str, ...] = ()
     linear = True
     joint = True
+    together = 1
     told_as = ""
 
     def __init__(self, cfg: Any) -> None:
@@ -333,6 +335,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
             results=self.results,
             seconds=self.clock.seconds(),
             chosen=self.chosen,
+            together=self.together,
             skipped=self.skipped,
             duplicates=self.duplicates,
         )

@@ -54,7 +54,7 @@ def train_together(trainers: Sequence[EmbeddingTrainer]) -> None:
         InputError: see EmbeddingTrainer.train.
     """
     for trainer in trainers:
-        trainer.told_as = f"seed {trainer.seed}: "
+        trainer.together, trainer.told_as = len(trainers), f"seed {trainer.seed}: "
     type(trainers[0]).fit_first_stages(trainers)
     for trainer in trainers:
         trainer.before_train()

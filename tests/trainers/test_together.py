@@ -27,6 +27,7 @@ def test_runs_trained_together_are_those_that_are_trained_alone(build, tmp_path,
         torch.testing.assert_close(trainer.model.weight, alone.model.weight, rtol=1e-3, atol=1e-4)
         records = [json.loads((tmp_path / f"{kind}{seed}/record.json").read_text()) for kind in ("together", "alone")]
         assert records[0]["split_sha256"] == records[1]["split_sha256"]
+        assert [record["machine"]["together"] for record in records] == [3, 1]
         domains = [record["metrics"].pop("domain_accuracy") for record in records]
         assert domains[0] == pytest.approx(domains[1], abs=2.0)
         assert records[0]["metrics"] == pytest.approx(records[1]["metrics"], abs=2.0)
@@ -45,7 +46,7 @@ def test_a_run_that_was_trained_together_goes_on_alone(build, tmp_path):
 
 
 def test_the_log_says_which_seed_it_tells_of(build, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="lare_dassl")
     train_together([build("LARE", f"run{seed}", seed=seed) for seed in (4, 5)])
     for seed in (4, 5):
         assert any(line.startswith(f"seed {seed}: regions, epoch 3/3: loss") for line in caplog.messages)
