@@ -6,8 +6,10 @@ python benchmarks/seeds_together.py
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from measuring import Runs, in_turns, machine, prepare, seconds, show_ratio, synthetic
 
 from lare_dassl.trainers.together import reason_apart, train_together
@@ -39,11 +41,14 @@ def main() -> None:
             raise SystemExit(f"these seeds cannot be trained together: {reason}")
         return seconds(lambda: train_together(ready), ready[0].device)
 
-    def alone() -> float:
+    def one_by_one(train: Callable[[Any], None]) -> float:
         ready = trainers()
-        return seconds(lambda: [trainer.train() for trainer in ready], ready[0].device)
+        return seconds(lambda: [train(trainer) for trainer in ready], ready[0].device)
 
-    times = in_turns({"together": together, "one after another": alone}, arguments.repetitions)
+    actions = {"together": together, "one after another": lambda: one_by_one(lambda trainer: trainer.train())}
+    if torch.cuda.is_available():
+        actions["one after another, steps recorded too"] = lambda: one_by_one(lambda trainer: train_together([trainer]))
+    times = in_turns(actions, arguments.repetitions)
     show_ratio(f"{arguments.seeds} seeds of LARE, both stages and the test ({machine()})", times, unit="s", scale=1.0)
 
 
