@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InputError
+from .errors import InputError, shortened
 
 
 def composed(name: str) -> str:
@@ -42,6 +42,24 @@ def make_folder(path: Path, purpose: str) -> Path:
     except OSError as error:
         raise InputError(f"cannot write to {path} ({purpose}): {error.strerror}") from error
     return path
+
+
+def check_file(name: str, flag: str) -> None:
+    """Refuse what cannot be the name of a file to write, before the work that it is to hold.
+
+    Args:
+        name: as the user gave it.
+        flag: that names it, for the message.
+
+    Raises:
+        InputError: it is empty, the name of a folder, or too long.
+    """
+    try:
+        is_folder = not name or Path(name).is_dir()
+    except OSError as error:
+        raise InputError(f"cannot write to {shortened(name)} ({flag}): {error.strerror}") from error
+    if is_folder:
+        raise InputError(f"{flag} '{name}' is {'a folder' if name else 'empty'}: give the name of a file")
 
 
 @contextmanager

@@ -5,19 +5,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
-
-from yacs.config import CfgNode
 
 from .. import config, run
 from ..dassl_api import TRAINER_REGISTRY
@@ -25,7 +21,7 @@ from ..datasets.image_tree import images_in
 from ..embeddings.cache import file_sha256
 from ..errors import InputError
 from ..report.summary import GENERIC_DATASETS, UNTOLD_KEYS, dataset_label, settings_without, shots_label
-from ..split_settings import ALL_SHOTS, SplitSettings
+from ..split_settings import ALL_SHOTS
 
 SHOTS, RATIO, PROFILE = "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "DATASET.LONG_TAIL.PROFILE"
 NAMED_FIRST = (SHOTS, RATIO, PROFILE)
@@ -201,11 +197,10 @@ def _runs_of_cell(
         **dataset,
         config_file=[*arguments.config_file, *(file for name, file in arguments.config_of if name == trainer)],
         **{name: getattr(arguments, name) for name in ("backbone", "plugin")},
-        **{"eval_only": False, "model_dir": "", "load_epoch": None, "no_train": False},
+        **{"resume": "", "eval_only": False, "model_dir": "", "load_epoch": None, "no_train": False},
         opts=[*arguments.opts, *words],
     )
     cfg = run.make_config(argparse.Namespace(**vars(common), seed=0))
-    _check_settings(cfg)
     plain = json.loads(json.dumps(cfg))
     folder = cell_folder(Path(arguments.output_dir), plain, settings)
     return [_run_of_seed(common, plain, folder / f"seed{seed}", seed) for seed in range(arguments.seeds)]
@@ -227,30 +222,6 @@ def _check_values(settings: dict[str, str]) -> None:
 def _run_of_seed(common: argparse.Namespace, plain: dict[str, Any], folder: Path, seed: int) -> PlannedRun:
     own = argparse.Namespace(**vars(common), seed=seed, output_dir=str(folder))
     return PlannedRun(folder, own, plain | {"SEED": seed, "OUTPUT_DIR": str(folder)})
-
-
-def _check_settings(cfg: CfgNode) -> None:
-    """Refuse what the split or the trainer would refuse; a trainer's check reads the configuration alone.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-    SplitSettings.from_cfg(cfg)
-    if run.is_embedding_trainer(cfg.TRAINER.NAME):
-        trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-        with _silent_log():
-            trainer.__new__(trainer).check_cfg(cfg)
-
-
-@contextmanager
-def _silent_log() -> Iterator[None]:
-    """Keep what a check warns of for the run's own log."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def cell_folder(output_dir: Path, plain: dict[str, Any], varied: Iterable[str]) -> Path:

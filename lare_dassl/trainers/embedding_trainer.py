@@ -24,7 +24,7 @@ from ..datasets.splits import split_items, write_split
 from ..embeddings.cache import file_sha256
 from ..embeddings.embedding_set import LabelledEmbeddings
 from ..embeddings.loaders import EmbeddingBatch, MixedLoader, RowLoader
-from ..encoding import build_embeddings
+from ..encoding import build_embeddings, has_validation
 from ..errors import InputError
 from ..evaluation import DomainClassification
 from ..files import make_folder
@@ -58,6 +58,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
         describes_domains: whether the method uses domain descriptions.
         unused_keys: settings without effect on the method, or sections with a dot behind them; a benchmark does not
             vary them.
+        trains: whether there is anything to train; else --eval-only needs no trained model.
         linear: whether its classifier is one linear layer, which can be averaged with the zero-shot one.
         chosen: the settings that were chosen on validation rows; the record keeps them.
 
@@ -67,6 +68,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
 
     describes_domains = False
     unused_keys: tuple[str, ...] = ()
+    trains = True
     linear = True
 
     def __init__(self, cfg: Any) -> None:
@@ -93,13 +95,18 @@ class EmbeddingTrainer(CheckpointedTrainer):
         """Say which of Dassl's settings have no meaning here.
 
         Raises:
-            InputError: CLASSIFIER.AVERAGE is out of its range, or asked of a classifier that is not linear.
+            InputError: CLASSIFIER.AVERAGE is out of its range, or asked of a classifier that is not linear; no
+                optimiser can be made from OPTIM; or best_val is asked for without tests.
         """
         if averaging_weight(cfg) != 1.0 and not self.linear:
             raise InputError(
                 f"CLASSIFIER.AVERAGE {cfg.CLASSIFIER.AVERAGE} needs a linear classifier, which {cfg.TRAINER.NAME} has "
                 "not: leave it at 1.0"
             )
+        if "OPTIM." not in self.unused_keys:
+            check_optim(cfg.OPTIM, linear=self.linear)
+        if cfg.TEST.FINAL_MODEL == "best_val" and cfg.TEST.NO_TEST:
+            raise InputError("TEST.FINAL_MODEL best_val selects by tests, which TEST.NO_TEST leaves out: use last_step")
         if "CLASSIFIER.INIT" in self.unused_keys and cfg.CLASSIFIER.INIT != "random":
             logger.warning("CLASSIFIER.INIT is not used: %s has a start of its own", cfg.TRAINER.NAME)
         if cfg.INPUT.TRANSFORMS:
@@ -115,15 +122,13 @@ class EmbeddingTrainer(CheckpointedTrainer):
         with self.clock.timed("encode"):
             self.dataset = build_dataset(self.cfg)
             self.split = split_items(self.dataset, self.cfg)
+            self._check_validation()
             embeddings, report = build_embeddings(
                 self.cfg, self.dataset, self.split, describe_domains=self.describes_domains
             )
         if report.images:
             logger.info("embeddings: %d images, %d decoded now", report.images, report.decoded)
         self.embeddings = embeddings.to(self.device)
-        for setting, instead in self.choices().items():
-            if self.embeddings.val is None:
-                raise InputError(f"{setting} needs a validation split, which this dataset lacks: {instead}")
         self.train_loader_x: Any = self.make_loader()
         self.train_loader_u = None
         self.val_loader = RowLoader(self.embeddings.val) if self.embeddings.val is not None else None
@@ -131,6 +136,12 @@ class EmbeddingTrainer(CheckpointedTrainer):
         self.num_classes = len(self.embeddings.classnames)
         self.num_source_domains = len(self.embeddings.source_domains)
         self.lab2cname = dict(enumerate(self.embeddings.classnames))
+
+    def _check_validation(self) -> None:
+        """Refuse, before anything is encoded, to choose on validation images where there are none."""
+        if not has_validation(self.dataset, self.split, self.cfg):
+            for setting, instead in self.choices().items():
+                raise InputError(f"{setting} needs a validation split, which this dataset lacks: {instead}")
 
     def make_loader(self, augmentation: Augmentation | None = None) -> MixedLoader:
         """The training loader, with what a method adds to the real embeddings."""
@@ -143,12 +154,14 @@ class EmbeddingTrainer(CheckpointedTrainer):
         return self.embeddings.train
 
     def choices(self) -> dict[str, str]:
-        """The settings that are chosen on validation rows, each with what to do where there are none."""
+        """The settings that need validation rows, each with what to do where there are none."""
         choices = {}
         if self.cfg.TEST.FINAL_MODEL == "best_val":
             choices["TEST.FINAL_MODEL best_val"] = "use last_step"
         if averaging_weight(self.cfg) is None:
             choices["CLASSIFIER.AVERAGE val"] = "give a weight in [0, 1]"
+        if self.cfg.TEST.SPLIT == "val" and not self.cfg.TEST.NO_TEST:
+            choices["TEST.SPLIT val"] = "use test"
         return choices
 
     def build_model(self) -> None:
@@ -369,6 +382,30 @@ def make_optimizer(model: nn.Module, optim_cfg: Any) -> torch.optim.Optimizer:
         raise
     except ValueError as error:
         raise InputError(f"OPTIM.NAME {optim_cfg.NAME} cannot be made from OPTIM: {error}") from error
+
+
+def check_optim(optim_cfg: Any, *, linear: bool) -> None:
+    """Refuse, before anything is encoded, an OPTIM section that no optimiser and no schedule can be made from.
+
+    Args:
+        optim_cfg: the section.
+        linear: whether the classifier is one linear layer.
+
+    Raises:
+        InputError: names the keys.
+    """
+    if optim_cfg.WARMUP_EPOCH > optim_cfg.MAX_EPOCH:
+        raise InputError(
+            f"OPTIM.WARMUP_EPOCH {optim_cfg.WARMUP_EPOCH} is more than OPTIM.MAX_EPOCH {optim_cfg.MAX_EPOCH}: lower it"
+        )
+    if optim_cfg.STAGED_LR and linear:
+        raise InputError("OPTIM.STAGED_LR True needs several layers, but the classifier is one: leave it False")
+    # Made of a parameter without randomness, so that the run stays the same.
+    stand_in = nn.ParameterList([torch.zeros(1)])
+    plain = optim_cfg.clone()
+    plain.defrost()
+    plain.STAGED_LR = False
+    build_lr_scheduler(make_optimizer(stand_in, plain), plain)
 
 
 def worth_a_line(epoch: int, epochs: int) -> bool:

@@ -11,8 +11,8 @@ import pytest
 
 from lare_dassl import vlm
 from lare_dassl.classifier_file import read_classifier, write_classifier
-from lare_dassl.errors import exit_code
-from lare_dassl.predict_command import predict, printable
+from lare_dassl.errors import exit_code, printable
+from lare_dassl.predict_command import predict
 from lare_dassl.prediction import load_classifier
 from tests.helpers import train_on_images, write_image
 from tests.tools.test_train_command import HEAVY, ROOT, run_python
