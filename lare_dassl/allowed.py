@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from .errors import shown
+from .errors import InputError, shown
+from .files import LONGEST_NAME, fault_of_path, fault_of_words
 from .methods.linear import CLASSIFIER_INITS
 from .methods.regions import PARAMETRISATIONS
 from .split_settings import ALL_SHOTS, PROFILES
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+# A range that is no wider is told whole.
 NARROW = 100
 LARGEST_WHOLE = 2**31 - 1
-# What file systems take between two slashes, and in all.
-LONGEST_NAME, LONGEST_PATH = 255, 4096
 
 
 @dataclass(frozen=True)
@@ -96,37 +94,15 @@ class Allowed:
         return f"must be one of {', '.join(self.choices)}, not {shown(text)}{hint}"
 
 
-def fault_of_words(text: str) -> str:
-    """What keeps a text from being a name or a prompt; "" for nothing."""
-    return "" if _encodable(text, "strict") else f"must be text in UTF-8, not {shown(text)}"
+def check_flag(flag: str, value: float | None, allowed: Allowed) -> None:
+    """Refuse a number of a command line; None, for a flag that is not given, passes.
 
-
-def fault_of_path(text: str) -> str:
-    """What keeps a text from being a path, as most single texts of a configuration are; "" for nothing.
-
-    On Linux a path may hold any bytes; those that are no UTF-8 come as half characters.
+    Raises:
+        InputError: names the flag, its value, and what is allowed.
     """
-    if "\0" in text or not _encodable(text, "surrogateescape"):
-        return f"must be text without null and half characters, not {shown(text)}"
-    longest = max(len(os.fsencode(part)) for part in text.split("/"))
-    if longest > LONGEST_NAME or len(text) > LONGEST_PATH:
-        return (
-            f"must have at most {LONGEST_NAME} bytes between two slashes and {LONGEST_PATH} in all, not {shown(text)}"
-        )
-    if text.startswith("~"):
-        try:
-            Path(text).expanduser()
-        except RuntimeError:
-            return f"names the home of a user who is not known here: {shown(text)}"
-    return ""
-
-
-def _encodable(text: str, errors: str) -> bool:
-    try:
-        text.encode("utf-8", errors)
-    except UnicodeEncodeError:
-        return False
-    return True
+    fault = "" if value is None else allowed.fault(value)
+    if fault:
+        raise InputError(f"{flag} {fault}")
 
 
 def _plain(number: float) -> str:

@@ -23,7 +23,7 @@ from .embeddings.embedding_file import write_embedding_file
 from .encoding import build_embeddings, check_names_and_texts
 from .engine import check_engine, cluster_of
 from .errors import InputError, unknown_name
-from .files import check_file, make_folder
+from .files import check_file, check_path, make_folder
 from .logs import start_logging
 from .plugin_run import PluginRun
 from .record import BY_DOMAIN, METRICS
@@ -117,6 +117,7 @@ def check_flags(arguments: argparse.Namespace) -> None:
     for flag, given in (without_eval if arguments.eval_only else of_eval).items():
         if given:
             raise InputError(f"{flag} has no effect {'with' if arguments.eval_only else 'without'} --eval-only")
+    check_path(arguments.model_dir, "--model-dir")
     if arguments.model_dir and not Path(arguments.model_dir).is_dir():
         raise InputError(f"--model-dir {arguments.model_dir}: there is no such folder")
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from .errors import InputError, shown
+from .files import check_path
 
 MOST_BYTES = 1_000_000
 # More values than this come of aliases of aliases, which are small as text and large in memory.
@@ -24,7 +25,7 @@ FAULTS = (yaml.YAMLError, ValueError, OverflowError, TypeError, RecursionError)
 NUMBERS = {
     "int": re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+)\Z"),
     "float": re.compile(
-        r"(?:[-+]?(?:\d[\d_]*\.?|\d*\.\d)[\d_]*(?:[eE][-+]?\d+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+        r"(?:[-+]?(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
     ),
 }
 
@@ -59,6 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _read_text(path: Path) -> str:
     if path.suffix == ".py":
         raise InputError(f"{path} is a program: a config file is data, write it as YAML")
+    check_path(str(path), "a config file")
     try:
         if not path.is_file():
             raise InputError(f"no config file {path}{': it is no plain file' if path.exists() else ''}")
@@ -68,12 +70,9 @@ def _read_text(path: Path) -> str:
         # A byte order mark, which some editors write, says nothing.
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not valid YAML: it is no text in UTF-8 ({error.reason}, byte {error.start})"
-        ) from error
-    except (OSError, ValueError) as error:
-        cause = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"cannot read config file {shown(str(path))}: {cause}") from error
+        raise InputError(f"{path} is not valid YAML: {error.reason} of UTF-8 at byte {error.start}") from error
+    except OSError as error:
+        raise InputError(f"cannot read config file {path}: {error.strerror}") from error
 
 
 def parse_yaml(text: str, where: str) -> Any:

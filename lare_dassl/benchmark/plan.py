@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from .. import config, run
+from ..allowed import Allowed, check_flag
 from ..dassl_api import TRAINER_REGISTRY
 from ..datasets.image_tree import images_in
 from ..embeddings.cache import file_sha256
-from ..errors import InputError
+from ..errors import InputError, shortened
 from ..report.summary import GENERIC_DATASETS, UNTOLD_KEYS, dataset_label, settings_without, shots_label
 from ..split_settings import ALL_SHOTS
 
 SHOTS, RATIO, PROFILE = "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "DATASET.LONG_TAIL.PROFILE"
+SEEDS = Allowed(1, 10_000)
 NAMED_FIRST = (SHOTS, RATIO, PROFILE)
 # Settings that decide the outcome, though tables do not list them among what sets methods apart.
 COUNTED_KEYS = {"DATASET.NAME", SHOTS, RATIO, "TRAINER.NAME", "TEST.NO_TEST"}
@@ -140,8 +142,7 @@ def _unused_keys(trainer: str) -> tuple[str, ...]:
 
 
 def _check_command(arguments: argparse.Namespace) -> None:
-    if arguments.seeds < 1:
-        raise InputError(f"--seeds must be at least 1, not {arguments.seeds}")
+    check_flag("--seeds", arguments.seeds, SEEDS)
     for words in arguments.set:
         if len(words) < 2:
             raise InputError(f"--set {words[0]}: give at least one value behind the key")
@@ -213,10 +214,10 @@ def _check_values(settings: dict[str, str]) -> None:
         InputError: a value is none, or out of its range.
     """
     shots, ratio = settings.get(SHOTS, "1"), settings.get(RATIO, "1")
-    if shots != str(ALL_SHOTS) and not (shots.isdecimal() and int(shots) > 0):
-        raise InputError(f"--shots {shots}: give the images per class, at least 1, or 'all'")
-    if not re.fullmatch(r"\d+(\.\d*)?", ratio) or float(ratio) < 1:
-        raise InputError(f"--ratios {ratio}: give a number, at least 1")
+    if shots != str(ALL_SHOTS) and not re.fullmatch(r"0*[1-9]\d{0,8}", shots):
+        raise InputError(f"--shots {shortened(shots)}: give the images per class, at least 1, or 'all'")
+    if not re.fullmatch(r"\d{1,9}(\.\d*)?", ratio) or float(ratio) < 1:
+        raise InputError(f"--ratios {shortened(ratio)}: give a number, at least 1")
 
 
 def _run_of_seed(common: argparse.Namespace, plain: dict[str, Any], folder: Path, seed: int) -> PlannedRun:
