@@ -1,4 +1,4 @@
-"""What the configuration shows to be wrong is refused before data are read, and what the dataset shows before images."""
+"""What the configuration shows is refused before data are read, and what the dataset shows before images."""
 
 from __future__ import annotations
 
