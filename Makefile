@@ -1,10 +1,12 @@
-# `make demo` shows the project at work; `make test` checks it. Both install into .venv first, and may be repeated.
+# `make demo` shows the project at work; `make test` checks it, `make fuzz` at length with random configurations.
+# All install into .venv first, and may be repeated.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 3
+TIMES ?= 20
 
-.PHONY: install demo test mutants clean
+.PHONY: install demo test fuzz mutants clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +30,10 @@ mutants: install
 	rm -rf mutants
 	OMP_NUM_THREADS=1 nice $(BIN)/mutmut run --max-children 1
 	$(BIN)/mutmut results
+
+# As many times as many cases as `make test` tries, and others each time.
+fuzz: install
+	LARE_DASSL_FUZZ=$(TIMES) $(BIN)/python -m pytest tests/config_fuzz
 
 clean:
 	rm -rf $(VENV) build mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.*

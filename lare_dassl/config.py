@@ -1,38 +1,30 @@
 """Every key that we add to Dassl's configuration, and the reading of configuration files and command-line overrides.
 
-A key's default stands here, or in the settings class of its method where the method can be used without Dassl.
+A key's default stands here, or in the settings class of its method where the method can be used without Dassl. What it
+may hold beyond its type stands in `allowed`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from yacs.config import CfgNode
 
+from .allowed import ALLOWED, ANY
 from .dassl_api import cfg_default, clean_cfg, get_cfg_default
-from .errors import InputError, unknown_name
+from .errors import InputError, shown, unknown_name
 from .methods.clip_adapter import AdapterSettings
 from .methods.fitting import FittingSettings
 from .methods.lads import AugmentationSettings
-from .methods.linear import CLASSIFIER_INITS
-from .methods.regions import PARAMETRISATIONS, RegionSettings
-from .split_settings import PROFILES, SplitSettings
+from .methods.regions import RegionSettings
+from .split_settings import SplitSettings
+from .yaml_data import parse_yaml, read_yaml
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-CHOICES = {
-    "VLM.PRECISION": PRECISIONS,
-    "CLASSIFIER.INIT": CLASSIFIER_INITS,
-    "DATASET.BAD_IMAGES": ("error", "skip"),
-    "DATASET.DUPLICATES": ("warn", "error"),
-    "DATASET.LONG_TAIL.PROFILE": PROFILES,
-    "TRAINER.LARE.REGION": PARAMETRISATIONS,
-    "TEST.FINAL_MODEL": ("last_step", "best_val"),
-    "TEST.SPLIT": ("val", "test"),
-}
 # What methods that train something else than the linear probe have instead of its optimiser's settings.
 TRAINER_DEFAULTS: dict[str, dict[str, Any]] = {
     # By source validation on the demo world and Caltech, 1 to 16 shots; 0.001 is as good on the former alone.
@@ -50,28 +42,6 @@ TRAINER_DEFAULTS: dict[str, dict[str, Any]] = {
         "DATALOADER.TRAIN_X.BATCH_SIZE": 32,
     },
     "TipAdapterF": {"OPTIM.LR": 1e-3, "OPTIM.WEIGHT_DECAY": 0.01, "OPTIM.MAX_EPOCH": 20},
-}
-# The least value of each number that could be set too low.
-MINIMA = {
-    "DATASET.LONG_TAIL.MIN_IMAGES": 0,
-    "DATASET.LONG_TAIL.RATIO": 1,
-    "DATALOADER.NUM_WORKERS": 0,
-    "DATALOADER.TRAIN_X.BATCH_SIZE": 1,
-    "EMBEDDINGS.BATCH_SIZE": 1,
-    "OPTIM.LR": 0,
-    "OPTIM.MAX_EPOCH": 0,
-    "OPTIM.STEPS": 1,
-    "OPTIM.WEIGHT_DECAY": 0,
-    "TRAIN.THREADS": 0,
-    "TRAINER.CONTEXTOPTIMISATION.N_CTX": 1,
-    "TRAINER.GAUSSIANNOISE.SAMPLES_PER_IMAGE": 0,
-    "TRAINER.GAUSSIANNOISE.SIGMA": 0,
-    "TRAINER.LADS.LOGIT_SCALE": 0,
-    "TRAINER.LARE.LOGIT_SCALE": 0,
-    "TRAINER.LARE.SAMPLES_PER_IMAGE": 0,
-    "TRAINER.TEXTINTERPOLATION.SAMPLES_PER_IMAGE": 0,
-    "TRAINER.TIPADAPTER.ALPHA": 0,
-    "TRAINER.TIPADAPTER.BETA": 0,
 }
 # Keys that hold entries under names of the user's choosing, with the types of an entry.
 MAPPINGS: dict[str, tuple[type, ...]] = {
@@ -335,18 +305,14 @@ def merge_file(cfg: CfgNode, path: str | Path) -> None:
     """Merge a YAML file into a configuration.
 
     Raises:
-        InputError: the file is missing or no YAML, or holds an unknown key or a value of another type.
+        InputError: the file cannot be taken (see `read_yaml`), or holds an unknown key, one twice, or a value that the
+            key does not take.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no config file {path}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} must hold keys and values, not a {type(values).__name__}")
-    for key, value in _leaves(values):
+    leaves = _leaves(read_yaml(Path(path)))
+    twice = [key for key, count in Counter(key for key, _ in leaves).items() if count > 1]
+    if twice:
+        raise InputError(f"{path}: {twice[0]} is given twice: give it once")
+    for key, value in leaves:
         merge_key(cfg, key, value, where=str(path))
 
 
@@ -354,7 +320,7 @@ def merge_overrides(cfg: CfgNode, overrides: list[str]) -> None:
     """Merge `KEY VALUE KEY VALUE ...` of a command line.
 
     Raises:
-        InputError: a key without a value, an unknown key, or a value of another type.
+        InputError: a key without a value, an unknown key, or a value that the key does not take.
     """
     if len(overrides) % 2:
         raise InputError(f"overrides come in pairs KEY VALUE, but '{overrides[-1]}' has no partner")
@@ -363,7 +329,7 @@ def merge_overrides(cfg: CfgNode, overrides: list[str]) -> None:
 
 
 def merge_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
-    """Set one key of a configuration, checking that it exists and that the value has its type.
+    """Set one key of a configuration, checking that it exists and that it takes the value.
 
     Args:
         cfg: changed in place.
@@ -372,7 +338,7 @@ def merge_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         where: the file or command line that names the key, for the message.
 
     Raises:
-        InputError: an unknown key (with the nearest), a value of another type, or none of the allowed choices.
+        InputError: an unknown key (with the nearest), a value of another type, or one that `allowed` refuses.
     """
     if key.startswith("--"):
         raise InputError(f"{where}: the flag {key} comes after a KEY VALUE pair: put flags before the first pair")
@@ -383,17 +349,50 @@ def merge_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         return
     if key not in known:
         raise InputError(f"{where}: {unknown_name('config key', key, _near(key, known))}")
+    taken = _typed(key, value, known[key], where)
+    fault = ALLOWED.get(key, ANY).fault(taken) if key in _own_and_dassls_keys() else ""
+    if fault:
+        raise InputError(f"{where}: {key} {fault}")
+    cfg.merge_from_list([key, repr(taken) if isinstance(taken, str) else taken])
+
+
+def _typed(key: str, value: Any, known: Any, where: str) -> Any:
+    """The value that a key gets: of the type of the value that it has.
+
+    Raises:
+        InputError: the value is of another type.
+    """
+    holder = CfgNode({"VALUE": known})
     try:
-        if value is None:
-            raise TypeError("yacs takes None for a value of any type")
-        cfg.merge_from_list([key, _literal(value, known[key])])
-    except (ValueError, TypeError, SyntaxError) as error:
-        expected = type(known[key]).__name__
-        raise InputError(f"{where}: {key} takes a value of type {expected}, not {value!r}") from error
-    if key in CHOICES and dict(leaf_keys(cfg))[key] not in CHOICES[key]:
-        raise InputError(f"{where}: {key} must be one of {', '.join(CHOICES[key])}, not '{value}'")
-    if key in MINIMA and not dict(leaf_keys(cfg))[key] >= MINIMA[key]:
-        raise InputError(f"{where}: {key} must be at least {MINIMA[key]}, not {value}")
+        if value is None or (type(known) is float and isinstance(value, bool)):
+            raise TypeError("yacs takes None for a value of any type, and float() a truth value for a number")
+        holder.merge_from_list(["VALUE", _literal(value, known)])
+        if isinstance(known, list | tuple):
+            _check_entries(holder.VALUE, known)
+    except (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError) as error:
+        expected = type(known).__name__
+        raise InputError(f"{where}: {key} takes a value of type {expected}, not {shown(value)}") from error
+    return holder.VALUE
+
+
+def _check_entries(entries: list[Any] | tuple[Any, ...], known: list[Any] | tuple[Any, ...]) -> None:
+    """Refuse entries of another kind than those that a list has: numbers, or else texts and what may stand for one.
+
+    Raises:
+        TypeError: an entry is of another kind.
+    """
+    kinds: tuple[type, ...] = (str, int, float)
+    if known and not isinstance(known[0], str):
+        kinds = (int, float) if isinstance(known[0], float) else (type(known[0]),)
+    for entry in entries:
+        if isinstance(entry, bool) or not isinstance(entry, kinds):
+            raise TypeError(f"an entry cannot be {shown(entry)}")
+
+
+@cache
+def _own_and_dassls_keys() -> frozenset[str]:
+    """The keys that `allowed` speaks for; what keys of plugins may hold, their trainers know."""
+    return frozenset(key for key, _ in leaf_keys(new_config()))
 
 
 def _merge_entry(cfg: CfgNode, mapping: str, name: str, value: Any, where: str) -> None:
@@ -406,17 +405,21 @@ def _merge_entry(cfg: CfgNode, mapping: str, name: str, value: Any, where: str) 
         return
     types = MAPPINGS[mapping]
     value = _read_literal(value) if str not in types or str(value).startswith("[") else value
-    if not isinstance(value, types) or isinstance(value, bool):
+    texts = not isinstance(value, list) or all(isinstance(one, str) for one in value)
+    if not isinstance(value, types) or isinstance(value, bool) or not texts:
         expected = " or ".join(kind.__name__ for kind in types)
-        raise InputError(f"{where}: {mapping}.{name} takes a value of type {expected}, not {value!r}")
+        raise InputError(f"{where}: {mapping}.{name} takes a value of type {expected}, not {shown(value)}")
+    fault = ALLOWED.get(mapping, ANY).fault([value] if isinstance(value, str) else value)
+    if fault:
+        raise InputError(f"{where}: {mapping}.{name} {fault}")
     cfg[section][key][name] = value
 
 
 def _read_literal(value: Any) -> Any:
     """A value of a command line as YAML reads it; one of a file is read already."""
     try:
-        return yaml.safe_load(value) if isinstance(value, str) else value
-    except yaml.YAMLError:
+        return parse_yaml(value, "") if isinstance(value, str) else value
+    except InputError:
         return value
 
 
@@ -430,7 +433,9 @@ def _literal(value: Any, known: Any) -> Any:
         return float(value)
     if isinstance(known, list | tuple) and isinstance(value, str) and not value.startswith("("):
         read = _read_literal(value)
-        return read if isinstance(read, list | tuple) else [value]
+        if isinstance(read, list | tuple):
+            return read
+        return [read] if known and not isinstance(known[0], str) else [value]
     return repr(value) if isinstance(value, str) and isinstance(known, str) else value
 
 

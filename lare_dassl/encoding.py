@@ -15,13 +15,14 @@ from yacs.config import CfgNode
 
 from . import vlm
 from .bad_images import readable_split
+from .dassl_api import DATASET_REGISTRY
 from .datasets.class_names import prompt_name
 from .datasets.splits import ItemSplit
 from .embeddings.cache import cache_folder
 from .embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings
 from .embeddings.extract import Encoder, EncodingReport
 from .errors import InputError
-from .prompts import class_prompts, domain_templates, fill_templates
+from .prompts import check_class_prompts, class_prompts, domain_templates, fill_templates
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,25 @@ def class_text_embeddings(encoder: Encoder, prompts: Sequence[Sequence[str]]) ->
     flat = encoder.encode_texts([prompt for of_class in prompts for prompt in of_class])
     means = [rows.mean(dim=0) for rows in flat.split([len(of_class) for of_class in prompts])]
     return F.normalize(torch.stack(means), dim=-1)
+
+
+def has_validation(dataset: Any, split: ItemSplit, cfg: CfgNode) -> bool:
+    """Whether there will be validation rows: known before anything is encoded."""
+    return bool(_encoded_splits(split, domains_of(dataset, cfg))["val"])
+
+
+def check_names_and_texts(cfg: CfgNode) -> None:
+    """Refuse what names no frozen model and no texts, by the configuration alone.
+
+    Raises:
+        InputError: unknown model or weights, prompts without {} or for a dataset that brings its texts, or a file of
+            descriptions that cannot be read.
+    """
+    if getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "brings_embeddings", False):
+        _check_no_prompts(cfg)
+        return
+    vlm.check_names(cfg.MODEL.BACKBONE.NAME, cfg.VLM.PRETRAINED, cfg.VLM.ALLOW_RANDOM)
+    check_class_prompts(cfg.VLM)
 
 
 def build_encoder(cfg: CfgNode) -> Encoder:

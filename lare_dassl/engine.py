@@ -6,14 +6,18 @@ import argparse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from .allowed import Allowed, check_flag
 from .embeddings.cache import cache_folder
 from .errors import InputError
 from .ray_engine import Cluster, connected
 
 PATIENCE_SECONDS = 60.0
 # What stands for each flag where there is no cluster.
-LOCAL = {"engine": "local", "ray_address": "", "ray_cpus": None, "ray_gpus": None, "ray_wait": None}
+LOCAL: dict[str, Any] = {"engine": "local", "ray_address": "", "ray_cpus": None, "ray_gpus": None, "ray_wait": None}
+
+RANGES = {"ray_cpus": Allowed(0.01), "ray_gpus": Allowed(0), "ray_wait": Allowed(0)}
 
 
 def check_engine(arguments: argparse.Namespace) -> None:
@@ -26,9 +30,8 @@ def check_engine(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if arguments.engine == "local" and value != left_out:
             raise InputError(f"--{name.replace('_', '-')} has no effect without --engine ray")
-        lowest = {"ray_gpus": 0.0, "ray_wait": 0.0, "ray_cpus": 0.01}.get(name)
-        if lowest is not None and value is not None and value < lowest:
-            raise InputError(f"--{name.replace('_', '-')} must be at least {lowest:g}, not {value:g}")
+        if name in RANGES:
+            check_flag(f"--{name.replace('_', '-')}", value, RANGES[name])
 
 
 @contextmanager

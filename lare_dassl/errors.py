@@ -5,6 +5,10 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
+
+# Characters of a user's value that a message repeats.
+LONGEST_SHOWN = 200
 
 
 class InputError(ValueError):
@@ -37,11 +41,25 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """
     choices = sorted(known)
     lowered = {choice.lower(): choice for choice in choices}
-    nearest = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.4)
+    # Of a very long name the beginning says what was meant, and the comparison takes the square of the length.
+    nearest = difflib.get_close_matches(name.lower()[:LONGEST_SHOWN], lowered, n=1, cutoff=0.4)
     hint = f"did you mean '{lowered[nearest[0]]}'? " if nearest else ""
     most = 12 if nearest else 40
-    shown = ", ".join(choices[:most]) + (", ..." if len(choices) > most else "")
-    return InputError(f"unknown {kind} '{name}': {hint}known: {shown}")
+    listed = ", ".join(choices[:most]) + (", ..." if len(choices) > most else "")
+    return InputError(f"unknown {kind} '{shortened(name)}': {hint}known: {listed}")
+
+
+def shown(value: Any) -> str:
+    """A value as Python writes it, cut where it is long."""
+    try:
+        return shortened(repr(value))
+    except (ValueError, RecursionError):
+        return f"a very large {type(value).__name__}"
+
+
+def shortened(text: str) -> str:
+    """A text that fits into a message."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
 def exit_code(command: Callable[[], None]) -> int:

@@ -11,7 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InputError
+from .errors import InputError, shown
+
+# What file systems take between two slashes, and in all.
+LONGEST_NAME, LONGEST_PATH = 255, 4096
 
 
 def composed(name: str) -> str:
@@ -22,6 +25,52 @@ def composed(name: str) -> str:
 def own_mark() -> str:
     """A word for names of temporary files: on a network drive a process of another machine may have the same number."""
     return f"{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def fault_of_words(text: str) -> str:
+    """What keeps a text from being a name or a prompt; "" for nothing."""
+    return "" if _encodable(text, "strict") else f"must be text in UTF-8, not {shown(text)}"
+
+
+def fault_of_path(text: str) -> str:
+    """What keeps a text from being a path, as most single texts of a configuration are; "" for nothing.
+
+    On Linux a path may hold any bytes; those that are no UTF-8 come as half characters.
+    """
+    if "\0" in text or not _encodable(text, "surrogateescape"):
+        return f"must be text without null and half characters, not {shown(text)}"
+    longest = max(len(os.fsencode(part)) for part in text.split("/"))
+    if longest > LONGEST_NAME or len(text) > LONGEST_PATH:
+        return f"must have at most {LONGEST_PATH} bytes, and {LONGEST_NAME} between two slashes, not {shown(text)}"
+    if text.startswith("~"):
+        try:
+            Path(text).expanduser()
+        except RuntimeError:
+            return f"names the home of a user who is not known here: {shown(text)}"
+    return ""
+
+
+def check_path(text: str, flag: str) -> None:
+    """Refuse what cannot be a path.
+
+    Args:
+        text: as the user gave it.
+        flag: that names it, for the message.
+
+    Raises:
+        InputError: see `fault_of_path`.
+    """
+    fault = fault_of_path(text)
+    if fault:
+        raise InputError(f"{flag} {fault}")
+
+
+def _encodable(text: str, errors: str) -> bool:
+    try:
+        text.encode("utf-8", errors)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def make_folder(path: Path, purpose: str) -> Path:
@@ -42,6 +91,21 @@ def make_folder(path: Path, purpose: str) -> Path:
     except OSError as error:
         raise InputError(f"cannot write to {path} ({purpose}): {error.strerror}") from error
     return path
+
+
+def check_file(name: str, flag: str) -> None:
+    """Refuse what cannot be the name of a file to write, before the work that it is to hold.
+
+    Args:
+        name: as the user gave it.
+        flag: that names it, for the message.
+
+    Raises:
+        InputError: it is empty, the name of a folder, or no path (see `fault_of_path`).
+    """
+    check_path(name, flag)
+    if not name or Path(name).is_dir():
+        raise InputError(f"{flag} '{name}' is {'a folder' if name else 'empty'}: give the name of a file")
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from rich.table import Column, Table
 from rich.text import Text
 from tqdm import tqdm
 
+from .allowed import AT_LEAST_1, check_flag
 from .datasets.image_tree import images_in
 from .errors import InputError, printable
+from .files import check_path
 from .prediction import Prediction, Unreadable, load_classifier
 
 INTERRUPTED = 130
@@ -40,10 +42,16 @@ def predict(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    check_flag("--top", arguments.top, AT_LEAST_1)
+    check_flag("--batch-size", arguments.batch_size, AT_LEAST_1)
+    for flag in ("model_dir", "backbone", "pretrained"):
+        check_path(getattr(arguments, flag), f"--{flag.replace('_', '-')}")
+    for place in arguments.images:
+        if not place:
+            raise InputError("an image or folder is named '': name it, or leave it out")
+        check_path(place, "an image or folder")
     if not Path(arguments.model_dir).expanduser().exists():
         raise InputError(f"--model-dir {arguments.model_dir}: there is no such run")
-    if arguments.top < 1:
-        raise InputError(f"--top must be at least 1, not {arguments.top}")
     classifier = load_classifier(
         arguments.model_dir,
         backbone=arguments.backbone,

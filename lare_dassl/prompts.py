@@ -31,6 +31,21 @@ def class_prompts(vlm_cfg: CfgNode, classnames: Sequence[str], prompt_names: Seq
     return fill_templates("VLM.TEMPLATES", vlm_cfg.TEMPLATES, prompt_names)
 
 
+def check_class_prompts(vlm_cfg: CfgNode) -> None:
+    """Refuse prompts that no class can be described by, before the classes are known.
+
+    Args:
+        vlm_cfg: the section VLM of the configuration.
+
+    Raises:
+        InputError: VLM.PROMPTS_FILE cannot be read, or VLM.TEMPLATES say nothing of the class.
+    """
+    if vlm_cfg.PROMPTS_FILE:
+        _read_descriptions(Path(vlm_cfg.PROMPTS_FILE).expanduser())
+    else:
+        check_templates("VLM.TEMPLATES", vlm_cfg.TEMPLATES)
+
+
 def fill_templates(key: str, templates: Sequence[str], prompt_names: Sequence[str]) -> list[list[str]]:
     """The prompts of each class from templates, each with {} for the name.
 

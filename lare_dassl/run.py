@@ -6,7 +6,8 @@ import argparse
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,20 @@ from yacs.config import CfgNode
 from . import config, dassl_api
 from .bad_images import count_skipped
 from .cores import use_threads
-from .dassl_api import DATASET_REGISTRY, TRAINER_REGISTRY
-from .datasets.splits import split_items
+from .dassl_api import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGISTRY
+from .datasets.splits import check_fractions, split_items
 from .duplicates import check_duplicates
 from .embeddings.embedding_file import write_embedding_file
-from .encoding import build_embeddings
+from .encoding import build_embeddings, check_names_and_texts
 from .engine import check_engine, cluster_of
 from .errors import InputError, unknown_name
-from .files import make_folder
+from .files import check_file, check_path, make_folder
 from .logs import start_logging
 from .plugin_run import PluginRun
 from .record import BY_DOMAIN, METRICS
 from .shard_encoding import ahead_on
 from .split_settings import ALL_SHOTS
+from .trainers.earlier_run import check_resumable, check_testable
 from .trainers.embedding_trainer import EmbeddingTrainer
 from .trainers.run_identity import with_drawn_seed, with_seed_of
 from .trainers.together import reason_apart, train_together
@@ -60,9 +62,31 @@ def train(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: anything in files, keys or values that the user has to mend.
     """
+    carry_out(checked_config(arguments), arguments)
+
+
+def checked_config(arguments: argparse.Namespace) -> CfgNode:
+    """The configuration of a run, after all that can be refused without data has been.
+
+    Raises:
+        InputError: see `check_flags`, `make_config` and `check_earlier_run`.
+    """
+    check_flags(arguments)
     cfg = make_config(arguments)
-    if arguments.model_dir and not Path(arguments.model_dir).is_dir():
-        raise InputError(f"--model-dir {arguments.model_dir}: there is no such folder")
+    check_earlier_run(cfg, arguments)
+    return cfg
+
+
+def carry_out(cfg: CfgNode, arguments: argparse.Namespace) -> None:
+    """Train or test as tools/train.py does.
+
+    Args:
+        cfg: see `checked_config`.
+        arguments: see tools/train.py.
+
+    Raises:
+        InputError: what the configuration or the data names cannot be used.
+    """
     if arguments.eval_only and arguments.model_dir:
         cfg = with_seed_of(cfg, Path(arguments.model_dir))
     if not is_embedding_trainer(cfg.TRAINER.NAME):
@@ -109,6 +133,37 @@ def train_several(several: Sequence[argparse.Namespace]) -> str:
     return reason
 
 
+def check_flags(arguments: argparse.Namespace) -> None:
+    """Refuse flags of tools/train.py that contradict each other.
+
+    Raises:
+        InputError: names them.
+    """
+    of_eval = {"--model-dir": arguments.model_dir, "--load-epoch": arguments.load_epoch is not None}
+    without_eval = {"--resume": arguments.resume, "--no-train": arguments.no_train}
+    for flag, given in (without_eval if arguments.eval_only else of_eval).items():
+        if given:
+            raise InputError(f"{flag} has no effect {'with' if arguments.eval_only else 'without'} --eval-only")
+    check_path(arguments.model_dir, "--model-dir")
+    if arguments.model_dir and not Path(arguments.model_dir).is_dir():
+        raise InputError(f"--model-dir {arguments.model_dir}: there is no such folder")
+
+
+def check_earlier_run(cfg: CfgNode, arguments: argparse.Namespace) -> None:
+    """Refuse a run's folder that the run cannot go on from, or whose model cannot be tested, before data are read.
+
+    Raises:
+        InputError: see `earlier_run`.
+    """
+    if not is_embedding_trainer(cfg.TRAINER.NAME):
+        return
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    if arguments.eval_only:
+        check_testable(cfg, trainer, arguments.model_dir, arguments.load_epoch, recorded=bool(arguments.output_dir))
+    elif not arguments.no_train:
+        check_resumable(cfg, trainer)
+
+
 def extract(arguments: argparse.Namespace) -> None:
     """Run tools/extract.py.
 
@@ -122,8 +177,10 @@ def extract(arguments: argparse.Namespace) -> None:
     cfg = merge_sources(arguments)
     check_name("dataset", "--dataset-config-file", cfg.DATASET.NAME, DATASET_REGISTRY)
     check_domains(cfg)
+    check_names_and_texts(cfg)
     start_logging()
     use_threads(cfg.TRAIN.THREADS)
+    check_file(arguments.output, "--output")
     # Where a list of unreadable images goes.
     cfg.OUTPUT_DIR = str(make_folder(Path(arguments.output).absolute().parent, "--output"))
     dataset = dassl_api.build_dataset(cfg)
@@ -161,22 +218,49 @@ def make_config(arguments: argparse.Namespace) -> CfgNode:
     """The checked configuration of a run.
 
     Raises:
-        InputError: an unknown trainer, dataset, domain, key or plugin, or a value of another type.
+        InputError: an unknown trainer, dataset, evaluator, model, domain, key or plugin, a value that a key does not
+            take, or settings that contradict each other.
     """
     cfg = merge_sources(arguments)
     check_name("trainer", "--trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY)
     check_name("dataset", "--dataset-config-file", cfg.DATASET.NAME, DATASET_REGISTRY)
+    check_name("evaluator", "TEST.EVALUATOR", cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY)
     check_domains(cfg)
-    if cfg.DATASET.BAD_IMAGES != "error" and not is_embedding_trainer(cfg.TRAINER.NAME):
+    if is_embedding_trainer(cfg.TRAINER.NAME):
+        check_settings(cfg)
+    elif cfg.DATASET.BAD_IMAGES != "error":
         raise InputError(
             f"DATASET.BAD_IMAGES {cfg.DATASET.BAD_IMAGES}: {cfg.TRAINER.NAME} reads the images itself, so none can be "
             "left out: mend or remove those that cannot be read"
         )
-    if cfg.SEED >= 2**32:
-        raise InputError(f"SEED must be below 2**32, not {cfg.SEED}")
     if cfg.OUTPUT_DIR == "./output":
         cfg.OUTPUT_DIR = default_output_dir(cfg, arguments.dataset_config_file)
     return config.finish(cfg)
+
+
+def check_settings(cfg: CfgNode) -> None:
+    """Refuse settings that one of our trainers cannot work with; the configuration alone is read.
+
+    Raises:
+        InputError: names the keys.
+    """
+    if not cfg.DATASET.SPLIT_FILE:
+        check_fractions(cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION)
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    with _silent_log():
+        trainer.__new__(trainer).check_cfg(cfg)
+    check_names_and_texts(cfg)
+
+
+@contextmanager
+def _silent_log() -> Iterator[None]:
+    """Keep what a check warns of for the run's own log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def default_output_dir(cfg: CfgNode, dataset_config_file: str) -> str:

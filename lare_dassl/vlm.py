@@ -252,25 +252,43 @@ def resolve(model: str, pretrained: str, allow_random: bool = False) -> VLMSourc
     Raises:
         InputError: unknown model or tag, missing file, no weights asked for, or no network to get them by.
     """
-    if not model:
-        raise InputError("no model named: give --backbone (MODEL.BACKBONE.NAME), such as coca_ViT-L-14")
-    name = f"{LOCAL_DIR_PREFIX}{DEMO_FOLDER}" if model == DEMO_MODEL else model
-    try:
-        schema, identifier = parse_model_name(name)
-    except ValueError as error:
-        raise InputError(f"MODEL.BACKBONE.NAME '{model}': {error}") from error
+    schema, identifier = check_names(model, pretrained, allow_random)
     if schema is None:
-        return _resolve_named(model, pretrained, allow_random)
-    if pretrained:
-        raise InputError(f"model {model} brings its own weights: leave VLM.PRETRAINED empty, not '{pretrained}'")
+        return _resolve_named(model, pretrained)
     folder = Path(identifier) if schema == "local-dir" else _download_hub_folder(identifier)
     return _resolve_folder(model, folder, allow_random)
 
 
-def _resolve_named(model: str, pretrained: str, allow_random: bool) -> VLMSource:
+def check_names(model: str, pretrained: str, allow_random: bool = False) -> tuple[str | None, str]:
+    """Refuse what names no model or no weights; nothing is loaded, and the network is not asked.
+
+    Args:
+        model: see `resolve`.
+        pretrained: see `resolve`.
+        allow_random: see `resolve`.
+
+    Returns:
+        Where the model comes from, "local-dir", "hf-hub" or None for open_clip's own, and its name there.
+
+    Raises:
+        InputError: unknown model or tag, missing file, or no weights asked for.
+    """
+    if not model:
+        raise InputError("no model named: give --backbone (MODEL.BACKBONE.NAME), such as coca_ViT-L-14")
+    try:
+        schema, identifier = parse_model_name(f"{LOCAL_DIR_PREFIX}{DEMO_FOLDER}" if model == DEMO_MODEL else model)
+    except ValueError as error:
+        raise InputError(f"MODEL.BACKBONE.NAME '{model}': {error}") from error
+    if schema is None:
+        _check_named(model, pretrained, allow_random)
+    elif pretrained:
+        raise InputError(f"model {model} brings its own weights: leave VLM.PRETRAINED empty, not '{pretrained}'")
+    return schema, identifier
+
+
+def _check_named(model: str, pretrained: str, allow_random: bool) -> None:
     name = model.replace("/", "-")
-    architecture = open_clip.get_model_config(name)
-    if architecture is None:
+    if open_clip.get_model_config(name) is None:
         raise unknown_name("model (MODEL.BACKBONE.NAME)", model, [*open_clip.list_models(), DEMO_MODEL])
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not pretrained and not allow_random:
@@ -278,13 +296,19 @@ def _resolve_named(model: str, pretrained: str, allow_random: bool) -> VLMSource
             f"model {model} has no weights: set VLM.PRETRAINED to a weights file or a tag "
             f"({', '.join(tags) or 'there are none'}), or VLM.ALLOW_RANDOM True to test with random weights"
         )
-    if not pretrained:
-        return VLMSource(model, name, "", None, architecture, {})
-    tag = open_clip.get_pretrained_cfg(name, pretrained)
-    if not tag and not Path(pretrained).is_file():
+    if pretrained and not open_clip.get_pretrained_cfg(name, pretrained) and not Path(pretrained).is_file():
         if Path(pretrained).suffix or "/" in pretrained:
             raise InputError(f"VLM.PRETRAINED: no weights file {pretrained}")
         raise unknown_name(f"VLM.PRETRAINED tag of {model} (or a file)", pretrained, tags)
+
+
+def _resolve_named(model: str, pretrained: str) -> VLMSource:
+    name = model.replace("/", "-")
+    architecture = open_clip.get_model_config(name)
+    if not pretrained:
+        return VLMSource(model, name, "", None, architecture, {})
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    tag = open_clip.get_pretrained_cfg(name, pretrained)
     if tag.get("quick_gelu") and not architecture.get("quick_gelu"):
         logger.warning("%s was trained with another activation: name the model %s-quickgelu", pretrained, name)
     weights = _locate_tag(model, pretrained, tag) if tag else Path(pretrained)

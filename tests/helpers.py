@@ -131,7 +131,7 @@ def train_arguments(*words: object) -> argparse.Namespace:
 
 def run_train(*words: object) -> int:
     """`tools/train.py WORDS...` in this process; gives the exit code."""
-    with _kept_process():
+    with kept_process():
         return exit_code(lambda: run.train(train_arguments(*words)))
 
 
@@ -150,7 +150,7 @@ def train_on_images(folder: Path) -> Path:
 
 
 @contextmanager
-def _kept_process() -> Iterator[None]:
+def kept_process() -> Iterator[None]:
     """Undo what a tool changes for good: standard output, the import path, the handlers of the log."""
     root = logging.getLogger()
     streams, path, handlers, level = sys.stdout, list(sys.path), list(root.handlers), root.level

@@ -191,20 +191,22 @@ CASES = {
     "keys taken in by a list of domains": Case(
         ("--target-domains takes in 'OPTIM.MAX_EPOCH'", "--seed 0"), "--target-domains night OPTIM.MAX_EPOCH 2"
     ),
-    "a value out of range": Case(("TRAINER.LARE: alpha must lie in [0, 1], not 7.0",), keys="TRAINER.LARE.ALPHA 7"),
-    "a momentum out of range": Case(
-        ("OPTIM: Invalid momentum",), "--trainer FineTune", "OPTIM.NAME sgd OPTIM.MOMENTUM -1"
+    "a value out of range": Case(
+        ("command line: TRAINER.LARE.ALPHA must lie in [0, 1], not 7.0",), keys="TRAINER.LARE.ALPHA 7"
     ),
-    "a seed too large": Case(("SEED must be below 2**32, not 4294967296",), "--seed 4294967296"),
+    "a momentum out of range": Case(
+        ("OPTIM.MOMENTUM must lie in [0, 1), not -1.0",), "--trainer FineTune", "OPTIM.NAME sgd OPTIM.MOMENTUM -1"
+    ),
+    "a seed too large": Case(("--seed: SEED must be at most 4294967295, not 4294967296",), "--seed 4294967296"),
     "a key without value": Case(("'OPTIM.LR' has no partner",), keys="OPTIM.LR"),
     "a prompt without class name": Case(
         ("VLM.TEMPLATES: 'photo' has no {{}}",), keys="VLM.TEMPLATES \"['photo']\"", images=True
     ),
     "a prompt that is a number": Case(("VLM.TEMPLATES: '1' has no {{}}",), keys="VLM.TEMPLATES [1]", images=True),
     "a learning rate that diverges": Case(
-        ("the loss is ", "lower OPTIM.LR (1e+38)"),
+        ("the loss is ", "lower OPTIM.LR (1e+18)"),
         "--trainer FineTune",
-        "OPTIM.LR 1e38 OPTIM.NAME sgd DATALOADER.TRAIN_X.BATCH_SIZE 8",
+        "OPTIM.LR 1e18 OPTIM.WEIGHT_DECAY 1e18 OPTIM.NAME sgd DATALOADER.TRAIN_X.BATCH_SIZE 8",
     ),
     # Missing and damaged files
     "missing folder": Case(("DATASET.ROOT '{tmp}/nowhere' does not exist",), "--root {tmp}/nowhere", images=True),
@@ -332,7 +334,7 @@ CASES = {
     "LADS on an embedding file without descriptions": Case(
         ("embedding file {tmp}/data.safetensors has no text/domain: LADS needs domain descriptions",), "--trainer LADS"
     ),
-    "no shots": Case(("DATASET.NUM_SHOTS is 0: give",), keys="DATASET.NUM_SHOTS 0"),
+    "no shots": Case(("DATASET.NUM_SHOTS must be at least 1, or -1, not 0",), keys="DATASET.NUM_SHOTS 0"),
     "no validation rows to select by": Case(
         ("TEST.FINAL_MODEL best_val needs a validation split",),
         keys="TEST.FINAL_MODEL best_val",
@@ -367,6 +369,10 @@ CASES = {
             "ViT-B-32 here)",
             "--model-dir",
         ),
+        "--trainer FineTune --eval-only --model-dir {tmp}/image_run --output-dir ''",
+    ),
+    "testing for a record under other settings": Case(
+        ("a record needs the settings of the training (DATASET.NAME is DomainFolders there and EmbeddingFile here in",),
         "--trainer FineTune --eval-only --model-dir {tmp}/image_run",
     ),
     "resuming a checkpoint of another model": Case(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lare_dassl import config
+from lare_dassl.allowed import ALLOWED
 from lare_dassl.errors import InputError
 from lare_dassl.methods.lads import AugmentationSettings
 from lare_dassl.methods.regions import RegionSettings
@@ -19,6 +20,7 @@ EXTENSIONS = (
     config._extend_lads,
     config._extend_siblings,
 )
+CHOICES = [key for key, allowed in ALLOWED.items() if allowed.choices]
 # Keys that share the comment of the key above them.
 SHARED_COMMENT = {"DATASET.TEST_FRACTION", "DATASET.TARGET_PROMPTS"}
 
@@ -83,9 +85,8 @@ def test_lads_settings_takes_every_key_and_starts_from_the_defaults(cfg):
     for name, value in values.items():
         config.merge_key(cfg, f"TRAINER.LADS.{name}", value, "test")
     assert config.lads_settings(cfg) == AugmentationSettings(0.25, 7, 3, 0.5, 0.125, 9)
-    config.merge_key(cfg, "TRAINER.LADS.LR", 0, "test")
-    with pytest.raises(InputError, match=r"^TRAINER.LADS: lr must be positive, not 0.0"):
-        config.lads_settings(cfg)
+    with pytest.raises(InputError, match=r"test: TRAINER.LADS.LR must be above 0, not 0.0"):
+        config.merge_key(cfg, "TRAINER.LADS.LR", 0, "test")
     with pytest.raises(InputError, match=r"TRAINER.LADS.LOGIT_SCALE must be at least 0, not -1"):
         config.merge_key(cfg, "TRAINER.LADS.LOGIT_SCALE", -1, "test")
     with pytest.raises(InputError, match=r"TRAINER.LADS.TARGETS takes a value of type list, not 3"):
@@ -124,20 +125,23 @@ def test_region_settings_takes_every_key(cfg):
 
 
 def test_a_setting_out_of_its_range_is_told(cfg):
-    config.merge_key(cfg, "TRAINER.LARE.ALPHA", 2, "test")
-    with pytest.raises(InputError, match=r"alpha must lie in \[0, 1\], not 2\.0"):
+    with pytest.raises(InputError, match=r"test: TRAINER.LARE.ALPHA must lie in \[0, 1\], not 2\.0"):
+        config.merge_key(cfg, "TRAINER.LARE.ALPHA", 2, "test")
+    cfg.TRAINER.LARE.ALPHA = 2.0
+    with pytest.raises(InputError, match=r"^TRAINER.LARE: alpha must lie in \[0, 1\], not 2\.0"):
         config.region_settings(cfg)
 
 
-@pytest.mark.parametrize("key", sorted(config.CHOICES))
+@pytest.mark.parametrize("key", CHOICES)
 def test_a_choice_takes_its_values_and_no_other(cfg, key):
-    assert get(cfg, key) in config.CHOICES[key]
-    for value in config.CHOICES[key]:
+    choices = ALLOWED[key].choices
+    assert get(cfg, key) in choices
+    for value in choices:
         config.merge_key(cfg, key, value, "test")
         assert get(cfg, key) == value
     with pytest.raises(InputError) as error:
         config.merge_key(cfg, key, "nothing", "my.yaml")
-    assert str(error.value) == f"my.yaml: {key} must be one of {', '.join(config.CHOICES[key])}, not 'nothing'"
+    assert str(error.value) == f"my.yaml: {key} must be one of {', '.join(choices)}, not 'nothing'"
 
 
 def test_configs_are_apart_from_each_other(cfg):

@@ -55,9 +55,9 @@ def test_an_extraction_without_ray_is_one_line(tmp_path, capsys, without_ray):
     [
         (["--ray-cpus", "2"], "--ray-cpus has no effect without --engine ray"),
         (["--ray-address", "head:6379"], "--ray-address has no effect without --engine ray"),
-        (["--engine", "ray", "--ray-cpus", "0"], "--ray-cpus must be at least 0.01, not 0"),
-        (["--engine", "ray", "--ray-gpus", "-1"], "--ray-gpus must be at least 0, not -1"),
-        (["--engine", "ray", "--ray-wait", "-5"], "--ray-wait must be at least 0, not -5"),
+        (["--engine", "ray", "--ray-cpus", "0"], "--ray-cpus must be at least 0.01, not 0.0"),
+        (["--engine", "ray", "--ray-gpus", "-1"], "--ray-gpus must be at least 0, not -1.0"),
+        (["--engine", "ray", "--ray-wait", "-5"], "--ray-wait must be at least 0, not -5.0"),
     ],
 )
 def test_flags_that_cannot_be_are_named(flags, says):

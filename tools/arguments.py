@@ -18,7 +18,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
-        self.exit(2, f"error: {message} (--help lists the flags)\n")
+        line = message.encode("unicode_escape").decode() if not message.isprintable() else message
+        self.exit(2, f"error: {line} (--help lists the flags)\n")
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:

@@ -16,10 +16,11 @@ import torch
 from tqdm import tqdm
 
 from .. import run
+from ..allowed import Allowed, check_flag
 from ..comparison import accuracy_table, domain_table
 from ..engine import LOCAL, check_engine, cluster_of
 from ..errors import InputError, printable
-from ..files import make_folder, replaced
+from ..files import check_path, make_folder, replaced
 from ..logs import start_logging
 from ..ray_engine import Cluster
 from ..record import FILE_NAME
@@ -34,6 +35,7 @@ from .one_run import ForeignRecordError, finished_record, reason_of
 from .plan import FILE_KEYS, Plan, PlannedRun, deciding_settings, make_plan
 from .shared_encoding import encode_shared
 
+WORKERS_OF_RUNS = Allowed(1, 1024)
 REPORT_FILE = "report.html"
 DEMO_TRAINERS = ("ZeroShot", "FineTune", "LADS", "LARE")
 
@@ -126,8 +128,10 @@ def carry_out_all(arguments: argparse.Namespace) -> Outcome:
     """
     start_logging(logging.WARNING)
     for flag in ("jobs", "threads"):
-        if getattr(arguments, flag) is not None and getattr(arguments, flag) < 1:
-            raise InputError(f"--{flag} must be at least 1, not {getattr(arguments, flag)}")
+        check_flag(f"--{flag}", getattr(arguments, flag), WORKERS_OF_RUNS)
+    if not arguments.output_dir:
+        raise InputError("--output-dir is empty: name the folder of the runs")
+    check_path(arguments.output_dir, "--output-dir")
     check_engine(arguments)
     if arguments.engine != "local" and arguments.jobs is not None:
         raise InputError("--jobs has no effect with --engine ray: --ray-cpus says how many runs fit on a node")

@@ -5,29 +5,27 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from yacs.config import CfgNode
-
 from .. import config, run
+from ..allowed import Allowed, check_flag
 from ..dassl_api import TRAINER_REGISTRY
 from ..datasets.image_tree import images_in
 from ..embeddings.cache import file_sha256
-from ..errors import InputError
+from ..errors import InputError, shortened
 from ..report.summary import GENERIC_DATASETS, UNTOLD_KEYS, dataset_label, settings_without, shots_label
-from ..split_settings import ALL_SHOTS, SplitSettings
+from ..split_settings import ALL_SHOTS
 
 SHOTS, RATIO, PROFILE = "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "DATASET.LONG_TAIL.PROFILE"
+SEEDS = Allowed(1, 10_000)
 NAMED_FIRST = (SHOTS, RATIO, PROFILE)
 # Settings that decide the outcome, though tables do not list them among what sets methods apart.
 COUNTED_KEYS = {"DATASET.NAME", SHOTS, RATIO, "TRAINER.NAME", "TEST.NO_TEST"}
@@ -144,8 +142,7 @@ def _unused_keys(trainer: str) -> tuple[str, ...]:
 
 
 def _check_command(arguments: argparse.Namespace) -> None:
-    if arguments.seeds < 1:
-        raise InputError(f"--seeds must be at least 1, not {arguments.seeds}")
+    check_flag("--seeds", arguments.seeds, SEEDS)
     for words in arguments.set:
         if len(words) < 2:
             raise InputError(f"--set {words[0]}: give at least one value behind the key")
@@ -201,11 +198,10 @@ def _runs_of_cell(
         **dataset,
         config_file=[*arguments.config_file, *(file for name, file in arguments.config_of if name == trainer)],
         **{name: getattr(arguments, name) for name in ("backbone", "plugin")},
-        **{"eval_only": False, "model_dir": "", "load_epoch": None, "no_train": False},
+        **{"resume": "", "eval_only": False, "model_dir": "", "load_epoch": None, "no_train": False},
         opts=[*arguments.opts, *words],
     )
     cfg = run.make_config(argparse.Namespace(**vars(common), seed=0))
-    _check_settings(cfg)
     plain = json.loads(json.dumps(cfg))
     folder = cell_folder(Path(arguments.output_dir), plain, settings)
     return [_run_of_seed(common, plain, folder / f"seed{seed}", seed) for seed in range(arguments.seeds)]
@@ -218,39 +214,15 @@ def _check_values(settings: dict[str, str]) -> None:
         InputError: a value is none, or out of its range.
     """
     shots, ratio = settings.get(SHOTS, "1"), settings.get(RATIO, "1")
-    if shots != str(ALL_SHOTS) and not (shots.isdecimal() and int(shots) > 0):
-        raise InputError(f"--shots {shots}: give the images per class, at least 1, or 'all'")
-    if not re.fullmatch(r"\d+(\.\d*)?", ratio) or float(ratio) < 1:
-        raise InputError(f"--ratios {ratio}: give a number, at least 1")
+    if shots != str(ALL_SHOTS) and not re.fullmatch(r"0*[1-9]\d{0,8}", shots):
+        raise InputError(f"--shots {shortened(shots)}: give the images per class, at least 1, or 'all'")
+    if not re.fullmatch(r"\d{1,9}(\.\d*)?", ratio) or float(ratio) < 1:
+        raise InputError(f"--ratios {shortened(ratio)}: give a number, at least 1")
 
 
 def _run_of_seed(common: argparse.Namespace, plain: dict[str, Any], folder: Path, seed: int) -> PlannedRun:
     own = argparse.Namespace(**vars(common), seed=seed, output_dir=str(folder))
     return PlannedRun(folder, own, plain | {"SEED": seed, "OUTPUT_DIR": str(folder)})
-
-
-def _check_settings(cfg: CfgNode) -> None:
-    """Refuse what the split or the trainer would refuse; a trainer's check reads the configuration alone.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-    SplitSettings.from_cfg(cfg)
-    if run.is_embedding_trainer(cfg.TRAINER.NAME):
-        trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-        with _silent_log():
-            trainer.__new__(trainer).check_cfg(cfg)
-
-
-@contextmanager
-def _silent_log() -> Iterator[None]:
-    """Keep what a check warns of for the run's own log."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def cell_folder(output_dir: Path, plain: dict[str, Any], varied: Iterable[str]) -> Path:

@@ -196,8 +196,10 @@ def unit_rows(rows: Tensor, key: str, shape: str = "(N, D)") -> Tensor:
         raise InputError(f"'{key}' row {row} is NaN, infinite or zero ({int(bad.sum())} such rows)")
     # Rows that have unit length stay as they are, so that a file gives what its images gave.
     off = ((norms - 1).abs() >= UNIT_TOLERANCE).flatten().nonzero().flatten()
-    if len(off) and rows is given:
-        rows = rows.clone()
+    if not len(off):
+        return rows
+    if rows is given or rows.is_inference():
+        rows = rows.clone(memory_format=torch.contiguous_format)
     flat = rows.view(-1, rows.shape[-1])
     for part in off.split(ROWS_AT_A_TIME):
         flat[part] = F.normalize(flat[part], dim=-1)

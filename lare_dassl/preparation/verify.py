@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from yacs.config import CfgNode
 
 from .. import dassl_api
 from ..embeddings.image_files import file_trouble, pillow_silent, read_rgb
-from ..errors import InputError
+from ..errors import InputError, shortened
 
 ALL = "all"
 SHOWN = 5
@@ -64,8 +65,8 @@ def sample_size(given: str) -> int | None:
     """
     if given == ALL:
         return None
-    if not given.isdecimal():
-        raise InputError(f"--sample takes a number of images, or {ALL}, not '{given}'")
+    if not re.fullmatch(r"\d{1,9}", given):
+        raise InputError(f"--sample takes a number of images, or {ALL}, not '{shortened(given)}'")
     return int(given)
 
 

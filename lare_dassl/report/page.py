@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import InputError
-from ..files import make_folder, replaced
+from ..files import check_path, make_folder, replaced
 from .collect import Collection, Run, collect
 from .compared_runs import METHOD
 from .data_notes import data_notes
@@ -176,6 +176,10 @@ def write_report(options: Options) -> Path:
         InputError: no run to report of, an unknown baseline, reference or class, a --run without regions, or a file
             that cannot be written.
     """
+    for flag, path in (("FOLDER", options.folder), ("--output", options.output), ("--run", options.run)):
+        check_path(str(path or ""), flag)
+    if options.output.is_dir():
+        raise InputError(f"--output {options.output} is a folder: give the name of a file")
     if options.output.suffix != ".html":
         raise InputError(f"--output {options.output} must end in .html")
     if options.run is not None:

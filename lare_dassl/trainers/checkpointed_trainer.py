@@ -11,8 +11,8 @@ from torch import nn
 
 from ..dassl_api import TrainerX
 from ..embeddings.embedding_set import EmbeddingSet
-from ..errors import InputError
 from ..host import checkpoint
+from .earlier_run import check_epochs, checkpoint_to_resume, checkpoint_to_test
 from .run_identity import check_same_model, check_same_run, check_same_settings, model_identity, run_identity
 from .stage_clock import StageClock
 
@@ -100,18 +100,12 @@ class CheckpointedTrainer(TrainerX):
         Raises:
             InputError: the checkpoint is damaged, beyond OPTIM.MAX_EPOCH, or of a run with other settings or data.
         """
-        path = checkpoint.latest(Path(directory) / "model")
-        if path is None and self.cfg.RESUME:
-            raise InputError(f"--resume {directory}: there is no checkpoint in {directory}/model")
+        path = checkpoint_to_resume(directory, self.cfg.RESUME)
         if path is None:
             return 0
         state = checkpoint.read(path)
         check_same_run(path, state, self.identity)
-        if state["epoch"] > self.max_epoch:
-            raise InputError(
-                f"checkpoint {path} is {state['epoch']} epochs old, beyond OPTIM.MAX_EPOCH {self.max_epoch}: "
-                "give another --output-dir"
-            )
+        check_epochs(path, state, self.max_epoch)
         checkpoint.load_weights(self.model, state, path)
         if self.optim and self.sched:
             self.optim.load_state_dict(state["optimizer"])
@@ -138,13 +132,7 @@ class CheckpointedTrainer(TrainerX):
         Raises:
             InputError: the checkpoint is missing, damaged, or of another model.
         """
-        if not directory:
-            raise InputError("--eval-only needs --model-dir, the folder of a finished run")
-        folder = Path(directory) / "model"
-        best = folder / checkpoint.BEST
-        path = folder / checkpoint.epoch_file(epoch) if epoch is not None else best
-        if epoch is None and not best.is_file():
-            path = checkpoint.latest(folder) or best
+        path = checkpoint_to_test(directory, epoch)
         state = checkpoint.read(path)
         check_same_model(path, state, model_identity(self.cfg, self.embeddings))
         checkpoint.load_weights(self.model, state, path)

@@ -23,12 +23,12 @@ from ..classifier_file import FILE_NAME as CLASSIFIER_FILE
 from ..classifier_file import SavedClassifier, kind_of, write_classifier
 from ..config import averaging_weight
 from ..dassl_api import build_dataset, build_optimizer
-from ..datasets.splits import split_items, write_split
+from ..datasets.splits import ItemSplit, split_items, write_split
 from ..duplicates import check_duplicates
 from ..embeddings.cache import file_sha256
 from ..embeddings.embedding_set import LabelledEmbeddings
 from ..embeddings.loaders import EmbeddingBatch, MixedLoader, RowLoader
-from ..encoding import build_embeddings
+from ..encoding import build_embeddings, has_validation
 from ..errors import InputError
 from ..evaluation import DomainClassification
 from ..files import make_folder
@@ -38,7 +38,7 @@ from ..logs import start_logging
 from ..methods.augmentation import Augmentation
 from ..methods.averaging import average, choose_weight
 from ..methods.calibration import fit_temperature
-from ..methods.fitting import FUSING_DEVICES, MOST_EPOCHS, epochs_for
+from ..methods.fitting import FUSING_DEVICES, LEAST_EPOCHS, MOST_EPOCHS, epochs_for
 from ..methods.linear import random_classifier, text_classifier
 from ..predictions import write_predictions
 from ..record import make_record, write_record
@@ -63,6 +63,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
         describes_domains: whether the method uses domain descriptions.
         unused_keys: settings without effect on the method, or sections with a dot behind them; a benchmark does not
             vary them.
+        trains: whether there is anything to train; else --eval-only needs no trained model.
         linear: whether its classifier is one linear layer, which can be averaged with the zero-shot one.
         joint: whether runs that differ in their seed alone can be trained together, see trainers/together.py.
         together: number of runs that are trained at once with this one, itself included.
@@ -75,6 +76,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
 
     describes_domains = False
     unused_keys: tuple[str, ...] = ()
+    trains = True
     linear = True
     joint = True
     together = 1
@@ -104,13 +106,18 @@ class EmbeddingTrainer(CheckpointedTrainer):
         """Say which of Dassl's settings have no meaning here.
 
         Raises:
-            InputError: CLASSIFIER.AVERAGE is out of its range, or asked of a classifier that is not linear.
+            InputError: CLASSIFIER.AVERAGE is out of its range, or asked of a classifier that is not linear; no
+                optimiser can be made from OPTIM; or best_val is asked for without tests.
         """
         if averaging_weight(cfg) != 1.0 and not self.linear:
             raise InputError(
                 f"CLASSIFIER.AVERAGE {cfg.CLASSIFIER.AVERAGE} needs a linear classifier, which {cfg.TRAINER.NAME} has "
                 "not: leave it at 1.0"
             )
+        if "OPTIM." not in self.unused_keys:
+            check_optim(cfg.OPTIM, linear=self.linear)
+        if cfg.TEST.FINAL_MODEL == "best_val" and cfg.TEST.NO_TEST:
+            raise InputError("TEST.FINAL_MODEL best_val selects by tests, which TEST.NO_TEST leaves out: use last_step")
         if "CLASSIFIER.INIT" in self.unused_keys and cfg.CLASSIFIER.INIT != "random":
             logger.warning("CLASSIFIER.INIT is not used: %s has a start of its own", cfg.TRAINER.NAME)
         if cfg.INPUT.TRANSFORMS:
@@ -126,15 +133,13 @@ class EmbeddingTrainer(CheckpointedTrainer):
         with self.clock.timed("encode"):
             self.dataset = build_dataset(self.cfg)
             split = split_items(self.dataset, self.cfg)
+            self._check_validation(split)
             encoded = build_embeddings(self.cfg, self.dataset, split, describe_domains=self.describes_domains)
         self.split, report = encoded.split, encoded.report
         if report.images:
             logger.info("embeddings: %d images, %d decoded now", report.images, report.decoded)
         self.duplicates = check_duplicates(self.cfg, self.dataset, self.split, encoded.embeddings)
         self.embeddings = encoded.embeddings.to(self.device)
-        for setting, instead in self.choices().items():
-            if self.embeddings.val is None:
-                raise InputError(f"{setting} needs a validation split, which this dataset lacks: {instead}")
         self.train_loader_x: Any = self.make_loader()
         optim = self.cfg.OPTIM
         rows, batch_size = len(self.train_rows), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
@@ -151,6 +156,12 @@ class EmbeddingTrainer(CheckpointedTrainer):
         """How many images of each split were left out, since they cannot be read."""
         return count_skipped(self.split)
 
+    def _check_validation(self, split: ItemSplit) -> None:
+        """Refuse, before anything is encoded, to choose on validation images where there are none."""
+        if not has_validation(self.dataset, split, self.cfg):
+            for setting, instead in self.choices().items():
+                raise InputError(f"{setting} needs a validation split, which this dataset lacks: {instead}")
+
     def make_loader(self, augmentation: Augmentation | None = None) -> MixedLoader:
         """The training loader, with what a method adds to the real embeddings."""
         batch_size = self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
@@ -162,12 +173,14 @@ class EmbeddingTrainer(CheckpointedTrainer):
         return self.embeddings.train
 
     def choices(self) -> dict[str, str]:
-        """The settings that are chosen on validation rows, each with what to do where there are none."""
+        """The settings that need validation rows, each with what to do where there are none."""
         choices = {}
         if self.cfg.TEST.FINAL_MODEL == "best_val":
             choices["TEST.FINAL_MODEL best_val"] = "use last_step"
         if averaging_weight(self.cfg) is None:
             choices["CLASSIFIER.AVERAGE val"] = "give a weight in [0, 1]"
+        if self.cfg.TEST.SPLIT == "val" and not self.cfg.TEST.NO_TEST:
+            choices["TEST.SPLIT val"] = "use test"
         return choices
 
     def build_model(self) -> None:
@@ -415,6 +428,30 @@ def make_optimizer(model: nn.Module | list[Tensor], optim_cfg: Any) -> torch.opt
         if "fused" in group and group["params"][0].device.type in FUSING_DEVICES:
             group["fused"] = True
     return optimizer
+
+
+def check_optim(optim_cfg: Any, *, linear: bool) -> None:
+    """Refuse, before anything is encoded, an OPTIM section that no optimiser and no schedule can be made from.
+
+    Args:
+        optim_cfg: the section.
+        linear: whether the classifier is one linear layer.
+
+    Raises:
+        InputError: names the keys.
+    """
+    epochs = optim_cfg.MAX_EPOCH or LEAST_EPOCHS
+    if epochs < optim_cfg.WARMUP_EPOCH:
+        told = f"OPTIM.MAX_EPOCH {epochs}" if optim_cfg.MAX_EPOCH else f"{epochs} epochs, which OPTIM.STEPS may come to"
+        raise InputError(f"OPTIM.WARMUP_EPOCH {optim_cfg.WARMUP_EPOCH} is more than {told}: lower it")
+    if optim_cfg.STAGED_LR and linear:
+        raise InputError("OPTIM.STAGED_LR True needs several layers, but the classifier is one: leave it False")
+    # Made of a parameter without randomness, so that the run stays the same.
+    stand_in = nn.ParameterList([torch.zeros(1)])
+    plain = optim_cfg.clone()
+    plain.defrost()
+    plain.STAGED_LR, plain.MAX_EPOCH = False, epochs
+    build_lr_scheduler(make_optimizer(stand_in, plain), plain)
 
 
 def worth_a_line(epoch: int, epochs: int) -> bool:

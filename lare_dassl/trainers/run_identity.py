@@ -81,16 +81,20 @@ def _kept_seed(folder: Path) -> int | None:
     return None
 
 
-def run_identity(cfg: CfgNode, embeddings: EmbeddingSet) -> dict[str, str]:
-    """All that determines the course of a training: settings by their key, model, training data and class texts."""
-    settings = {
+def run_settings(cfg: CfgNode) -> dict[str, str]:
+    """The settings that determine the course of a training, by their keys."""
+    return {
         key: str(value) for key, value in leaf_keys(cfg) if key not in FREE_KEYS and not key.startswith(FREE_SECTIONS)
     }
+
+
+def run_identity(cfg: CfgNode, embeddings: EmbeddingSet) -> dict[str, str]:
+    """All that determines the course of a training: settings by their key, model, training data and class texts."""
     content = {
         "training data (sha256)": sha256_of(embeddings.train.embedding, embeddings.train.label),
         "class texts (sha256)": sha256_of(embeddings.class_text),
     }
-    return settings | model_identity(cfg, embeddings) | content
+    return run_settings(cfg) | model_identity(cfg, embeddings) | content
 
 
 def sha256_of(*tensors: Tensor) -> str:

@@ -15,6 +15,7 @@ from .embedding_trainer import EmbeddingTrainer
 class ZeroShot(EmbeddingTrainer):
     """Logits are the VLM's logit scale times the cosine of image and class text embedding (Radford et al., 2021)."""
 
+    trains = False
     unused_keys: tuple[str, ...] = ("CLASSIFIER.INIT", "CLASSIFIER.AVERAGE", "OPTIM.")
     joint = False
 

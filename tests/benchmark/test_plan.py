@@ -126,7 +126,7 @@ def test_a_file_that_was_moved_makes_no_other_run(words, tmp_path):
     for name in ("first.json", "moved.json"):
         (tmp_path / name).write_text("{}")
     runs = [
-        make_plan(words("--trainers", "LARE", "--seeds", 1, pairs=("VLM.PROMPTS_FILE", tmp_path / name))).runs[0]
+        make_plan(words("--trainers", "LARE", "--seeds", 1, pairs=("DATASET.SPLIT_FILE", tmp_path / name))).runs[0]
         for name in ("first.json", "moved.json")
     ]
     assert runs[0].folder == runs[1].folder
@@ -163,7 +163,7 @@ def test_one_bad_value_among_many_is_refused_alone(words):
         (("--shots", "2", "0"), "--shots 0: give the images per class, at least 1, or 'all'"),
         (("--ratios", "1", "0.5"), "--ratios 0.5: give a number, at least 1"),
         (("--ratios", "1", "nan"), "--ratios nan: give a number, at least 1"),
-        (("--set", "TRAINER.LARE.ALPHA", "0.5", "7"), "TRAINER.LARE: alpha must lie in [0, 1], not 7.0"),
+        (("--set", "TRAINER.LARE.ALPHA", "0.5", "7"), "command line: TRAINER.LARE.ALPHA must lie in [0, 1], not 7.0"),
     ],
 )
 def test_what_no_run_can_have_is_refused_before_anything_runs(words, flags, line):

@@ -71,8 +71,8 @@ def test_a_trained_adapter_is_tested_again(build, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("TRAINER.CLIPADAPTER.RATIO", 1.5), r"TRAINER.CLIPADAPTER: ratio must lie in \[0, 1\], not 1.5"),
-        (("TRAINER.CLIPADAPTER.REDUCTION", 0), "TRAINER.CLIPADAPTER: reduction must be at least 1, not 0"),
+        (("TRAINER.CLIPADAPTER.RATIO", 1.5), r"TRAINER.CLIPADAPTER.RATIO must lie in \[0, 1\], not 1.5"),
+        (("TRAINER.CLIPADAPTER.REDUCTION", 0), "TRAINER.CLIPADAPTER.REDUCTION must be at least 1, not 0"),
         (
             ("TRAINER.CLIPADAPTER.REDUCTION", 17),
             "TRAINER.CLIPADAPTER.REDUCTION 17 leaves nothing of embeddings that are 16 wide: lower it",

@@ -136,7 +136,7 @@ def test_it_runs_from_the_command_line(name, embedding_file, tmp_path):
     [
         ("GaussianNoise", ("TRAINER.GAUSSIANNOISE.SIGMA", -1), "TRAINER.GAUSSIANNOISE.SIGMA must be at least 0"),
         *((name, (key, -1), f"{key} must be at least 0, not -1") for name, key in SAMPLES.items()),
-        ("RegionCentre", ("TRAINER.LARE.ALPHA", 2), r"TRAINER.LARE: alpha must lie in \[0, 1\], not 2"),
+        ("RegionCentre", ("TRAINER.LARE.ALPHA", 2), r"TRAINER.LARE.ALPHA must lie in \[0, 1\], not 2"),
     ],
 )
 def test_settings_out_of_range_are_refused(build_control, name, overrides, message):

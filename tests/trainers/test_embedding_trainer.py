@@ -302,8 +302,8 @@ def test_the_global_random_state_has_no_influence(build, tmp_path, name):
 
 
 def test_a_loss_that_is_no_number_is_one_line(build):
-    trainer = build("FineTune", "run", "OPTIM.LR", "1e38", "OPTIM.NAME", "sgd")
-    with pytest.raises(InputError, match=r"^the loss is (nan|inf) in epoch \d: lower OPTIM.LR \(1e\+38\)$"):
+    trainer = build("FineTune", "run", "OPTIM.LR", "1e18", "OPTIM.WEIGHT_DECAY", "1e18", "OPTIM.NAME", "sgd")
+    with pytest.raises(InputError, match=r"^the loss is (nan|inf) in epoch \d: lower OPTIM.LR \(1e\+18\)$"):
         trainer.train()
 
 

@@ -356,7 +356,7 @@ def test_descriptions_that_do_not_suffice_are_told(prepared, described, override
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("TRAINER.LADS.ALPHA", 1.5), r"TRAINER.LADS: alpha must lie in \[0, 1\], not 1.5"),
+        (("TRAINER.LADS.ALPHA", 1.5), r"TRAINER.LADS.ALPHA must lie in \[0, 1\], not 1.5"),
         (("TRAINER.LADS.LOGIT_SCALE", -1), r"TRAINER.LADS.LOGIT_SCALE must be at least 0, not -1"),
     ],
 )
@@ -402,7 +402,7 @@ def test_images_are_described_by_the_prompts_of_the_dataset(build_on_images, tmp
         (("DATASET.SOURCE_PROMPTS.photos", "a photo of a {}.", *PAINTING), "source domain 'photo' is not described"),
         ((*PHOTO, *PAINTING, "TRAINER.LADS.TARGETS", "['sketch']"), "unknown described domain (TRAINER.LADS.TARGETS)"),
         ((*PHOTO, "DATASET.TARGET_PROMPTS.painting", "a painting."), "has no {} for the class name"),
-        ((*PHOTO, *PAINTING, "TRAINER.LADS.ALPHA", 2.0), "TRAINER.LADS: alpha must lie in [0, 1], not 2.0"),
+        ((*PHOTO, *PAINTING, "TRAINER.LADS.ALPHA", 2.0), "TRAINER.LADS.ALPHA must lie in [0, 1], not 2.0"),
     ],
 )
 def test_descriptions_of_images_are_checked_before_any_is_encoded(build_on_images, tmp_path, overrides, message):

@@ -169,7 +169,7 @@ def test_damaged_regions_are_named(build, tmp_path):
 
 
 def test_settings_out_of_range_are_refused(build, tmp_path):
-    with pytest.raises(InputError, match=r"alpha must lie in \[0, 1\], not 1.5"):
+    with pytest.raises(InputError, match=r"TRAINER.LARE.ALPHA must lie in \[0, 1\], not 1.5"):
         prepared(build, tmp_path, "TRAINER.LARE.ALPHA", 1.5)
     with pytest.raises(InputError, match=r"TRAINER.LARE.SAMPLES_PER_IMAGE must be at least 0, not -1"):
         prepared(build, tmp_path, "TRAINER.LARE.SAMPLES_PER_IMAGE", -1)

@@ -1,0 +1,133 @@
+"""Configurations at random: each is refused in one line with exit code 2, or is one that a run can have."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lare_dassl import run
+from lare_dassl.config import MAPPINGS
+from tools import train
+
+from .calling import call, judge
+from .conftest import examples
+from .mistakes import KEYS, TRAINERS, as_word, files, odd_files, one_line, overrides, right_values, trees
+
+DATASETS = {
+    "EmbeddingFile": ("--root", "{world}/data.safetensors", "--seed", "0"),
+    "DomainFolders": (
+        *("--root", "{world}/images", "--backbone", "local-dir:{world}/model", "--source-domains", "photo"),
+        *("--target-domains", "sketch", "--seed", "0"),
+    ),
+    "DemoWorld": ("--root", "demo", "--backbone", "demo", "--seed", "0"),
+}
+trainers = st.sampled_from(TRAINERS)
+datasets = st.sampled_from(sorted(DATASETS))
+
+
+def words_of(world: Path, trainer: str, dataset: str) -> list[str]:
+    """The start of a command line without mistakes."""
+    return ["--trainer", trainer, *(word.format(world=world) for word in DATASETS[dataset])]
+
+
+def settings_of(dataset: str) -> list[str]:
+    """The overrides that belong to it."""
+    return ["DATASET.NAME", dataset, "VLM.ALLOW_RANDOM", str(dataset == "DomainFolders")]
+
+
+@pytest.fixture
+def check_alone(monkeypatch):
+    """Let tools/train.py end where it would begin to read data."""
+    monkeypatch.setattr(run, "carry_out", lambda cfg, arguments: None)
+
+
+@examples(300)
+@given(trainer=trainers, dataset=datasets, words=overrides())
+def test_overrides(here, check_alone, trainer, dataset, words):
+    judge("overrides", *call(train.main, *words_of(here, trainer, dataset), *settings_of(dataset), *words))
+
+
+@examples(250)
+@given(trainer=trainers, dataset=datasets, text=files)
+def test_files(here, check_alone, trainer, dataset, text):
+    Path("my.yaml").write_text(text, encoding="ascii")
+    words = [*words_of(here, trainer, dataset), "--config-file", "my.yaml", *settings_of(dataset)]
+    judge("YAML files of sections and keys", *call(train.main, *words))
+
+
+@examples(250)
+@given(trainer=trainers, content=odd_files)
+def test_files_of_anything(here, check_alone, trainer, content):
+    Path("my.yaml").write_bytes(content)
+    words = [*words_of(here, trainer, "EmbeddingFile"), "--config-file", "my.yaml", "DATASET.NAME", "EmbeddingFile"]
+    judge("files of anything", *call(train.main, *words))
+
+
+@pytest.mark.parametrize("key", [*sorted(KEYS), *(f"{name}.photo" for name in MAPPINGS)])
+def test_every_key(here, check_alone, key):
+    @examples(4)
+    @given(trainer=trainers, value=trees | right_values(key) if key in KEYS else trees, in_file=st.booleans())
+    def try_values(trainer, value, in_file):
+        words = [*words_of(here, trainer, "EmbeddingFile")]
+        if in_file:
+            Path("my.yaml").write_text(f"{key}: {one_line(value)}\n", encoding="ascii")
+            words += ["--config-file", "my.yaml"]
+        words += ["DATASET.NAME", "EmbeddingFile", *([] if in_file else [key, as_word(value)])]
+        judge("every key in turn", *call(train.main, *words))
+
+    try_values()
+
+
+FLAG_VALUES = st.sampled_from(["", "0", "-1", "99999999999", "1.5", "x", "photo", "no/such", "{world}", "a" * 300])
+FLAGS = (
+    *("--root", "--resume", "--seed", "--source-domains", "--target-domains", "--transforms", "--config-file"),
+    *("--dataset-config-file", "--trainer", "--backbone", "--head", "--model-dir", "--load-epoch", "--plugin"),
+)
+
+
+@examples(100)
+@given(
+    trainer=trainers,
+    flags=st.lists(st.tuples(st.sampled_from(FLAGS), FLAG_VALUES), max_size=3),
+    switches=st.lists(st.sampled_from(["--eval-only", "--no-train"]), max_size=2),
+)
+def test_flags(here, check_alone, trainer, flags, switches):
+    words = [word.format(world=here) for word in itertools.chain.from_iterable(flags)]
+    given_flags = [*words_of(here, trainer, "EmbeddingFile"), *words, *switches, "--seed", "0"]
+    judge("flags", *call(train.main, *given_flags, "DATASET.NAME", "EmbeddingFile"))
+
+
+# What decides how long a run takes is kept small; what names files is as it was.
+SMALL = {"OPTIM.MAX_EPOCH": (1, 3), "TRAINER.LARE.EPOCHS": (1, 2), "TRAINER.LADS.EPOCHS": (1, 2)}
+SMALL |= {"DATALOADER.NUM_WORKERS": (0, 1), "TRAINER.CONTEXTOPTIMISATION.N_CTX": (1, 4)}
+PATHS = ("OUTPUT_DIR", "RESUME", "DATASET.ROOT", "DATASET.SPLIT_FILE", "DATASET.NAME", "EMBEDDINGS.CACHE_DIR")
+OTHERS = ("TRAINER.NAME", "MODEL.", "VLM.P", "INPUT.", "TRAINER.CO")
+RUN_KEYS = [key for key in sorted(KEYS) if not key.startswith((*PATHS, *OTHERS))]
+RUN_KEYS += [key for key in KEYS if key.startswith("TRAINER.CONTEXT")]
+
+
+@st.composite
+def settings_that_may_run(draw: st.DrawFn) -> list[str]:
+    """Values in or beside the range of a few keys."""
+    words = []
+    for key in draw(st.lists(st.sampled_from(RUN_KEYS), max_size=3)):
+        value = st.sampled_from(SMALL[key]) if key in SMALL else right_values(key)
+        words += [key, as_word(draw(value))]
+    return words
+
+
+@examples(40)
+@given(trainer=trainers, words=settings_that_may_run(), number=st.integers(0, 10**9))
+def test_real_runs(here, trainer, words, number):
+    dataset = "DomainFolders" if trainer == "ContextOptimisation" else "EmbeddingFile"
+    small = [word for key, values in SMALL.items() for word in (key, str(values[0]))]
+    folder = Path(f"run{number}")
+    given_flags = [*words_of(here, trainer, dataset), "--output-dir", str(folder)]
+    code, errors = call(train.main, *given_flags, *settings_of(dataset), *small, *words)
+    lines = [line for line in errors.replace("\r", "\n").splitlines(True) if not line.startswith("encoding images")]
+    if judge("real runs", code, "".join(line for line in lines if line.strip())) == "ran":
+        assert (folder / "record.json").is_file()
