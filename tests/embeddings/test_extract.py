@@ -132,7 +132,7 @@ def test_a_killed_extraction_goes_on_where_it_was(make, model, images, decoded, 
     encode = encoder.model.encode_images
 
     class DyingModel:
-        preprocess = model.preprocess
+        preprocess, parts = model.preprocess, model.parts
 
         def encode_images(self, pixels):
             calls.append(len(pixels))
@@ -369,7 +369,7 @@ def make_encode(encoder, model, encode):
     """Put an encoder of images in the place of the model's."""
 
     class Stub:
-        preprocess = model.preprocess
+        preprocess, parts = model.preprocess, model.parts
         encode_texts = staticmethod(model.encode_texts)
         encode_images = staticmethod(encode)
 
