@@ -176,7 +176,8 @@ class Workers:
         self._deaths: Counter[int] = Counter()
         try:
             self._start(resize, count)
-        except (OSError, pickle.PicklingError, AttributeError, TypeError) as error:
+        except Exception as error:
+            # A preprocessing may raise anything, here or when it is pickled; if it is at fault, threads will tell.
             logger.warning("processes that decode cannot be started (%s): decoding in threads", error)
             self.close()
 
