@@ -1,6 +1,9 @@
 """Images per second of our encoding beside the bare encoder and a plain open_clip loop, measured in turns in one run.
 
 python benchmarks/encoding_speed.py --images IMAGES
+
+On a GPU many images are needed, for which copies are made; processes then decode (--count 20000, --workers for their
+number), and the same with threads is measured beside them.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -15,6 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,18 +29,29 @@ from rich.table import Table
 
 from lare_dassl import vlm
 from lare_dassl.cores import usable_cores
+from lare_dassl.embeddings import extract
+from lare_dassl.embeddings.cache import FileHashes
 from lare_dassl.embeddings.decoding import decode_image, thread_pool
+from lare_dassl.embeddings.decoding_processes import decoded_by_processes
 from lare_dassl.embeddings.encoding_threads import calls_side_by_side
 from lare_dassl.embeddings.extract import Encoder
 from lare_dassl.run import show
 
 BATCH = 64
 WORKERS = 4
+# Images, at most, that one core decodes by itself.
+ALONE = 1000
 OURS, BARE, ARRANGED, PLAIN = (
     "our path: files → cache → embeddings",
     "bare encoder, ready tensors",
     "bare encoder, ready tensors, a call to each core",
     "plain fp32 open_clip loop over a DataLoader",
+)
+# Measured on a GPU alone.
+THREADS, PROCESSES_ALONE, HASHING = (
+    "our path, decoding in threads",
+    "decoding in processes, without encoder",
+    "hashing, into an empty table",
 )
 DECODE = "decoding and preprocessing alone, one core"
 
@@ -45,7 +61,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the encoding of images.")
     parser.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="images in any depth below")
     parser.add_argument("--model", default="ViT-B-32", help="an open_clip architecture; its weights are random")
-    parser.add_argument("--count", type=int, default=192, help="images in a repetition")
+    parser.add_argument("--count", type=int, default=192, help="images in a repetition; copies where there are fewer")
+    parser.add_argument("--workers", type=int, default=0, help="that decode for a GPU; 0: one for each core")
     parser.add_argument("--plain-count", type=int, default=64, help="of these, images for the plain loop")
     parser.add_argument("--repetitions", type=int, default=5)
     return parser.parse_args()
@@ -72,6 +89,24 @@ class Bench:
             encoder._model = self.vlm
             encoder.encode_images(self.paths)
 
+    def ours_in_threads(self) -> None:
+        """The same, with threads in the place of processes."""
+        with mock.patch.object(extract, "processes_pay", lambda *_: False):
+            self.ours()
+
+    def processes(self) -> None:
+        """What processes decode when nothing holds them up, with their start."""
+        places = range(len(self.paths))
+        workers = extract.usable_cores()
+        resize = self.vlm.parts.resize
+        for _ in decoded_by_processes(self.paths, resize, places, BATCH, processes=workers, ahead=2 * BATCH):
+            pass
+
+    def hashing(self) -> None:
+        """The keys of all files."""
+        with tempfile.TemporaryDirectory() as folder:
+            FileHashes(Path(folder)).keys(self.paths)
+
     def bare(self) -> None:
         """The encoder as it is called by itself."""
         for _ in range(len(self.paths) // BATCH):
@@ -86,7 +121,7 @@ class Bench:
     def decode(self) -> None:
         """Decoding and preprocessing, in one thread that torch does not divide either."""
         with thread_pool(1, torch_threads=1) as pool:
-            pool.submit(lambda: [decode_image(path, self.vlm.preprocess) for path in self.paths]).result()
+            pool.submit(lambda: [decode_image(path, self.vlm.preprocess) for path in self.paths[:ALONE]]).result()
 
     def loop(self, count: int) -> None:
         """What one writes by hand: a DataLoader with a worker for each core, and open_clip in fp32."""
@@ -121,6 +156,7 @@ def rate(count: int, work: Callable[[], None]) -> float:
 def measure(bench: Bench, plain_count: int, repetitions: int) -> list[dict[str, float]]:
     """Images per second of each way, in turns, so that what else the machine does meets all alike."""
     count = len(bench.paths)
+    on_gpu = {THREADS: bench.ours_in_threads, PROCESSES_ALONE: bench.processes, HASHING: bench.hashing}
     bench.bare()
     return [
         {
@@ -128,7 +164,8 @@ def measure(bench: Bench, plain_count: int, repetitions: int) -> list[dict[str, 
             OURS: rate(count, bench.ours),
             ARRANGED: rate(count // BATCH * BATCH, bench.arranged),
             PLAIN: rate(plain_count, lambda: bench.loop(plain_count)),
-            DECODE: rate(count, bench.decode),
+            DECODE: rate(min(count, ALONE), bench.decode),
+            **({name: rate(count, way) for name, way in on_gpu.items()} if bench.device.type != "cpu" else {}),
         }
         for _ in range(repetitions)
     ]
@@ -144,20 +181,41 @@ def floor(rates: dict[str, float], encoder: str) -> float:
     return 1 / (1 + rates[encoder] / (rates[DECODE] * usable_cores()))
 
 
+def chosen(folder: Path, count: int, place: Path) -> list[Path]:
+    """So many image files below a folder; and copies at a place, with bytes of their own, where there are fewer."""
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".jpg", ".png")]
+    paths = files[:: max(1, len(files) // count)][:count]
+    for number in range(len(paths), count):
+        original = files[number % len(files)]
+        copy = Path(shutil.copy(original, place / f"{number}{original.suffix}"))
+        # Readers of images do not look behind their end.
+        with copy.open("ab") as file:
+            file.write(b"copy %d" % number)
+        paths.append(copy)
+    return paths
+
+
 def main() -> None:
     """Measure, and print rates and ratios."""
     logging.disable(logging.WARNING)
     os.environ["TQDM_DISABLE"] = "1"
     arguments = parse_arguments()
-    files = [path for path in sorted(arguments.images.rglob("*")) if path.suffix.lower() in (".jpg", ".png")]
-    paths = files[:: max(1, len(files) // arguments.count)][: arguments.count]
-    bench = Bench(arguments.model, paths, vlm.available_device())
-    runs = measure(bench, arguments.plain_count, arguments.repetitions)
-    rates = Table(f"{arguments.model}, {bench.precision}, {len(paths)} images, {len(runs)} repetitions", "images/s")
-    for name in (BARE, ARRANGED, OURS, PLAIN, DECODE):
+    if arguments.workers:
+        mock.patch.object(extract, "usable_cores", lambda: arguments.workers).start()
+    with tempfile.TemporaryDirectory() as place:
+        paths = chosen(arguments.images, arguments.count, Path(place))
+        bench = Bench(arguments.model, paths, vlm.available_device())
+        runs = measure(bench, arguments.plain_count, arguments.repetitions)
+    show_tables(f"{arguments.model}, {bench.precision}, {len(paths)} images, {len(runs)} repetitions", runs)
+
+
+def show_tables(title: str, runs: list[dict[str, float]]) -> None:
+    """Print the rates of each way, and how they compare in each repetition."""
+    rates = Table(title, "images/s")
+    for name in runs[0]:
         rates.add_row(name, spread([run[name] for run in runs]))
     ratios = Table("ratio, side by side in each repetition", "median (least to greatest)")
-    for name in (BARE, ARRANGED, PLAIN):
+    for name in [name for name in (BARE, ARRANGED, PLAIN, THREADS) if name in runs[0]]:
         ratios.add_row(f"our path ÷ {name}", spread([run[OURS] / run[name] for run in runs]))
     ratios.add_row(f"floor: the most possible ÷ {ARRANGED}", spread([floor(run, ARRANGED) for run in runs]))
     show(rates)

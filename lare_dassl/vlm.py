@@ -136,6 +136,21 @@ class FrozenVLM:
 
 
 @dataclass(frozen=True)
+class Resize:
+    """Transforms of a PIL image, one after another: PIL image → uint8 tensor (height, width, 3).
+
+    Other processes can be given it too.
+    """
+
+    transforms: tuple[Callable[[Any], Any], ...]
+
+    def __call__(self, image: Any) -> Tensor:
+        for transform in self.transforms:
+            image = transform(image)
+        return torch.from_numpy(np.array(image))
+
+
+@dataclass(frozen=True)
 class PreprocessParts:
     """A preprocessing in two parts, together the same to the bit.
 
@@ -159,11 +174,6 @@ def split_preprocess(preprocess: Any) -> PreprocessParts:
         return PreprocessParts(preprocess, lambda pixels: pixels)
     *resizing, _, normalize = transforms
 
-    def resize(image: Any) -> Tensor:
-        for transform in resizing:
-            image = transform(image)
-        return torch.from_numpy(np.array(image))
-
     def scale(pixels: Tensor) -> Tensor:
         # A number in place of the tensor would be a product with 1/255 on a GPU, which is rounded differently.
         greatest = torch.tensor(255.0, device=pixels.device)
@@ -172,7 +182,7 @@ def split_preprocess(preprocess: Any) -> PreprocessParts:
         )
         return pixels.permute(0, 3, 1, 2).contiguous().float().div_(greatest).sub_(mean).div_(spread)
 
-    return PreprocessParts(resize, scale)
+    return PreprocessParts(Resize(tuple(resizing)), scale)
 
 
 class TextEncoder(nn.Module):

@@ -12,7 +12,6 @@ import os
 import sqlite3
 import stat
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +19,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import make_folder
+from .hashing import hash_files
+from .hashing_worker import file_sha256
 from .key_index import KEY_BYTES, keys_from_hex
 
 logger = logging.getLogger(__name__)
@@ -37,12 +38,6 @@ def cache_folder(configured: str) -> Path:
     """
     folder = Path(configured or os.environ.get("LARE_DASSL_CACHE", DEFAULT_FOLDER)).expanduser()
     return make_folder(folder, "EMBEDDINGS.CACHE_DIR")
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text_key(text: str) -> str:
@@ -97,9 +92,8 @@ class FileHashes:
         with closing(_connect(self.path)) as connection, connection:
             hashes = _known_hashes(connection, stats)
             unknown = [path for path in stats if path not in hashes]
-            with ThreadPoolExecutor() as pool:
-                digests = zip(unknown, pool.map(_try_hash, unknown), strict=True)
-                fresh = {path: digest for path, digest in digests if digest}
+            digests = zip(unknown, hash_files(unknown, _try_hash), strict=True)
+            fresh = {path: digest for path, digest in digests if digest}
             rows = [(os.fsencode(path.absolute()), *stats[path], digest) for path, digest in fresh.items()]
             connection.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", rows)
         return hashes | fresh

@@ -1,11 +1,12 @@
 """Decoding image files in threads, ahead of the encoder. B: images of a batch.
 
-Pillow lets go of Python's lock while it decodes and resizes, so threads use all cores without a process for each.
+Pillow lets go of Python's lock while it decodes and resizes, so a few threads use a core each without a process for
+each. They wait for the lock from about 1,500 images a second on; decoding_processes.py is for a faster encoder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,8 +62,13 @@ def decoded_batches(
         threads: that decode.
         ahead: images that may be decoded, or begun, and not yet be in a batch.
     """
+    yield from in_batches(as_they_come(decode, places, threads, ahead), batch_size)
+
+
+def in_batches(source: Iterable[Decoded | None], batch_size: int) -> Iterator[DecodedBatch]:
+    """Put images into batches as they come; a batch that is not full goes out when None comes."""
     items: list[Decoded] = []
-    for item in _as_they_come(decode, places, threads, ahead):
+    for item in source:
         items += [item] if item is not None else []
         if len(items) == batch_size or item is None:
             yield _batch(items)
@@ -71,31 +77,36 @@ def decoded_batches(
         yield _batch(items)
 
 
-def _as_they_come(
-    decode: Callable[[int], Tensor], places: Sequence[int], threads: int, ahead: int
-) -> Iterator[Decoded | None]:
-    """Each place with its pixels, or the cause why there are none; None whenever nothing has come for a while."""
+def attempt(decode: Callable[[int], Tensor], place: int) -> Decoded:
+    """A place with its pixels, or the cause why there are none."""
+    try:
+        return place, decode(place)
+    except InputError as error:
+        return place, str(error)
 
-    def attempt(place: int) -> Decoded:
-        try:
-            return place, decode(place)
-        except InputError as error:
-            return place, str(error)
+
+def as_they_come(
+    decode: Callable[[int], Tensor], places: Iterable[int], threads: int, ahead: int
+) -> Iterator[Decoded | None]:
+    """The attempt at each place, as threads make them; None whenever nothing has come for a while."""
+
+    def begin(most: int) -> int:
+        futures = [pool.submit(attempt, decode, place) for place in islice(waiting, most)]
+        for future in futures:
+            future.add_done_callback(done.put)
+        return len(futures)
 
     done: SimpleQueue[Future[Decoded]] = SimpleQueue()
-    waiting, left = iter(places), len(places)
+    waiting = iter(places)
     with pillow_silent(), thread_pool(threads, torch_threads=1) as pool:
-        for place in islice(waiting, ahead):
-            pool.submit(attempt, place).add_done_callback(done.put)
+        left = begin(ahead)
         while left:
             try:
                 item = done.get(timeout=PATIENCE_SECONDS).result()
             except Empty:
                 yield None
                 continue
-            left -= 1
-            for place in islice(waiting, 1):
-                pool.submit(attempt, place).add_done_callback(done.put)
+            left += begin(1) - 1
             yield item
 
 

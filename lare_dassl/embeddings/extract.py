@@ -20,6 +20,7 @@ from ..cores import usable_cores
 from ..errors import InputError, UnreadableError
 from .cache import FileHashes, file_sha256, text_key
 from .decoding import DecodedBatch, decode_image, decoded_batches
+from .decoding_processes import decoded_by_processes, processes_pay
 from .embedding_set import RANDOM_WEIGHTS, VLMIdentity
 from .encoding_threads import FittingEncoder, NotFiniteError, calls_side_by_side, encode_batches
 from .image_files import file_trouble, pillow_silent, read_rgb
@@ -68,7 +69,7 @@ class Encoder:
         device: where to encode.
         folder: of the cache.
         batch_size: images in the encoder at a time.
-        num_workers: threads that decode images, at least one.
+        num_workers: threads that decode images, at least one; for a GPU all cores decode, many images in processes.
 
     Raises:
         InputError: the cache folder cannot be written to.
@@ -258,6 +259,10 @@ class Encoder:
         self, paths: Sequence[str | Path], places: Sequence[int], batch_size: int
     ) -> Generator[DecodedBatch, None, None]:
         resize = self.model.parts.resize
+        if processes_pay(self.device, len(places)):
+            return decoded_by_processes(
+                paths, resize, places, batch_size, processes=usable_cores(), ahead=2 * self.batch_size
+            )
         return decoded_batches(
             lambda place: decode_image(Path(paths[place]), resize),
             places,
