@@ -275,7 +275,7 @@ def test_the_log_holds_what_was_printed(tmp_path, capsys):
             ("--trainer", "LADS", "--root", "x/caltech.safetensors", "DATASET.NAME", "EmbeddingFile"),
             "output/caltech/LADS/unseeded",
         ),
-        (("--trainer", "LARE", "DATASET.NAME", "DemoWorld"), "output/DemoWorld/LARE/unseeded"),
+        (("--trainer", "LARE", "--backbone", "demo", "DATASET.NAME", "DemoWorld"), "output/DemoWorld/LARE/unseeded"),
         (
             (
                 *("--trainer", "LARE", "--dataset-config-file", CONFIGS / "demo.yaml", "--seed", 0),
