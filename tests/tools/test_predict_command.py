@@ -127,7 +127,7 @@ def test_probabilities_that_are_not_calibrated_are_told_of(trained, run, tmp_pat
     ("words", "message"),
     [
         (("--top", 0), "--top must be at least 1, not 0"),
-        (("--batch-size", 0), "the batch size must be at least 1, not 0"),
+        (("--batch-size", 0), "--batch-size must be at least 1, not 0"),
         (("--backbone", "ViT-B-33"), r"the frozen model of .*unknown model \(MODEL\.BACKBONE\.NAME\) 'ViT-B-33'"),
         (("--pretrained", "x.pt"), "the frozen model of .* brings its own weights"),
     ],
