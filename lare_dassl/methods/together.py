@@ -6,7 +6,9 @@ Pure torch. S: seeds, N: training images, B: images of a batch. The equations ar
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -96,9 +98,22 @@ class RepeatedStep:
         graph, place = torch.cuda.CUDAGraph(), rows.clone()
         for generator in self._generators:
             graph.register_generator_state(generator)
-        with torch.cuda.graph(graph):
+        with _no_collection(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
             figures = self._step(place)
         return graph, place, figures
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Collect what is no longer used now and not within the block: to free another graph would spoil a recording."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def recordable(rate: float, device: torch.device) -> dict[str, Any]:
