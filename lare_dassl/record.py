@@ -1,4 +1,7 @@
-"""The record of a run: one JSON file with its outcome and all that it depends on (format `record/1`)."""
+"""The record of a run: one JSON file with its outcome and all that it depends on (format `record/1`).
+
+In the file a `sha256` of all else stands at the end. `files` holds the checksums of the run's other files.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from . import dassl_api
 from .embeddings.embedding_set import VLMIdentity
 from .errors import InputError
 from .files import replaced
+from .json_files import opened, read_json, sealed
 
 FORMAT = "record/1"
 FILE_NAME = "record.json"
@@ -58,6 +62,7 @@ def make_record(
     results: dict[str, float],
     seconds: dict[str, float],
     chosen: dict[str, float] | None = None,
+    files: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """The record of a finished run.
 
@@ -71,6 +76,7 @@ def make_record(
         results: the evaluator's figures on the split that TEST.SPLIT names, in percent.
         seconds: time of each stage.
         chosen: the settings that were chosen on validation rows, by their keys.
+        files: by the names of the run's safetensors files, the sha256 in their metadata.
     """
     known = vars(vlm) if isinstance(vlm, VLMIdentity) else {"model": vlm}
     return {
@@ -86,6 +92,7 @@ def make_record(
         "target_domains": list(target_domains),
         "split": cfg.TEST.SPLIT,
         "split_sha256": split_sha256,
+        "files": files or {},
         "samples": samples,
         "chosen": chosen or {},
         "metrics": nest_metrics(results),
@@ -103,7 +110,7 @@ def write_record(folder: Path, record: dict[str, Any]) -> Path:
     """
     path = folder / FILE_NAME
     with replaced(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(sealed(record), indent=1) + "\n", encoding="utf-8")
     return path
 
 
@@ -119,7 +126,8 @@ def read_record(path: Path) -> dict[str, Any]:
         InputError: the file is missing or no record, or something of it is missing or of another type.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
+        record = opened(record) if isinstance(record, dict) else record
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the record {path}: {error}") from error
     found = record.get("format") if isinstance(record, dict) else None
@@ -130,6 +138,27 @@ def read_record(path: Path) -> dict[str, Any]:
     check_fields(record, FIELDS, str(path))
     _check_metrics(record["metrics"], str(path))
     return record
+
+
+def check_file(folder: Path, name: str, digest: str) -> None:
+    """Refuse a file of a run that is not the one its record tells of, such as another run's in its place.
+
+    Without a record that can be read, or with one that tells of no such file, there is nothing to compare with.
+
+    Args:
+        folder: of the run.
+        name: of the file.
+        digest: the sha256 in its metadata.
+
+    Raises:
+        InputError: it is another one.
+    """
+    try:
+        told = read_record(folder / FILE_NAME).get("files")
+    except InputError:
+        return
+    if isinstance(told, dict) and told.get(name, digest) != digest:
+        raise InputError(f"it is not the {name} that the {FILE_NAME} beside it tells of: run again")
 
 
 def check_fields(content: Any, fields: Mapping[str, Any], where: str) -> None:

@@ -25,6 +25,7 @@ from torch.func import functional_call
 
 from . import network
 from .errors import InputError, unknown_name
+from .json_files import read_json
 from .torchvision_mend import mend
 
 mend()
@@ -252,7 +253,7 @@ def _common_preprocess(name: str, tags: Sequence[str]) -> dict[str, Any]:
 def _resolve_folder(model: str, folder: Path, allow_random: bool) -> VLMSource:
     config_file = folder / "open_clip_config.json"
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
+        config = read_json(config_file)
         architecture, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"model {model}: {config_file} is missing or holds no 'model_cfg'") from error

@@ -19,6 +19,7 @@ from ..comparison import accuracy_table, domain_table
 from ..engine import LOCAL, check_engine, cluster_of
 from ..errors import InputError
 from ..files import make_folder, replaced
+from ..json_files import sealed
 from ..logs import start_logging
 from ..ray_engine import Cluster
 from ..record import FILE_NAME
@@ -154,7 +155,7 @@ def write_plan(output_dir: Path, runs: Iterable[PlannedRun]) -> Path:
     planned_now = {_identity(outline) for outline in outlines}
     outlines += [earlier for earlier in read_plan(path)[0] if _identity(earlier) not in planned_now]
     with replaced(path) as temporary:
-        temporary.write_text(json.dumps({"format": PLAN_FORMAT, "runs": outlines}) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(sealed({"format": PLAN_FORMAT, "runs": outlines})) + "\n", encoding="utf-8")
     return path
 
 

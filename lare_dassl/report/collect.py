@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +13,13 @@ import pandas as pd
 
 from .. import predictions
 from ..errors import InputError
+from ..json_files import opened, read_json
 from ..predictions import Predictions
 from ..record import FILE_NAME, RUN_FIELDS, check_fields, read_record
 from .summary import run_keys
 
 # A plan is {"format": PLAN_FORMAT, "runs": [...]}; each run has its folder, below that of the plan, and what its record
-# will say of it: dataset, shots, imbalance, trainer, seed and config.
+# will say of it: dataset, shots, imbalance, trainer, seed and config. A checksum stands at its end.
 PLAN_FILE = "plan.json"
 PLAN_FORMAT = "plan/1"
 
@@ -132,9 +132,10 @@ def read_plan(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     if not path.is_file():
         return [], []
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = read_json(path)
         if not isinstance(plan, dict) or plan.get("format") != PLAN_FORMAT or not isinstance(plan.get("runs"), list):
             raise InputError(f"it is no plan of the format {PLAN_FORMAT}")
+        plan = opened(plan)
         for number, run in enumerate(plan["runs"], start=1):
             check_fields(run, RUN_FIELDS | {"folder": str}, f"run {number}")
     except (OSError, ValueError) as error:

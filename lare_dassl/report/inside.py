@@ -5,7 +5,6 @@ N: training rows, M: test rows, D: embedding width. All of it is for the eye alo
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +24,10 @@ from ..embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings
 from ..encoding import build_embeddings
 from ..errors import InputError, unknown_name
 from ..host import checkpoint
+from ..json_files import read_json
 from ..methods.regions import RegionalSamples, RegionNetwork, Regions, sample_regions
 from ..record import FILE_NAME, read_record
+from ..trainers.run_identity import check_same_record
 
 REGIONS_FOLDER = "regions"
 SHOWN_CLASSES = 5
@@ -126,7 +127,7 @@ def recorded_config(folder: Path) -> CfgNode:
 def _check_same_split(folder: Path, content: dict[str, Any]) -> None:
     path = folder / SPLIT_FILE
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path)
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from error
     for part in ("train", "test"):
@@ -140,7 +141,10 @@ def _read_network(folder: Path, cfg: Any, embeddings: EmbeddingSet) -> RegionNet
         raise InputError(f"no region network in {folder / REGIONS_FOLDER}")
     settings = config.region_settings(cfg)
     network = RegionNetwork(embeddings.vlm.embedding_dim, settings.hidden_dim, settings.parametrisation)
-    checkpoint.load_weights(network, checkpoint.read(path), path)
+    state = checkpoint.read(path)
+    checkpoint.check_holds(path, state, ["run"])
+    check_same_record(folder, path, state)
+    checkpoint.load_weights(network, state, path)
     return network.eval()
 
 

@@ -13,10 +13,21 @@ from ..dassl_api import TrainerX
 from ..embeddings.embedding_set import EmbeddingSet
 from ..errors import InputError
 from ..host import checkpoint
-from .run_identity import check_same_model, check_same_run, check_same_settings, model_identity, run_identity
+from .run_identity import (
+    check_same_model,
+    check_same_record,
+    check_same_run,
+    check_same_settings,
+    model_identity,
+    run_identity,
+)
 from .stage_clock import StageClock
 
 logger = logging.getLogger(__name__)
+
+# What a checkpoint must hold to be tested, and to go on from.
+LOADED = ("epoch", "seed", "run")
+RESUMED = ("epoch", "optimizer", "scheduler", "best_result", "max_epoch", "seconds")
 
 
 class CheckpointedTrainer(TrainerX):
@@ -107,6 +118,7 @@ class CheckpointedTrainer(TrainerX):
             return 0
         state = checkpoint.read(path)
         check_same_run(path, state, self.identity)
+        checkpoint.check_holds(path, state, RESUMED)
         if state["epoch"] > self.max_epoch:
             raise InputError(
                 f"checkpoint {path} is {state['epoch']} epochs old, beyond OPTIM.MAX_EPOCH {self.max_epoch}: "
@@ -136,7 +148,8 @@ class CheckpointedTrainer(TrainerX):
         """Load the classifier after `epoch` epochs; without a number the best one, or the last where none was selected.
 
         Raises:
-            InputError: the checkpoint is missing, damaged, or of another model.
+            InputError: the checkpoint is missing, damaged, of another model, or not of the run that the record in the
+                folder tells of.
         """
         if not directory:
             raise InputError("--eval-only needs --model-dir, the folder of a finished run")
@@ -147,6 +160,8 @@ class CheckpointedTrainer(TrainerX):
             path = checkpoint.latest(folder) or best
         state = checkpoint.read(path)
         check_same_model(path, state, model_identity(self.cfg, self.embeddings))
+        checkpoint.check_holds(path, state, LOADED)
+        check_same_record(Path(directory), path, state)
         checkpoint.load_weights(self.model, state, path)
         self.epoch = state["epoch"] - 1
         self.seed = state["seed"]
