@@ -49,6 +49,8 @@ TRAINER_DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "TipAdapterF": {"OPTIM.LR": 1e-3, "OPTIM.WEIGHT_DECAY": 0.01, "OPTIM.MAX_EPOCH": 20},
 }
+# Values of one YAML file; the largest of ours has some hundred.
+MOST_VALUES = 100_000
 # The least value of each number that could be set too low.
 MINIMA = {
     "DATASET.LONG_TAIL.MIN_IMAGES": 0,
@@ -324,8 +326,8 @@ def merge_file(cfg: CfgNode, path: str | Path) -> None:
     if not path.is_file():
         raise InputError(f"no config file {path}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = _read_yaml(path.read_text(encoding="utf-8")) or {}
+    except ValueError as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold keys and values, not a {type(values).__name__}")
@@ -398,9 +400,38 @@ def _merge_entry(cfg: CfgNode, mapping: str, name: str, value: Any, where: str) 
 def _read_literal(value: Any) -> Any:
     """A value of a command line as YAML reads it; one of a file is read already."""
     try:
-        return yaml.safe_load(value) if isinstance(value, str) else value
-    except yaml.YAMLError:
+        return _read_yaml(value) if isinstance(value, str) else value
+    except ValueError:
         return value
+
+
+def _read_yaml(text: str) -> Any:
+    """What a YAML text says, in plain values alone.
+
+    Raises:
+        ValueError: it is no YAML, or small only because its aliases stand for much.
+    """
+    try:
+        content = yaml.safe_load(text)
+    # Of numbers and dates that are none PyYAML raises what their types do.
+    except (yaml.YAMLError, LookupError, TypeError, RecursionError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+    _check_size(content)
+    return content
+
+
+def _check_size(content: Any) -> None:
+    """Walk through a content as it would be written without aliases, up to MOST_VALUES; one in itself has no end."""
+    pending, count = [content], 0
+    while pending:
+        node = pending.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES:,} values: aliases may stand for too many")
+        if isinstance(node, dict):
+            pending += [*node, *node.values()]
+        elif isinstance(node, list | set | tuple):
+            pending += node
 
 
 def _literal(value: Any, known: Any) -> Any:

@@ -6,6 +6,8 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable
 
+from .text import printable
+
 
 class InputError(ValueError):
     """A mistake in what the user gave: a file, a key or a value.
@@ -47,7 +49,7 @@ def exit_code(command: Callable[[], None]) -> int:
     try:
         command()
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on from what is done\n")

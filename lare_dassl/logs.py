@@ -5,6 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 
+from .text import printable
+
+
+class _Printable(logging.Formatter):
+    """The message alone. Names in it come from data; none is to start a line of its own, or to steer a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return printable(record.message)
+
 
 def start_logging(level: int = logging.INFO) -> None:
     """Send the library's log, from a level on, to standard output, which the host copies to the run's log.txt."""
@@ -12,5 +21,7 @@ def start_logging(level: int = logging.INFO) -> None:
     logging.disable(logging.NOTSET)
     # A reader that has gone (train.py | head) is no reason for a traceback with every line.
     logging.raiseExceptions = False
-    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s", force=True)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Printable())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(__package__).setLevel(level)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from .datasets.image_tree import images_in
 from .errors import InputError
 from .prediction import Prediction, Unreadable, load_classifier
+from .text import printable
 
 INTERRUPTED = 130
 
@@ -115,8 +116,3 @@ def show_table(predictions: Iterable[Prediction]) -> None:
             table.add_row(Text(image), Text(printable(name)), f"{100 * probability:.1f}")
     if table.row_count:
         Console(file=sys.stdout, highlight=False).print(table)
-
-
-def printable(text: str) -> str:
-    """A text without anything that steers a terminal: such characters are written as in a Python string."""
-    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)

@@ -27,6 +27,7 @@ from ..report.collect import PLAN_FILE, PLAN_FORMAT, read_plan
 from ..report.page import Options, write_report
 from ..report.summary import dataset_label
 from ..shard_encoding import ahead_on
+from ..text import printable
 from .cluster_execution import outcomes_on
 from .execution import Outcomes, outcomes, suited_jobs
 from .one_run import ForeignRecordError, finished_record, reason_of
@@ -245,4 +246,4 @@ def failures_told_last(outcome: Outcome) -> Iterator[None]:
 
 def _tell(lines: Iterable[str]) -> None:
     for line in lines:
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{printable(line)}\n")

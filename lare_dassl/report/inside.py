@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ..host import checkpoint
 from ..json_files import read_json
 from ..methods.regions import RegionalSamples, RegionNetwork, Regions, sample_regions
 from ..record import FILE_NAME, read_record
+from ..text import all_printable, printable
 from ..trainers.run_identity import check_same_record
 
 REGIONS_FOLDER = "regions"
@@ -104,7 +105,17 @@ def open_run(folder: Path) -> InsideRun:
         _shown_rows(content[part], items if has_pictures else None)
         for part, items in (("train", split.train), ("test", split.test))
     )
-    return InsideRun(folder, cfg.SEED, embeddings, regions, train, test)
+    return InsideRun(folder, cfg.SEED, _with_printable_names(embeddings), regions, train, test)
+
+
+def _with_printable_names(embeddings: EmbeddingSet) -> EmbeddingSet:
+    return replace(
+        embeddings,
+        classnames=all_printable(embeddings.classnames),
+        domain_names=all_printable(embeddings.domain_names),
+        source_domains=all_printable(embeddings.source_domains),
+        target_domains=all_printable(embeddings.target_domains),
+    )
 
 
 def recorded_config(folder: Path) -> CfgNode:
@@ -151,7 +162,7 @@ def _read_network(folder: Path, cfg: Any, embeddings: EmbeddingSet) -> RegionNet
 def _shown_rows(names: Sequence[Any], items: Sequence[Any] | None) -> ShownRows:
     if items is None:
         return ShownRows([f"row {number}" for number in names], None)
-    return ShownRows(list(names), [Path(item.impath) for item in items])
+    return ShownRows(list(map(printable, names)), [Path(item.impath) for item in items])
 
 
 def chosen_classes(classnames: Sequence[str], wanted: Sequence[str] = ()) -> list[int]:
