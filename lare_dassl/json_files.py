@@ -89,18 +89,22 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
     return plain | {SEAL: _digest(plain)}
 
 
-def opened(content: Any) -> dict[str, Any]:
+def opened(content: Any, required: bool = False) -> dict[str, Any]:
     """The content without its checksum, which it matches; without one, as older versions wrote it, as it is.
 
+    Args:
+        content: as JSON gave it.
+        required: whether to refuse it without a checksum.
+
     Raises:
-        ValueError: it is no dictionary, or does not match.
+        ValueError: it is no dictionary, has no checksum though it must, or does not match.
     """
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")
-    if SEAL not in content:
+    if SEAL not in content and not required:
         return content
     plain = {key: value for key, value in content.items() if key != SEAL}
-    if content[SEAL] != _digest(plain):
+    if content.get(SEAL) != _digest(plain):
         raise ValueError(f"it is damaged: its content does not match its {SEAL}")
     return plain
 

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 DEMO_MODEL = "demo"
 DEMO_FOLDER = Path(__file__).parent / "assets" / "demo_coca"
 TEXT_BATCH = 256
+# The argument by which transformers runs code that lies beside a tokenizer.
+REMOTE_CODE = "trust_remote_code"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # A CPU multiplies matrices by other kernels where rows are left over, which round differently: in a multiple of so
 # many, the embedding of an image is the same to the bit whatever images share its batch (docs/performance.md).
@@ -257,6 +259,8 @@ def _resolve_folder(model: str, folder: Path, allow_random: bool) -> VLMSource:
         architecture, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"model {model}: {config_file} is missing or holds no 'model_cfg'") from error
+    if REMOTE_CODE in json.dumps(config):
+        raise InputError(f"model {model}: {config_file} asks to run code ({REMOTE_CODE}): take that out")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights and not allow_random:
         raise InputError(f"model {model}: no .safetensors weights in {folder}")

@@ -113,7 +113,7 @@ class EmbeddingStore:
         """What `remember` has noted of the model; empty before."""
         path = self.folder / "model.json"
         try:
-            facts = opened(read_json(path))
+            facts = opened(read_json(path), required=True)
             if facts.pop("folder", "") != self.folder.name:
                 raise ValueError("it is not of this model")
         except FileNotFoundError:

@@ -38,6 +38,7 @@ from ..methods.linear import random_classifier, text_classifier
 from ..predictions import FILE_NAME as PREDICTIONS_FILE
 from ..predictions import write_predictions
 from ..record import make_record, write_record
+from ..text import printable
 from .checkpointed_trainer import CheckpointedTrainer
 from .run_identity import check_same_run, seeded, with_seed
 from .stage_clock import StageClock
@@ -359,7 +360,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
                 self.evaluator.process(self.model_inference(batch.embedding), batch.label, batch.domain)
             self.results = dict(self.evaluator.evaluate())
         for name, value in self.results.items():
-            self.write_scalar(f"{split}/{name}", value, self.epoch + 1)
+            self.write_scalar(printable(f"{split}/{name}"), value, self.epoch + 1)
         return float(next(iter(self.results.values())))
 
 
