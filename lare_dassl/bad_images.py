@@ -10,8 +10,9 @@ from yacs.config import CfgNode
 
 from .datasets.splits import SPLITS, ItemSplit
 from .embeddings.extract import SHOWN, shown_causes, unreadable_error
-from .errors import InputError, UnreadableError, printable
+from .errors import InputError, UnreadableError
 from .files import replaced
+from .text import printable
 
 logger = logging.getLogger(__name__)
 

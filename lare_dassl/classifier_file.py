@@ -7,13 +7,12 @@ Tensors: the classifier's state dict. Metadata, all strings: `format`; `kind`, w
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from .embeddings.embedding_file import identity_metadata, read_identity
@@ -21,7 +20,8 @@ from .embeddings.embedding_set import VLMIdentity
 from .errors import InputError, unknown_name
 from .methods.clip_adapter import AdapterClassifier
 from .methods.tip_adapter import CacheClassifier
-from .tensor_files import check_format, json_list, read_tensors, write_tensors
+from .record import check_file
+from .tensor_files import DIGEST, json_list, read_tensors, write_tensors
 
 FORMAT = "classifier/1"
 FILE_NAME = "classifier.safetensors"
@@ -53,6 +53,9 @@ class SavedClassifier:
         temperature: T; probabilities are softmax(logits / T).
         calibration_rows: validation rows that T was fitted on; 0 where there were none, and T is 1.
         vlm: the frozen model that gave the embeddings.
+
+    Raises:
+        InputError: T is no positive number.
     """
 
     module: nn.Module
@@ -61,23 +64,29 @@ class SavedClassifier:
     calibration_rows: int
     vlm: VLMIdentity
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise InputError(f"the temperature must be a positive number, not {self.temperature}")
+
 
 def kind_of(module: nn.Module) -> str:
     """The kind of a classifier; "" for one that cannot be rebuilt from its state dict."""
     return LINEAR if type(module) is nn.Linear else getattr(module, "kind", "")
 
 
-def write_classifier(path: Path, saved: SavedClassifier) -> None:
+def write_classifier(path: Path, saved: SavedClassifier) -> str:
     """Write a classifier file, all or nothing.
 
     Args:
         path: the file.
         saved: what to write; its module is of some kind.
 
+    Returns:
+        The sha256 of its content.
+
     Raises:
         InputError: the file cannot be written.
     """
-    state = {key: tensor.detach().cpu() for key, tensor in saved.module.state_dict().items()}
     metadata = {
         "format": FORMAT,
         "kind": kind_of(saved.module),
@@ -87,41 +96,41 @@ def write_classifier(path: Path, saved: SavedClassifier) -> None:
         "embedding_dim": str(saved.vlm.embedding_dim),
         **identity_metadata(saved.vlm),
     }
-    write_tensors(path, state, metadata | {"sha256": _digest(state, metadata)})
+    return write_tensors(path, saved.module.state_dict(), metadata)
 
 
 def read_classifier(path: Path) -> SavedClassifier:
     """Read a classifier file onto the CPU.
 
     Raises:
-        InputError: the file is missing, damaged, or of another format; the message names it.
+        InputError: the file is missing, damaged, of another format, or not the one that the record beside it tells of;
+            the message names it.
     """
-    state, metadata = read_tensors(path)
+    state, metadata = read_tensors(path, FORMAT, "run again, or get it anew")
     try:
-        check_format(metadata, FORMAT)
-        if metadata.pop("sha256", "") != _digest(state, metadata):
-            raise InputError("it is damaged (its content does not match its sha256): run again, or get it anew")
-        return SavedClassifier(
-            module=_rebuild(metadata.get("kind", ""), state),
-            classnames=json_list(metadata, "classnames"),
-            temperature=float(metadata["temperature"]),
-            calibration_rows=int(metadata["calibration_rows"]),
-            vlm=read_identity(metadata, int(metadata["embedding_dim"])),
-        )
+        saved = _build(state, metadata)
+        check_file(path.parent, path.name, metadata[DIGEST])
+        return saved
     except InputError as error:
         raise InputError(f"classifier {path}: {error}") from error
+    except (LookupError, ValueError, TypeError, RuntimeError) as error:
+        cause = " ".join(str(error).split())
+        raise InputError(f"classifier {path}: it cannot be rebuilt ({cause}): run again, or get it anew") from error
+
+
+def _build(state: dict[str, Tensor], metadata: dict[str, str]) -> SavedClassifier:
+    if DIGEST not in metadata:
+        raise InputError(f"it is damaged (its metadata have no '{DIGEST}'): run again, or get it anew")
+    return SavedClassifier(
+        module=_rebuild(metadata.get("kind", ""), state),
+        classnames=json_list(metadata, "classnames"),
+        temperature=float(metadata["temperature"]),
+        calibration_rows=int(metadata["calibration_rows"]),
+        vlm=read_identity(metadata, int(metadata["embedding_dim"])),
+    )
 
 
 def _rebuild(kind: str, state: dict[str, Tensor]) -> nn.Module:
     if kind not in KINDS:
         raise unknown_name("kind of classifier", kind, KINDS)
     return KINDS[kind](state).eval().requires_grad_(False)
-
-
-def _digest(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """The sha256 of tensors and metadata; safetensors itself keeps no checksum."""
-    content = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
-    for key in sorted(state):
-        content.update(f"{key} {state[key].dtype} {tuple(state[key].shape)}".encode())
-        content.update(state[key].reshape(-1).view(torch.uint8).numpy().tobytes())
-    return content.hexdigest()

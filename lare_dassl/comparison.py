@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import pandas as pd
 from rich.table import Column, Table
 
 from .datasets.splits import FILE_NAME as SPLIT_FILE
+from .embeddings.cache import file_sha256
+from .json_files import read_json
 from .record import BY_DOMAIN
 from .report.summary import GROUP, cells, run_keys, shots_label, show_value, summarise
 from .split_settings import ALL_SHOTS
@@ -82,14 +83,14 @@ def _reached_ratios(
     for key, record in zip(keys, records, strict=False):
         path = Path(record["config"]["OUTPUT_DIR"]) / SPLIT_FILE
         if key not in reached:
-            reached[key] = _reached_ratio(path)
+            reached[key] = _reached_ratio(path, record["split_sha256"])
     return reached
 
 
-def _reached_ratio(path: Path) -> float | None:
-    """What a split.json says of it; None where the file is missing or damaged."""
+def _reached_ratio(path: Path, digest: str) -> float | None:
+    """What a split.json says of it; None where the file is missing, damaged, or not the one of the record."""
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["reached_ratio"])
+        return float(read_json(path)["reached_ratio"]) if file_sha256(path) == digest else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from lare_dassl.datasets.demo_rendering import COLOURS, FAMILIES, IMAGE_SIZE, SHAPES, STYLES, render
 from lare_dassl.errors import InputError
 from lare_dassl.files import make_folder, replaced
+from lare_dassl.host import checkpoint
 from lare_dassl.vlm import build_untrained
 
 Tokenizer = Callable[[Sequence[str]], Tensor]
@@ -350,11 +351,12 @@ class Learner:
         """Load a checkpoint where there is one; returns the number of steps that are done.
 
         Raises:
-            InputError: it belongs to a run with other settings.
+            InputError: it is damaged, or belongs to a run with other settings.
         """
         if not path.is_file():
             return 0
-        state = torch.load(path, weights_only=True)
+        state = checkpoint.read(path)
+        checkpoint.check_holds(path, state, ["settings", "model", "optimizers", "step"])
         if state["settings"] != asdict(self.settings):
             raise InputError(f"{path} belongs to a run with other settings: remove it, or give another --output")
         self.model.load_state_dict(state["model"])

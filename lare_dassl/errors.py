@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .text import printable
+
 # Characters of a user's value that a message repeats.
 LONGEST_SHOWN = 200
 
@@ -24,11 +26,6 @@ class UnreadableError(InputError):
 
 class ClusterError(InputError):
     """A cluster cannot be used, or no longer; what was done on it is kept."""
-
-
-def printable(text: str) -> str:
-    """A text in one line without anything that steers a terminal: such characters are written as in a Python string."""
-    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

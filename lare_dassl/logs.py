@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 
-from .errors import printable
+from .text import printable
 
 
-class _OneLine(logging.Formatter):
-    """Each message in one line, without what names of files may hold to steer a terminal."""
+class _Printable(logging.Formatter):
+    """The message alone. Names in it come from data; none is to start a line of its own, or to steer a terminal."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(record.getMessage()) + (
-            f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
-        )
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return printable(record.message)
 
 
 def start_logging(level: int = logging.INFO) -> None:
@@ -23,6 +21,7 @@ def start_logging(level: int = logging.INFO) -> None:
     logging.disable(logging.NOTSET)
     # A reader that has gone (train.py | head) is no reason for a traceback with every line.
     logging.raiseExceptions = False
-    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, force=True)
-    logging.getLogger().handlers[0].setFormatter(_OneLine())
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Printable())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(__package__).setLevel(level)

@@ -16,6 +16,7 @@ from .datasets.splits import ItemSplit, check_split_applied, split_items, write_
 from .embeddings.cache import file_sha256
 from .encoding import domains_of
 from .evaluation import DomainClassification
+from .predictions import FILE_NAME as PREDICTIONS_FILE
 from .predictions import write_predictions
 from .record import make_record, write_record
 from .trainers.stage_clock import StageClock
@@ -121,13 +122,14 @@ class PluginRun:
                 *(self.cfg.TRAINER.NAME, self.cfg.TEST.SPLIT),
             )
             return
-        split_file = write_split(folder, self.dataset, self.split, self.cfg)
+        split_file, files = write_split(folder, self.dataset, self.split, self.cfg), {}
         if results:
-            write_predictions(folder, self.evaluator.ours.predictions(), self.cfg.TEST.SPLIT)
-        path = write_record(folder, self._record(results, file_sha256(split_file)))
+            predictions = self.evaluator.ours.predictions()
+            files[PREDICTIONS_FILE] = write_predictions(folder, predictions, self.cfg.TEST.SPLIT)
+        path = write_record(folder, self._record(results, file_sha256(split_file), files))
         logger.info("record: %s", path)
 
-    def _record(self, results: dict[str, float], split_sha256: str) -> dict[str, Any]:
+    def _record(self, results: dict[str, float], split_sha256: str, files: dict[str, str]) -> dict[str, Any]:
         seconds = self.clock.seconds()
         assert self.evaluator is not None
         seconds["test"] = self.evaluator.seconds
@@ -141,6 +143,7 @@ class PluginRun:
             results=results,
             seconds=seconds,
             split_sha256=split_sha256,
+            files=files,
         )
 
 

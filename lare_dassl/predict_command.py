@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from .allowed import AT_LEAST_1, check_flag
 from .datasets.image_tree import images_in
-from .errors import InputError, printable
+from .errors import InputError
 from .files import check_path
 from .prediction import Prediction, Unreadable, load_classifier
+from .text import printable
 
 INTERRUPTED = 130
 

@@ -217,7 +217,7 @@ def load_classifier(
         batch_size: images per encoder call.
 
     Raises:
-        InputError: there is no classifier, its file is damaged, or batch_size < 1.
+        InputError: there is no classifier, its file is damaged or another run's, or batch_size < 1.
     """
     file = Path(path).expanduser()
     if file.is_dir():

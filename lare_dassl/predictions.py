@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .tensor_files import check_format, json_list, read_tensors, write_tensors
+from .record import check_file
+from .tensor_files import DIGEST, json_list, read_tensors, write_tensors
 
 FORMAT = "predictions/1"
 FILE_NAME = "predictions.safetensors"
@@ -74,8 +75,8 @@ class Predictions:
         return replace(self, **{name: getattr(self, name)[rows] for name in TENSORS})
 
 
-def write_predictions(folder: Path, predictions: Predictions, split: str) -> Path:
-    """Write predictions on a split into a run's folder, all or nothing.
+def write_predictions(folder: Path, predictions: Predictions, split: str) -> str:
+    """Write predictions on a split into a run's folder, all or nothing; gives the sha256 of their content.
 
     Raises:
         InputError: the file cannot be written.
@@ -83,19 +84,19 @@ def write_predictions(folder: Path, predictions: Predictions, split: str) -> Pat
     names = {"classnames": predictions.classnames, "domains": predictions.domains}
     metadata = {key: json.dumps(list(values)) for key, values in names.items()}
     tensors = {name: getattr(predictions, name) for name in TENSORS}
-    write_tensors(folder / FILE_NAME, tensors, {"format": FORMAT, "split": split, **metadata})
-    return folder / FILE_NAME
+    return write_tensors(folder / FILE_NAME, tensors, {"format": FORMAT, "split": split, **metadata})
 
 
 def read_predictions(path: Path) -> Predictions:
     """Read the predictions of a run.
 
     Raises:
-        InputError: the file is missing, damaged, or of another format; the message names it.
+        InputError: the file is missing, damaged, of another format, or not the one that the record beside it tells of;
+            the message names it.
     """
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_tensors(path, FORMAT, "run again")
     try:
-        check_format(metadata, FORMAT)
+        check_file(path.parent, path.name, metadata.get(DIGEST, ""))
         missing = [name for name in TENSORS if name not in tensors]
         if missing:
             raise InputError(f"tensor '{missing[0]}' is missing")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from yacs.config import CfgNode
 from .datasets.checks import shown_names
 from .datasets.class_names import comparable_name
 from .errors import InputError
+from .json_files import read_json
 
 
 def class_prompts(vlm_cfg: CfgNode, classnames: Sequence[str], prompt_names: Sequence[str]) -> list[list[str]]:
@@ -124,8 +124,8 @@ def read_prompts_file(path: Path, classnames: Sequence[str], prompt_names: Seque
 
 def _read_descriptions(path: Path) -> dict[str, list[str]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_doubles)
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path, _without_doubles)
+    except (OSError, ValueError) as error:
         raise InputError(f"cannot read VLM.PROMPTS_FILE '{path}': {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"VLM.PROMPTS_FILE '{path}' is not a JSON object of class names and lists of descriptions")

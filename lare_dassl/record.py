@@ -1,4 +1,7 @@
-"""The record of a run: one JSON file with its outcome and all that it depends on (format `record/1`)."""
+"""The record of a run: one JSON file with its outcome and all that it depends on (format `record/1`).
+
+In the file a `sha256` of all else stands at the end. `files` holds the checksums of the run's other files.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from . import dassl_api
 from .embeddings.embedding_set import VLMIdentity
 from .errors import InputError
 from .files import replaced
+from .json_files import opened, read_json, sealed
 
 FORMAT = "record/1"
 FILE_NAME = "record.json"
@@ -64,6 +68,7 @@ def make_record(
     together: int = 1,
     skipped: dict[str, int] | None = None,
     duplicates: dict[str, int] | None = None,
+    files: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """The record of a finished run.
 
@@ -80,6 +85,7 @@ def make_record(
         together: number of runs, this one among them, that were trained at once.
         skipped: number of images of each split that were left out, since they cannot be read; left out for none.
         duplicates: see duplicates.check_duplicates; None where it is not known.
+        files: by the names of the run's safetensors files, the sha256 in their metadata.
     """
     known = vars(vlm) if isinstance(vlm, VLMIdentity) else {"model": vlm}
     return {
@@ -95,6 +101,7 @@ def make_record(
         "target_domains": list(target_domains),
         "split": cfg.TEST.SPLIT,
         "split_sha256": split_sha256,
+        "files": files or {},
         "samples": samples,
         "skipped": skipped or dict.fromkeys(samples, 0),
         "duplicates": duplicates,
@@ -115,7 +122,7 @@ def write_record(folder: Path, record: dict[str, Any]) -> Path:
     """
     path = folder / FILE_NAME
     with replaced(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(sealed(record), indent=1) + "\n", encoding="utf-8")
     return path
 
 
@@ -131,7 +138,8 @@ def read_record(path: Path) -> dict[str, Any]:
         InputError: the file is missing or no record, or something of it is missing or of another type.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
+        record = opened(record) if isinstance(record, dict) else record
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the record {path}: {error}") from error
     found = record.get("format") if isinstance(record, dict) else None
@@ -144,6 +152,27 @@ def read_record(path: Path) -> dict[str, Any]:
         _check_counts(record, name, str(path))
     _check_metrics(record["metrics"], str(path))
     return record
+
+
+def check_file(folder: Path, name: str, digest: str) -> None:
+    """Refuse a file of a run that is not the one its record tells of, such as another run's in its place.
+
+    Without a record that can be read, or with one that tells of no such file, there is nothing to compare with.
+
+    Args:
+        folder: of the run.
+        name: of the file.
+        digest: the sha256 in its metadata.
+
+    Raises:
+        InputError: it is another one.
+    """
+    try:
+        told = read_record(folder / FILE_NAME).get("files")
+    except InputError:
+        return
+    if isinstance(told, dict) and told.get(name, digest) != digest:
+        raise InputError(f"it is not the {name} that the {FILE_NAME} beside it tells of: run again")
 
 
 def check_fields(content: Any, fields: Mapping[str, Any], where: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from yacs.config import CfgNode
 
 from . import config, dassl_api
@@ -32,6 +33,7 @@ from .plugin_run import PluginRun
 from .record import BY_DOMAIN, METRICS
 from .shard_encoding import ahead_on
 from .split_settings import ALL_SHOTS
+from .text import printable_lines
 from .trainers.earlier_run import check_resumable, check_testable
 from .trainers.embedding_trainer import EmbeddingTrainer
 from .trainers.run_identity import with_drawn_seed, with_seed_of
@@ -390,4 +392,9 @@ def show_results(results: dict[str, float], split: str, skipped: int = 0) -> Non
 def show(content: Table | str) -> None:
     """Print a table or a line on standard output."""
     # Names from data are no markup.
-    Console(file=sys.stdout, highlight=False, markup=False).print(content, soft_wrap=True)
+    _PlainConsole(file=sys.stdout, highlight=False, markup=False).print(content, soft_wrap=True)
+
+
+class _PlainConsole(Console):
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable_lines(text), **options)

@@ -1,25 +1,49 @@
-"""safetensors files with metadata: how all of ours are read and written."""
+"""safetensors files with metadata: how all of ours are read and written.
+
+safetensors itself keeps no checksum. Each file of ours has one of all else in its metadata, `sha256`, which is checked
+on reading; a file of others may leave it out, and is then taken as it is.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import InputError
 from .files import replaced
+from .json_files import parse_json
+
+DIGEST = "sha256"
+"""The metadata that keep the checksum."""
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path, expected: str, advice: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a file.
 
+    Args:
+        path: of the file.
+        expected: its format, which the metadata name.
+        advice: what to do where it is damaged, for the message.
+
     Raises:
-        InputError: the file is missing, or no safetensors file.
+        InputError: the file is missing, no safetensors file, of another format, or does not match its checksum.
     """
+    tensors, metadata = _read(path)
+    if metadata.get("format") != expected:
+        raise InputError(f"{path}: metadata 'format' must be '{expected}', not '{metadata.get('format')}'")
+    if DIGEST in metadata and metadata[DIGEST] != content_sha256(tensors, metadata):
+        raise InputError(f"{path} is damaged: its content does not match the {DIGEST} in its metadata: {advice}")
+    return tensors, metadata
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
@@ -29,22 +53,28 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{path} is damaged or no safetensors file: {error}") from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> str:
     """Write a file, all or nothing; its folder is made where needed.
+
+    Returns:
+        The checksum that was put into its metadata.
 
     Raises:
         InputError: the file cannot be written.
     """
+    content = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    digest = content_sha256(content, metadata)
     with replaced(path) as temporary:
         temporary.touch()
         usual_mode = temporary.stat().st_mode
         try:
-            save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, temporary, metadata)
+            save_file(content, temporary, metadata | {DIGEST: digest})
             _sort_header(temporary)
         except SafetensorError as error:
             raise OSError(str(error)) from error
         # safetensors makes files that nobody else may read.
         temporary.chmod(usual_mode)
+    return digest
 
 
 def _sort_header(path: Path) -> None:
@@ -60,14 +90,14 @@ def _sort_header(path: Path) -> None:
             file.write(content.ljust(length))
 
 
-def check_format(metadata: Mapping[str, str], expected: str) -> None:
-    """Refuse a file of another format.
-
-    Raises:
-        InputError: metadata 'format' is not the expected one.
-    """
-    if metadata.get("format") != expected:
-        raise InputError(f"metadata 'format' must be '{expected}', not '{metadata.get('format')}'")
+def content_sha256(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """The sha256 of tensors, on the CPU and contiguous, and of metadata but for their checksum."""
+    told = {key: value for key, value in metadata.items() if key != DIGEST}
+    content = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for key in sorted(tensors):
+        content.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}".encode())
+        content.update(tensors[key].reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()
 
 
 def json_list(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
@@ -77,8 +107,8 @@ def json_list(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
         InputError: it is missing or anything else.
     """
     try:
-        values = json.loads(metadata[key])
-    except (KeyError, json.JSONDecodeError) as error:
+        values = parse_json(metadata[key])
+    except (KeyError, ValueError) as error:
         raise InputError(f"metadata '{key}' must be a JSON list of strings") from error
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise InputError(f"metadata '{key}' must be a JSON list of strings")

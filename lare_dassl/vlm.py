@@ -26,6 +26,7 @@ from torch.func import functional_call
 
 from . import network
 from .errors import InputError, unknown_name
+from .json_files import read_json
 from .torchvision_mend import mend
 
 mend()
@@ -42,6 +43,8 @@ DEMO_FOLDER = Path(__file__).parent / "assets" / "demo_coca"
 TEXT_BATCH = 256
 # How a file becomes a picture, see embeddings/image_files.py: with another number all images are encoded again.
 READING = 2
+# The argument by which transformers runs code that lies beside a tokenizer.
+REMOTE_CODE = "trust_remote_code"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # A CPU multiplies matrices by other kernels where rows are left over, which round differently: in a multiple of so
 # many, an embedding is the same to the bit whatever images or texts share its batch (docs/reproducibility.md).
@@ -343,10 +346,12 @@ def _common_preprocess(name: str, tags: Sequence[str]) -> dict[str, Any]:
 def _resolve_folder(model: str, folder: Path, allow_random: bool) -> VLMSource:
     config_file = folder / "open_clip_config.json"
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
+        config = read_json(config_file)
         architecture, preprocess = config["model_cfg"], config.get("preprocess_cfg", {})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"model {model}: {config_file} is missing or holds no 'model_cfg'") from error
+    if REMOTE_CODE in json.dumps(config):
+        raise InputError(f"model {model}: {config_file} asks to run code ({REMOTE_CODE}): take that out")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights and not allow_random:
         raise InputError(f"model {model}: no .safetensors weights in {folder}")

@@ -81,7 +81,7 @@ def write_bytes(name: str, content: bytes) -> Callable[[Path], None]:
 
 
 def set_tensor(key: str, row: int, value: float) -> Callable[[Path], None]:
-    """Set one row of a tensor of the embedding file."""
+    """Set one row of a tensor of the embedding file, and take out the checksum, which files of others have not."""
 
     def spoil(folder: Path) -> None:
         path = folder / "data.safetensors"
@@ -89,6 +89,7 @@ def set_tensor(key: str, row: int, value: float) -> Callable[[Path], None]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata()
         tensors[key][row] = value
+        del metadata["sha256"]
         save_file(tensors, path, metadata)
 
     return spoil

@@ -106,7 +106,10 @@ def test_a_damaged_file_is_named(path):
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
-    [("format", "classifier/2", "'format' must be 'classifier/1'"), ("kind", "linear2", "it is damaged")],
+    [
+        ("format", "classifier/2", "'format' must be 'classifier/1'"),
+        ("kind", "linear2", "is damaged: its content does not match the sha256"),
+    ],
 )
 def test_changed_metadata_are_refused(path, key, value, message):
     tensors, metadata = contents(path)

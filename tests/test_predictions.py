@@ -50,8 +50,8 @@ def test_rows_of_some_domains(predictions):
 
 
 def test_they_come_back_as_they_were_written(tmp_path, predictions):
-    path = write_predictions(tmp_path / "run", predictions, "test")
-    assert path == tmp_path / "run" / "predictions.safetensors"
+    digest = write_predictions(tmp_path / "run", predictions, "test")
+    path = tmp_path / "run" / "predictions.safetensors"
     back = read_predictions(path)
     for name in ("label", "domain", "predicted", "confidence"):
         assert torch.equal(getattr(back, name), getattr(predictions, name))
@@ -59,6 +59,7 @@ def test_they_come_back_as_they_were_written(tmp_path, predictions):
     with safe_open(path, framework="pt") as file:
         assert file.metadata()["format"] == "predictions/1"
         assert file.metadata()["split"] == "test"
+        assert file.metadata()["sha256"] == digest
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -88,12 +89,14 @@ def test_values_that_do_not_fit_are_refused(predictions, changes, message):
     ],
 )
 def test_a_file_of_another_kind_is_named(tmp_path, predictions, spoil, message):
-    path = write_predictions(tmp_path, predictions, "test")
+    write_predictions(tmp_path, predictions, "test")
+    path = tmp_path / "predictions.safetensors"
     with safe_open(path, framework="pt") as file:
         tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
     spoil(tensors, metadata)
+    del metadata["sha256"]
     save_file(tensors, path, metadata)
-    with pytest.raises(InputError, match=re.escape(f"predictions {path}: ") + ".*" + re.escape(message)):
+    with pytest.raises(InputError, match=re.escape(f"{path}: ") + ".*" + re.escape(message)):
         read_predictions(path)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from lare_dassl import dassl_api
 from lare_dassl.errors import InputError
-from lare_dassl.record import FIELDS, make_record, nest_metrics, read_record, write_record
+from lare_dassl.record import FIELDS, check_file, make_record, nest_metrics, read_record, write_record
 from tests.helpers import make_cfg, shifted_embeddings
 
 RESULTS = {
@@ -36,6 +36,7 @@ def record():
         split_sha256="4567",
         results=RESULTS,
         seconds={"stage1": 1.5, "total": 2.0},
+        files={"predictions.safetensors": "89ab"},
         chosen={"K": 0.5},
     )
 
@@ -60,8 +61,8 @@ def test_figures_that_do_not_apply_are_none():
 def test_a_record_says_what_ran_and_on_what(record):
     assert list(record) == [
         "format", "trainer", "dataset", "seed", "shots", "imbalance", "host", "vlm", "source_domains",
-        "target_domains", "split", "split_sha256", "samples", "skipped", "duplicates", "chosen", "metrics", "seconds",
-        "versions", "machine", "config",
+        "target_domains", "split", "split_sha256", "files", "samples", "skipped", "duplicates", "chosen", "metrics",
+        "seconds", "versions", "machine", "config",
     ]  # fmt: skip
     assert (record["format"], record["trainer"], record["dataset"]) == ("record/1", "LARE", "EmbeddingFile")
     assert (record["seed"], record["shots"], record["imbalance"]) == (7, 4, 2.5)
@@ -74,6 +75,7 @@ def test_a_record_says_what_ran_and_on_what(record):
         "embedding_dim": 16,
     }
     assert (record["split_sha256"], record["chosen"]) == ("4567", {"K": 0.5})
+    assert record["files"] == {"predictions.safetensors": "89ab"}
     assert (record["source_domains"], record["target_domains"]) == (["photo"], ["painting", "sketch"])
     assert record["samples"] == {"train": 40, "val": 20, "test": 60}
     assert record["metrics"] == nest_metrics(RESULTS)
@@ -93,6 +95,60 @@ def test_a_record_comes_back_in_full_precision(tmp_path, record):
     assert read_record(path) == record
     assert read_record(path)["metrics"]["accuracy"] == 61.23456789
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_changed_digit_or_word_is_found_and_a_record_of_older_versions_is_taken(tmp_path, record):
+    path = write_record(tmp_path, record)
+    written = path.read_text()
+    for there, changed in (
+        ("61.23456789", "61.33456789"),
+        ('"seed": 7', '"seed": 1'),
+        ("4567", "4568"),
+        ("LARE", "LADS"),
+    ):
+        path.write_text(written.replace(there, changed, 1))
+        message = f"cannot read the record {path}: it is damaged: its content does not match its sha256"
+        with pytest.raises(InputError, match=re.escape(message)):
+            read_record(path)
+    path.write_text(json.dumps(record))
+    assert read_record(path) == record
+
+
+def test_numbers_that_json_does_not_know_are_texts_in_a_record(tmp_path, record):
+    record["config"]["OPTIM"]["LR"] = float("inf")
+    path = write_record(tmp_path, record)
+    assert read_record(path)["config"]["OPTIM"]["LR"] == "inf"
+    record["metrics"]["ece"] = float("nan")
+    with pytest.raises(InputError, match=re.escape(f"{path} holds 'metrics' that are no numbers")):
+        read_record(write_record(tmp_path, record))
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("[" * 100_000, "it is nested too deeply"),
+        ("[" * 90 + "]" * 90, "it is nested too deeply"),
+        ('{"format": "record/1", "format": "record/1"}', "'format' is in it twice"),
+        ('{"format": "record/1", "seed": NaN}', "NaN is no number of JSON"),
+        ('{"format": "record/1", "seed": -Infinity}', "-Infinity is no number of JSON"),
+        ('{"format": "record/1", "seed": 1e999}', "1e999 is too large a number"),
+        ('{"format": "record/1", "seed": ' + "9" * 5000 + "}", "Exceeds the limit"),
+    ],
+)
+def test_json_that_is_made_to_hurt_is_one_line(tmp_path, text, cause):
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(f"cannot read the record {path}: ") + ".*" + re.escape(cause)):
+        read_record(path)
+
+
+def test_a_file_that_is_not_the_one_of_its_record_is_refused(tmp_path, record):
+    check_file(tmp_path, "predictions.safetensors", "0123")
+    write_record(tmp_path, record)
+    check_file(tmp_path, "predictions.safetensors", "89ab")
+    check_file(tmp_path, "classifier.safetensors", "0123")
+    with pytest.raises(InputError, match=r"it is not the predictions\.safetensors that the record\.json beside it"):
+        check_file(tmp_path, "predictions.safetensors", "0123")
 
 
 def test_a_record_of_numbers_json_does_not_know_leaves_no_file(tmp_path, record):

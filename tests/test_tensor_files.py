@@ -5,17 +5,18 @@ import re
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from lare_dassl import tensor_files
 from lare_dassl.errors import InputError
-from lare_dassl.tensor_files import check_format, json_list, read_tensors, write_tensors
+from lare_dassl.tensor_files import content_sha256, json_list, read_tensors, write_tensors
 
 
 def test_tensors_and_metadata_come_back(tmp_path):
     tensors = {"whole": torch.arange(6), "part": torch.rand(4, 6).T}
     write_tensors(tmp_path / "new" / "file.safetensors", tensors, {"format": "x/1"})
-    back, metadata = read_tensors(tmp_path / "new" / "file.safetensors")
-    assert metadata == {"format": "x/1"}
+    back, metadata = read_tensors(tmp_path / "new" / "file.safetensors", "x/1", "run again")
+    assert metadata == {"format": "x/1", "sha256": content_sha256(back, metadata)}
     assert all(torch.equal(back[key], tensor) for key, tensor in tensors.items())
 
 
@@ -42,11 +43,31 @@ def test_others_may_read_it_as_any_other_file(tmp_path):
 def test_what_cannot_be_read_is_named(tmp_path):
     path = tmp_path / "file.safetensors"
     with pytest.raises(InputError, match=re.escape(f"there is no file {path}")):
-        read_tensors(path)
-    write_tensors(path, {"a": torch.rand(100)}, {})
+        read_tensors(path, "x/1", "run again")
+    write_tensors(path, {"a": torch.rand(100)}, {"format": "x/1"})
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(InputError, match=re.escape(f"{path} is damaged or no safetensors file: ")):
-        read_tensors(path)
+        read_tensors(path, "x/1", "run again")
+
+
+def test_a_changed_bit_or_word_is_found_and_a_file_without_checksum_is_taken(tmp_path):
+    path = tmp_path / "file.safetensors"
+    digest = write_tensors(path, {"a": torch.rand(9), "b": torch.arange(3)}, {"format": "x/1", "by": "made"})
+    whole = path.read_bytes()
+    for changed in (
+        whole[:-1] + bytes([whole[-1] ^ 1]),
+        whole.replace(b"made", b"mode"),
+        whole.replace(b'"a"', b'"c"'),
+    ):
+        path.write_bytes(changed)
+        message = f"{path} is damaged: its content does not match the sha256 in its metadata: run again"
+        with pytest.raises(InputError, match=re.escape(message)):
+            read_tensors(path, "x/1", "run again")
+    path.write_bytes(whole)
+    tensors, metadata = read_tensors(path, "x/1", "run again")
+    assert metadata.pop("sha256") == digest
+    save_file(tensors | {"a": torch.zeros(9)}, path, metadata)
+    assert torch.equal(read_tensors(path, "x/1", "run again")[0]["a"], torch.zeros(9))
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
@@ -66,10 +87,13 @@ def test_what_safetensors_itself_cannot_write_is_one_line_too(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_format_is_refused():
-    check_format({"format": "x/1"}, "x/1")
-    with pytest.raises(InputError, match=r"metadata 'format' must be 'x/1', not 'None'"):
-        check_format({}, "x/1")
+def test_another_format_is_refused(tmp_path):
+    path = tmp_path / "file.safetensors"
+    for metadata, told in (({}, "None"), ({"format": "x/2"}, "x/2")):
+        write_tensors(path, {"a": torch.rand(2)}, metadata)
+        message = f"{path}: metadata 'format' must be 'x/1', not '{told}'"
+        with pytest.raises(InputError, match=re.escape(message)):
+            read_tensors(path, "x/1", "run again")
 
 
 @pytest.mark.parametrize("text", ["", "{}", '"cat"', '["cat", 3]', "[cat]", None])

@@ -19,8 +19,9 @@ from .. import run
 from ..allowed import Allowed, check_flag
 from ..comparison import accuracy_table, domain_table
 from ..engine import LOCAL, check_engine, cluster_of
-from ..errors import InputError, printable
+from ..errors import InputError
 from ..files import check_path, make_folder, replaced
+from ..json_files import sealed
 from ..logs import start_logging
 from ..ray_engine import Cluster
 from ..record import FILE_NAME
@@ -29,6 +30,7 @@ from ..report.data_notes import data_notes
 from ..report.page import Options, write_report
 from ..report.summary import dataset_label
 from ..shard_encoding import ahead_on
+from ..text import printable
 from .cluster_execution import outcomes_on
 from .execution import Outcomes, outcomes, suited_jobs, units
 from .one_run import ForeignRecordError, finished_record, reason_of
@@ -164,7 +166,7 @@ def write_plan(output_dir: Path, runs: Iterable[PlannedRun]) -> Path:
     planned_now = {_identity(outline) for outline in outlines}
     outlines += [earlier for earlier in read_plan(path)[0] if _identity(earlier) not in planned_now]
     with replaced(path) as temporary:
-        temporary.write_text(json.dumps({"format": PLAN_FORMAT, "runs": outlines}) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(sealed({"format": PLAN_FORMAT, "runs": outlines})) + "\n", encoding="utf-8")
     return path
 
 

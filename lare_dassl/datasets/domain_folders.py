@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from lare_dassl.datasets.sources import SOURCES, how_to_get
 from lare_dassl.datasets.splits import Split, split_groups, training_items
 from lare_dassl.errors import InputError, unknown_name
 from lare_dassl.files import composed
+from lare_dassl.json_files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ def _domain_of(path: str) -> str:
 
 def _read_lists(file: Path) -> Mapping[str, list[str]]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read DATASET.SPLIT_FILE '{file}': {error}") from error
     if not isinstance(content, dict) or not set(content) <= set(SPLIT_PARTS) or "train" not in content:

@@ -28,6 +28,12 @@ logger = logging.getLogger(__name__)
 # Files hashed between two savings of what they gave.
 CHUNK = 8192
 DEFAULT_FOLDER = "~/.cache/lare_dassl"
+SEAL_BYTES = 16
+# What sqlite says where the table is no worse than before: no permission, a lock, a failing or full disk, no folder.
+NOT_DAMAGE = (
+    *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR),
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN),
+)
 
 
 def cache_folder(configured: str) -> Path:
@@ -65,9 +71,9 @@ class FileHashes:
         stats = {path: status for path in paths if (status := _stat(path)) is not None}
         try:
             return self._look_up(stats)
-        except sqlite3.OperationalError as error:
-            raise InputError(f"cannot use {self.path} (EMBEDDINGS.CACHE_DIR): {error}") from error
         except sqlite3.DatabaseError as error:
+            if _is_no_damage(error):
+                raise InputError(f"cannot use {self.path} (EMBEDDINGS.CACHE_DIR): {error}") from error
             # The table only saves time: a damaged one is begun anew.
             logger.warning("%s is damaged (%s) and is begun anew", self.path, error)
             self.path.unlink()
@@ -94,27 +100,47 @@ class FileHashes:
             unknown = [path for path in stats if path not in hashes]
             digests = zip(unknown, hash_files(unknown, _try_hash), strict=True)
             fresh = {path: digest for path, digest in digests if digest}
-            rows = [(os.fsencode(path.absolute()), *stats[path], digest) for path, digest in fresh.items()]
-            connection.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", rows)
+            places = {path: _place(path, stats[path]) for path in fresh}
+            rows = [(*place, fresh[path], _seal(*place, fresh[path].encode())) for path, place in places.items()]
+            connection.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?)", rows)
         return hashes | fresh
+
+
+def _is_no_damage(error: sqlite3.DatabaseError) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.OperationalError) and (code is None or code & 0xFF in NOT_DAMAGE)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60)
+    # A damaged text is no text; the seal tells.
+    connection.text_factory = bytes
     connection.execute(
-        "CREATE TABLE IF NOT EXISTS file (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT)"
+        "CREATE TABLE IF NOT EXISTS known "
+        "(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, seal BLOB)"
     )
     return connection
 
 
 def _known_hashes(connection: sqlite3.Connection, stats: dict[Path, tuple[int, int]]) -> dict[Path, str]:
     known = {}
-    for path, (size, mtime) in stats.items():
-        query = "SELECT sha256 FROM file WHERE path = ? AND size = ? AND mtime_ns = ?"
-        row = connection.execute(query, (os.fsencode(path.absolute()), size, mtime)).fetchone()
-        if row is not None:
-            known[path] = row[0]
+    query = "SELECT sha256, seal FROM known WHERE path = ? AND size = ? AND mtime_ns = ?"
+    for path, status in stats.items():
+        place = _place(path, status)
+        row = connection.execute(query, place).fetchone()
+        if row is not None and isinstance(row[0], bytes) and row[1] == _seal(*place, row[0]):
+            known[path] = row[0].decode()
     return known
+
+
+def _place(path: Path, status: tuple[int, int]) -> tuple[bytes, int, int]:
+    """What a file is known by: its path, size and mtime."""
+    return os.fsencode(path.absolute()), *status
+
+
+def _seal(path: bytes, size: int, mtime: int, digest: bytes) -> bytes:
+    """The checksum of a row, which sqlite does not keep: with a wrong hash a file would get another's embedding."""
+    return hashlib.sha256(b"%d %d %b " % (size, mtime, digest) + path).digest()[:SEAL_BYTES]
 
 
 def _stat(path: Path) -> tuple[int, int] | None:

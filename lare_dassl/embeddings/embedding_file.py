@@ -4,7 +4,9 @@ Tensors: `{train,val,test}/image` float16, bfloat16 or float32 (N, D), `{train,v
 (N,), `text/class` (C, D), `text/domain` (K, C, D), class c described in domain k; `val/*` and `text/domain` may be
 absent. Metadata, all strings: `format`, `classnames`, `domains`, `source_domains`, `target_domains` (JSON lists),
 `model`, `pretrained`, `logit_scale`, and `described_domains`, a JSON list of the K names of `text/domain`; without it
-they are those of `domains`. `weights_sha256`, `precision` and `preprocess` (see VLMIdentity) may be absent.
+they are those of `domains`. `weights_sha256`, `precision` and `preprocess` (see VLMIdentity) may be absent; so may
+`sha256`, a checksum of all else that tools/extract.py writes and reading checks. Without it, damage that leaves
+plausible rows cannot be found.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..tensor_files import check_format, json_list, read_tensors, write_tensors
+from ..json_files import parse_json
+from ..tensor_files import DIGEST, json_list, read_tensors, write_tensors
 from .embedding_set import EmbeddingSet, LabelledEmbeddings, VLMIdentity
 
 FORMAT = "embedding-file/1"
@@ -26,8 +29,11 @@ SPLITS = ("train", "val", "test")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 UNIT_TOLERANCE = 1e-6
 ROWS_AT_A_TIME = 4096
+# Rows of unit length come back from half precision within this.
+LENGTH_TOLERANCE = 0.01
 LISTS = ("classnames", "domains", "source_domains", "target_domains")
 DESCRIBED = "described_domains"
+CHANGED = f"get or extract it anew, or, if you changed it yourself, take '{DIGEST}' out of them"
 
 
 def read_embedding_file(path: Path) -> EmbeddingSet:
@@ -38,7 +44,7 @@ def read_embedding_file(path: Path) -> EmbeddingSet:
     """
     if not path.is_file():
         raise InputError(f"no embedding file {path}: give its path by --root or DATASET.ROOT")
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_tensors(path, FORMAT, CHANGED)
     try:
         return _build(tensors, metadata)
     except InputError as error:
@@ -77,7 +83,6 @@ def _metadata(embeddings: EmbeddingSet) -> dict[str, str]:
 
 
 def _build(tensors: dict[str, Tensor], metadata: dict[str, str]) -> EmbeddingSet:
-    check_format(metadata, FORMAT)
     names = {key: _unique_names(metadata, key) for key in LISTS}
     splits = {split: _read_split(tensors, split) for split in SPLITS if split != "val" or "val/image" in tensors}
     class_text = unit_rows(_take(tensors, "text/class"), "text/class")
@@ -135,7 +140,7 @@ def read_identity(metadata: dict[str, str], embedding_dim: int) -> VLMIdentity:
     """The frozen model that metadata tell of; what they leave out is "".
 
     Raises:
-        InputError: `logit_scale` is no positive number.
+        InputError: `logit_scale` is no positive number, or `preprocess` no JSON object.
     """
     try:
         logit_scale = float(metadata["logit_scale"])
@@ -143,6 +148,7 @@ def read_identity(metadata: dict[str, str], embedding_dim: int) -> VLMIdentity:
         logit_scale = math.nan
     if not (math.isfinite(logit_scale) and logit_scale > 0):
         raise InputError("metadata 'logit_scale' must be a positive number, such as '100.0'")
+    _check_preprocess(metadata.get("preprocess", ""))
     return VLMIdentity(
         model=metadata.get("model", ""),
         pretrained=metadata.get("pretrained", ""),
@@ -152,6 +158,15 @@ def read_identity(metadata: dict[str, str], embedding_dim: int) -> VLMIdentity:
         precision=metadata.get("precision", ""),
         preprocess=metadata.get("preprocess", ""),
     )
+
+
+def _check_preprocess(text: str) -> None:
+    try:
+        known = not text or isinstance(parse_json(text), dict)
+    except ValueError:
+        known = False
+    if not known:
+        raise InputError("metadata 'preprocess' must be a JSON object, or empty")
 
 
 def _unique_names(metadata: dict[str, str], key: str) -> tuple[str, ...]:
@@ -175,6 +190,20 @@ def _read_split(tensors: dict[str, Tensor], split: str) -> LabelledEmbeddings:
         raise InputError(f"split '{split}': {error}") from error
 
 
+def _check_lengths(norms: Tensor, key: str) -> None:
+    unit, longer = (norms - 1).abs() < LENGTH_TOLERANCE, norms >= 1 + LENGTH_TOLERANCE
+    if longer.any() and 2 * int(unit.sum()) > norms.numel():
+        raise InputError(
+            f"'{key}' row {_place(longer)} has the length {float(norms[longer][0]):.4g}, where most have 1 "
+            f"({int(longer.sum())} such rows): it is damaged"
+        )
+
+
+def _place(rows: Tensor) -> str:
+    """The indices of the first of some rows."""
+    return ", ".join(str(index) for index in rows.nonzero()[0].tolist())
+
+
 def unit_rows(rows: Tensor, key: str, shape: str = "(N, D)") -> Tensor:
     """Embeddings scaled to unit length in float32; those that have it stay as they are.
 
@@ -184,7 +213,8 @@ def unit_rows(rows: Tensor, key: str, shape: str = "(N, D)") -> Tensor:
         shape: with a comma between any two dimensions.
 
     Raises:
-        InputError: another shape or type, or a row that is NaN, infinite or zero.
+        InputError: another shape or type, a row that is NaN, infinite or zero, or one that is longer than unit length
+            where most have it: no average of unit rows is.
     """
     if rows.ndim != len(shape.split(",")) or rows.dtype not in FLOATS:
         raise InputError(f"'{key}' must be float16, bfloat16 or float32 {shape}, not {rows.dtype} {tuple(rows.shape)}")
@@ -192,8 +222,8 @@ def unit_rows(rows: Tensor, key: str, shape: str = "(N, D)") -> Tensor:
     norms = rows.norm(dim=-1)
     bad = ~torch.isfinite(norms) | (norms == 0)
     if bad.any():
-        row = ", ".join(str(index) for index in bad.nonzero()[0].tolist())
-        raise InputError(f"'{key}' row {row} is NaN, infinite or zero ({int(bad.sum())} such rows)")
+        raise InputError(f"'{key}' row {_place(bad)} is NaN, infinite or zero ({int(bad.sum())} such rows)")
+    _check_lengths(norms, key)
     # Rows that have unit length stay as they are, so that a file gives what its images gave.
     off = ((norms - 1).abs() >= UNIT_TOLERANCE).flatten().nonzero().flatten()
     if not len(off):

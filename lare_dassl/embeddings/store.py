@@ -1,12 +1,14 @@
 """The cached embeddings of one model: each image and text is encoded once. D: embedding width.
 
     <cache>/<model>/model.json          the model's width and logit scale, and whether its precision passed the guard
-    <cache>/<model>/<hash>.safetensors  a shard: `key` uint8 (n, 32) and `embedding` float32 (n, D)
+    <cache>/<model>/<hash>.safetensors  a shard: `key` uint8 (n, 32) and `embedding` float32 (n, D), metadata `folder`
     <cache>/<model>/shards.index        the keys of all shards, so that a start need not read them
 
 <model> is the fingerprint of VLMSource; a key is the sha256 of an image file's bytes or of a text. A shard is named by
-the sha256 of its own bytes, so a damaged one is recognised. Shards are written whole or not at all, and never changed.
-A shard that the index does not know as it is, is read whole on opening; any other is checked before its first use.
+the sha256 of its own bytes, so a damaged one is recognised, and holds the name of its folder, so that one of another
+model is too; model.json has a checksum and the name of its folder. Shards are written whole or not at all, and never
+changed. A shard that the index does not know as it is, is read whole on opening; any other is checked before its first
+use.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files import make_folder, replaced
+from ..json_files import opened, read_json, sealed
 from .cache import file_sha256
-from .key_index import KeyIndex, Shard, keys_from_hex, read_index, write_index
+from .key_index import KEY_BYTES, KeyIndex, Shard, keys_from_hex, read_index, write_index
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +80,8 @@ class EmbeddingStore:
             InputError: the shard cannot be written.
         """
         array = _as_array(keys)
-        content = save({"key": torch.tensor(array), "embedding": embedding.contiguous()})
+        tensors = {"key": torch.tensor(array), "embedding": embedding.contiguous()}
+        content = save(tensors, {"folder": self.folder.name})
         path = self.folder / f"{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
         with replaced(path) as temporary:
             temporary.write_bytes(content)
@@ -107,16 +111,23 @@ class EmbeddingStore:
 
     def facts(self) -> dict[str, Any]:
         """What `remember` has noted of the model; empty before."""
+        path = self.folder / "model.json"
         try:
-            facts = json.loads((self.folder / "model.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            facts = opened(read_json(path), required=True)
+            if facts.pop("folder", "") != self.folder.name:
+                raise ValueError("it is not of this model")
+        except FileNotFoundError:
             return {}
-        return facts if isinstance(facts, dict) else {}
+        except (OSError, ValueError) as error:
+            logger.warning("%s is damaged (%s) and is made anew", path, error)
+            return {}
+        return facts
 
     def remember(self, **facts: Any) -> None:
         """Note facts of the model, so that a later run need not load it."""
         with replaced(self.folder / "model.json") as temporary:
-            temporary.write_text(json.dumps(self.facts() | facts, indent=1), encoding="utf-8")
+            known = sealed(self.facts() | facts | {"folder": self.folder.name})
+            temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
 
     def _open(self) -> None:
         known, index = read_index(self._index_file)
@@ -139,8 +150,9 @@ class EmbeddingStore:
             self._remove(shard, "its content does not match its name")
             return
         try:
-            self._take_in(shard, load(content)["key"].numpy())
-        except (SafetensorError, KeyError) as error:
+            self._check_model(shard)
+            self._take_in(shard, _keys_in(load(content)))
+        except (SafetensorError, ValueError) as error:
             self._remove(shard, str(error))
 
     def _take_in(self, shard: Shard, keys: np.ndarray) -> None:
@@ -187,8 +199,23 @@ class EmbeddingStore:
         if digest[:32] != Path(shard.name).stem:
             self._remove(shard, "its content does not match its name")
             return False
+        try:
+            self._check_model(shard)
+        except (OSError, SafetensorError, ValueError) as error:
+            self._remove(shard, str(error))
+            return False
         self._sound.add(shard.name)
         return True
+
+    def _check_model(self, shard: Shard) -> None:
+        """Refuse a shard of another model, whose keys may be the same; one of older versions does not say whose it is.
+
+        Raises:
+            ValueError: it is.
+        """
+        with safe_open(self.folder / shard.name, framework="pt") as file:
+            if (file.metadata() or {}).get("folder", self.folder.name) != self.folder.name:
+                raise ValueError("it is of another model")
 
     def _read(self, shard: Shard, rows: np.ndarray) -> np.ndarray:
         """Rows of a shard, float32 (n, D), which is mapped into memory rather than read whole."""
@@ -205,6 +232,19 @@ class EmbeddingStore:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise InputError(f"cannot remove the damaged cache shard {path}: {error.strerror}") from error
+
+
+def _keys_in(tensors: dict[str, Tensor]) -> np.ndarray:
+    """The keys of a shard, uint8 (n, 32).
+
+    Raises:
+        ValueError: it holds something else than keys and embeddings.
+    """
+    key, embedding = (tensors.get(name, torch.empty(0)) for name in ("key", "embedding"))
+    shapes = key.ndim == embedding.ndim == 2 and key.shape == (len(embedding), KEY_BYTES)
+    if not shapes or (key.dtype, embedding.dtype) != (torch.uint8, torch.float32):
+        raise ValueError("it holds no keys and embeddings")
+    return key.numpy()
 
 
 def _as_array(keys: Keys) -> np.ndarray:

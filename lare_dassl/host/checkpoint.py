@@ -1,10 +1,15 @@
-"""Checkpoint files: written whole or not at all, read without running code from them."""
+"""Checkpoint files: written whole or not at all, read without running code from them.
+
+The zip that torch writes has a checksum of each part. The text that names the latest file, in Dassl's format, has one
+in a second line, which Dassl does not read.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
-import pickle
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +21,6 @@ from ..files import replaced
 
 BEST = "model-best.pth.tar"
 POINTER = "checkpoint"
-# What torch.load raises on damaged files, as found by damaging some at random places.
-DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, pickle.UnpicklingError)
 
 
 def epoch_file(epoch: int) -> str:
@@ -41,7 +44,7 @@ def write(state: dict[str, Any], folder: Path, name: str) -> None:
     with replaced(folder / name) as temporary:
         temporary.write_bytes(content.getbuffer())
     with replaced(folder / POINTER) as temporary:
-        temporary.write_text(f"{name}\n", encoding="utf-8")
+        temporary.write_text(f"{name}\n{_sha256(name)}\n", encoding="utf-8")
 
 
 def latest(folder: Path) -> Path | None:
@@ -53,10 +56,16 @@ def latest(folder: Path) -> Path | None:
     pointer = folder / POINTER
     if not pointer.is_file():
         return None
-    try:
-        return folder / pointer.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{pointer} is damaged: write the name of a checkpoint into it, or delete {folder}") from error
+    # Bytes that are no text are no name either; Dassl writes the name alone.
+    name, end, rest = pointer.read_text(encoding="utf-8", errors="replace").partition("\n")
+    plain = name.isprintable() and Path(name).name == name and name not in ("", "..")
+    if not (end and plain and rest.strip() in ("", _sha256(name))):
+        raise InputError(f"{pointer} is damaged: write the name of a checkpoint into it, or delete {folder}")
+    return folder / name
+
+
+def _sha256(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -70,12 +79,24 @@ def read(path: Path) -> dict[str, Any]:
     try:
         _check_content(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (*DAMAGE, zipfile.BadZipFile) as error:
-        reason = str(error).partition("\n")[0]
+    # Damaged bytes lead zipfile and torch to errors of any kind.
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"the checkpoint '{path}' cannot be read ({reason}): delete it and train again") from error
     if not isinstance(state, dict):
         raise InputError(f"the checkpoint '{path}' holds a {type(state).__name__}, not a model: delete it")
     return state
+
+
+def check_holds(path: Path, state: dict[str, Any], names: Iterable[str]) -> None:
+    """Refuse a checkpoint that lacks something.
+
+    Raises:
+        InputError: names the first of it.
+    """
+    lacking = [name for name in names if name not in state]
+    if lacking:
+        raise InputError(f"the checkpoint '{path}' has no '{lacking[0]}', which this version writes: delete it")
 
 
 def _check_content(path: Path) -> None:
@@ -83,6 +104,8 @@ def _check_content(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as file:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in file.infolist()):
+            raise zipfile.BadZipFile("it is compressed, as torch writes none")
         damaged = file.testzip()
     if damaged:
         raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
@@ -92,10 +115,11 @@ def load_weights(model: nn.Module, state: dict[str, Any], path: Path) -> None:
     """Load a checkpoint's weights into its model.
 
     Raises:
-        InputError: the weights are another model's.
+        InputError: the weights are another model's, or there are none.
     """
+    check_holds(path, state, ["state_dict"])
     try:
         model.load_state_dict(state["state_dict"])
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the checkpoint '{path}' is of another model: {reason}") from error

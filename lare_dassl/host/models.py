@@ -110,6 +110,7 @@ class TrainerBase:
 
     def _resume(self, name: str, path: Path) -> int:
         state = checkpoint.read(path)
+        checkpoint.check_holds(path, state, ["epoch"])
         checkpoint.load_weights(self._models[name], state, path)
         for part, key in ((self._optims[name], "optimizer"), (self._scheds[name], "scheduler")):
             if part is not None and state.get(key) is not None:
@@ -134,7 +135,9 @@ class TrainerBase:
             path = Path(directory) / name / file_name
             state = checkpoint.read(path)
             checkpoint.load_weights(model, state, path)
-            logger.info("%s loaded from %s (epoch %s, validation %s)", name, path, state["epoch"], state["val_result"])
+            logger.info(
+                "%s loaded from %s (epoch %s, validation %s)", name, path, state.get("epoch"), state.get("val_result")
+            )
 
     def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
         """Put models into "train" mode, or into "test" (the same as "eval") mode.

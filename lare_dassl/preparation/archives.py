@@ -82,7 +82,11 @@ class _Zip:
 
     def members(self) -> Iterator[Member]:
         for info in self.file.infolist():
-            yield Member(info.orig_filename, _zip_kind(info), info.file_size, info)
+            member = Member(info.orig_filename, _zip_kind(info), info.file_size, info)
+            if member.kind in ("file", "folder"):
+                # A name damaged in the listing alone would leave its file out; opening compares it with the file's own.
+                self.file.open(info).close()
+            yield member
 
     def open(self, member: Member) -> IO[bytes]:
         return self.file.open(member.handle)

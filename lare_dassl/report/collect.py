@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,21 @@ import pandas as pd
 
 from .. import predictions
 from ..errors import InputError
+from ..json_files import opened, read_json
 from ..predictions import Predictions
 from ..record import FILE_NAME, RUN_FIELDS, check_fields, read_record
+from ..text import all_printable, printable
 from .summary import run_keys
 
 # A plan is {"format": PLAN_FORMAT, "runs": [...]}; each run has its folder, below that of the plan, and what its record
-# will say of it: dataset, shots, imbalance, trainer, seed and config.
+# will say of it: dataset, shots, imbalance, trainer, seed and config. A checksum stands at its end.
 PLAN_FILE = "plan.json"
 PLAN_FORMAT = "plan/1"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, and the content of its record."""
+    """A finished run: its folder, and the content of its record, in texts that can be shown."""
 
     folder: Path
     record: dict[str, Any]
@@ -70,11 +71,12 @@ def collect(folder: Path) -> Collection:
         raise InputError(f"there is no folder {folder}: give the one that holds the runs")
     runs, problems = _read_runs(folder)
     planned, faults = read_plan(folder / PLAN_FILE)
+    planned = [all_printable(entry) | {"folder": entry["folder"]} for entry in planned]
     places = [folder / entry["folder"] for entry in planned]
     runs, repeated = _without_repeated(folder, runs, places)
     finished = {run.folder: run.record for run in runs}
     planned = [finished.get(place, entry) for place, entry in zip(places, planned, strict=True)]
-    problems = [*problems, *repeated, *faults]
+    problems = list(map(printable, [*problems, *repeated, *faults]))
     if not runs:
         cause = problems[0] if problems else f"no {FILE_NAME} in it or below it"
         raise InputError(f"nothing to report in {folder}: {cause}")
@@ -88,7 +90,7 @@ def _read_runs(folder: Path) -> tuple[list[Run], list[str]]:
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         try:
-            runs.append(Run(path.parent, read_record(path)))
+            runs.append(Run(path.parent, all_printable(read_record(path))))
         except InputError as error:
             problems.append(f"left out: {' '.join(str(error).split())}{_what_to_do(error)}")
     return runs, problems
@@ -132,9 +134,10 @@ def read_plan(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     if not path.is_file():
         return [], []
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = read_json(path)
         if not isinstance(plan, dict) or plan.get("format") != PLAN_FORMAT or not isinstance(plan.get("runs"), list):
             raise InputError(f"it is no plan of the format {PLAN_FORMAT}")
+        plan = opened(plan)
         for number, run in enumerate(plan["runs"], start=1):
             check_fields(run, RUN_FIELDS | {"folder": str}, f"run {number}")
     except (OSError, ValueError) as error:
@@ -148,4 +151,5 @@ def read_predictions(run: Run) -> Predictions:
     Raises:
         InputError: the file is missing (runs of trainers that are not ours have none), damaged or of another format.
     """
-    return predictions.read_predictions(run.folder / predictions.FILE_NAME)
+    read = predictions.read_predictions(run.folder / predictions.FILE_NAME)
+    return replace(read, classnames=all_printable(read.classnames), domains=all_printable(read.domains))

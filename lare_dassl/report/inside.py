@@ -5,10 +5,9 @@ N: training rows, M: test rows, D: embedding width. All of it is for the eye alo
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,11 @@ from ..embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings
 from ..encoding import build_embeddings
 from ..errors import InputError, unknown_name
 from ..host import checkpoint
+from ..json_files import read_json
 from ..methods.regions import RegionalSamples, RegionNetwork, Regions, sample_regions
 from ..record import FILE_NAME, read_record
+from ..text import all_printable, printable
+from ..trainers.run_identity import check_same_record
 
 REGIONS_FOLDER = "regions"
 SHOWN_CLASSES = 5
@@ -103,7 +105,17 @@ def open_run(folder: Path) -> InsideRun:
         _shown_rows(content[part], items if has_pictures else None)
         for part, items in (("train", split.train), ("test", split.test))
     )
-    return InsideRun(folder, cfg.SEED, embeddings, regions, train, test)
+    return InsideRun(folder, cfg.SEED, _with_printable_names(embeddings), regions, train, test)
+
+
+def _with_printable_names(embeddings: EmbeddingSet) -> EmbeddingSet:
+    return replace(
+        embeddings,
+        classnames=all_printable(embeddings.classnames),
+        domain_names=all_printable(embeddings.domain_names),
+        source_domains=all_printable(embeddings.source_domains),
+        target_domains=all_printable(embeddings.target_domains),
+    )
 
 
 def recorded_config(folder: Path) -> CfgNode:
@@ -131,7 +143,7 @@ def _split_of_run(folder: Path, dataset: Any, cfg: CfgNode) -> ItemSplit:
     """
     path = folder / SPLIT_FILE
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path)
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from error
     if not isinstance(kept, dict):
@@ -152,14 +164,17 @@ def _read_network(folder: Path, cfg: Any, embeddings: EmbeddingSet) -> RegionNet
         raise InputError(f"no region network in {folder / REGIONS_FOLDER}")
     settings = config.region_settings(cfg)
     network = RegionNetwork(embeddings.vlm.embedding_dim, settings.hidden_dim, settings.parametrisation)
-    checkpoint.load_weights(network, checkpoint.read(path), path)
+    state = checkpoint.read(path)
+    checkpoint.check_holds(path, state, ["run"])
+    check_same_record(folder, path, state)
+    checkpoint.load_weights(network, state, path)
     return network.eval()
 
 
 def _shown_rows(names: Sequence[Any], items: Sequence[Any] | None) -> ShownRows:
     if items is None:
         return ShownRows([f"row {number}" for number in names], None)
-    return ShownRows(list(names), [Path(item.impath) for item in items])
+    return ShownRows(list(map(printable, names)), [Path(item.impath) for item in items])
 
 
 def chosen_classes(classnames: Sequence[str], wanted: Sequence[str] = ()) -> list[int]:

@@ -16,6 +16,8 @@ from ..split_settings import ALL_SHOTS
 from .summary import shots_label, show_value
 
 MISSING = "missing"
+FORMULA = ("=", "+", "-", "@")
+"""What a spreadsheet takes for the start of a formula."""
 MARK = "†"
 USUAL = {"shots": ALL_SHOTS, "imbalance": 1.0}
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -177,9 +179,14 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> Path:
-    """Write a frame with its figures in full precision; NaN is an empty field.
+    """Write a frame with its figures in full precision; NaN is an empty field, and no name a spreadsheet's formula.
 
     Raises:
         InputError: the file cannot be written.
     """
-    return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+    plain = frame.map(_no_formula).rename(columns=_no_formula)
+    return write_text(path, plain.to_csv(index=False, lineterminator="\n"))
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ..split_settings import ALL_SHOTS
+from ..text import printable
 from .collect import Collection
 from .layout import ReportTable
 from .summary import method_label, method_order, shots_label
@@ -62,7 +63,7 @@ def runs_table(collection: Collection) -> ReportTable:
     """A row for each run: its folder, what it is of, two accuracies and its time."""
     rows = [
         (
-            str(run.folder.relative_to(collection.folder)),
+            printable(str(run.folder.relative_to(collection.folder))),
             key["dataset"],
             method_label(key["trainer"], key["variant"]),
             shots_label(key["shots"]),

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from ..errors import InputError
 from ..files import check_path, make_folder, replaced
+from ..text import printable
 from .collect import Collection, Run, collect
 from .compared_runs import METHOD
 from .data_notes import data_notes
@@ -200,12 +201,13 @@ def _make_page(options: Options, collection: Collection) -> Page:
     folder = make_folder(options.output.with_suffix(""), "--output")
     write_tables(folder, results)
     return Page(
-        title=f"Results of {options.folder.resolve().name}",
+        title=f"Results of {printable(options.folder.resolve().name)}",
         results=results,
         figures=_shown(drawings, folder),
         figure_notes=figure_notes,
         inside=inside if isinstance(inside, str) else _shown_inside(inside, folder),
-        footer=f"lare_dassl {version('lare_dassl')}. The same tables and figures are in the folder {folder.name}.",
+        footer=f"lare_dassl {version('lare_dassl')}. The same tables and figures are in the folder "
+        f"{printable(folder.name)}.",
     )
 
 
@@ -222,9 +224,9 @@ def _inside(options: Options, collection: Collection) -> InsideView | str:
         run = open_run(folder)
     except InputError as error:
         logger.warning("no look inside %s: %s", folder, error)
-        return f"The run in {folder} cannot be looked into: {error}"
+        return printable(f"The run in {folder} cannot be looked into: {error}")
     name = folder.relative_to(options.folder) if folder.is_relative_to(options.folder) else folder
-    return look_inside(run, str(name), options.classes)
+    return look_inside(run, printable(str(name)), options.classes)
 
 
 def _default_run(collection: Collection) -> Path | None:

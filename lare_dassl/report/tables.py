@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..record import BY_DOMAIN, METRICS
-from .collect import Collection
+from ..text import printable
+from .collect import Collection, Run
 from .data_notes import data_notes
 from .differences import difference_tables
 from .layout import (
@@ -160,9 +161,13 @@ def write_tables(folder: Path, results: Results) -> list[Path]:
 def _runs_frame(collection: Collection) -> pd.DataFrame:
     """A row for each run: the folder of its record.json, below that of the report, its method, figures and time."""
     frame = tidy(collection.records, collection.planned)
-    frame.insert(0, "folder", [run.folder.relative_to(collection.folder).as_posix() for run in collection.runs])
+    frame.insert(0, "folder", [_place(collection, run) for run in collection.runs])
     frame.insert(1, "method", list(map(method_label, frame["trainer"], frame["variant"])))
     return frame.assign(seconds=[record["seconds"].get("total") for record in collection.records])
+
+
+def _place(collection: Collection, run: Run) -> str:
+    return printable(run.folder.relative_to(collection.folder).as_posix())
 
 
 def _markdown_file(tables: Sequence[ReportTable], problems: Sequence[str]) -> str:

@@ -13,10 +13,21 @@ from ..dassl_api import TrainerX
 from ..embeddings.embedding_set import EmbeddingSet
 from ..host import checkpoint
 from .earlier_run import check_epochs, checkpoint_to_resume, checkpoint_to_test
-from .run_identity import check_same_model, check_same_run, check_same_settings, model_identity, run_identity
+from .run_identity import (
+    check_same_model,
+    check_same_record,
+    check_same_run,
+    check_same_settings,
+    model_identity,
+    run_identity,
+)
 from .stage_clock import StageClock
 
 logger = logging.getLogger(__name__)
+
+# What a checkpoint must hold to be tested, and to go on from.
+LOADED = ("epoch", "seed", "run")
+RESUMED = ("epoch", "optimizer", "scheduler", "best_result", "max_epoch", "seconds")
 
 
 class CheckpointedTrainer(TrainerX):
@@ -105,6 +116,7 @@ class CheckpointedTrainer(TrainerX):
             return 0
         state = checkpoint.read(path)
         check_same_run(path, state, self.identity)
+        checkpoint.check_holds(path, state, RESUMED)
         check_epochs(path, state, self.max_epoch)
         checkpoint.load_weights(self.model, state, path)
         if self.optim and self.sched:
@@ -130,11 +142,14 @@ class CheckpointedTrainer(TrainerX):
         """Load the classifier after `epoch` epochs; without a number the best one, or the last where none was selected.
 
         Raises:
-            InputError: the checkpoint is missing, damaged, or of another model.
+            InputError: the checkpoint is missing, damaged, of another model, or not of the run that the record in the
+                folder tells of.
         """
         path = checkpoint_to_test(directory, epoch)
         state = checkpoint.read(path)
         check_same_model(path, state, model_identity(self.cfg, self.embeddings))
+        checkpoint.check_holds(path, state, LOADED)
+        check_same_record(Path(directory), path, state)
         checkpoint.load_weights(self.model, state, path)
         self.epoch = state["epoch"] - 1
         self.seed = state["seed"]

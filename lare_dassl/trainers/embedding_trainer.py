@@ -40,10 +40,12 @@ from ..methods.averaging import average, choose_weight
 from ..methods.calibration import fit_temperature
 from ..methods.fitting import FUSING_DEVICES, LEAST_EPOCHS, MOST_EPOCHS, epochs_for
 from ..methods.linear import random_classifier, text_classifier
+from ..predictions import FILE_NAME as PREDICTIONS_FILE
 from ..predictions import write_predictions
 from ..record import make_record, write_record
+from ..text import printable
 from .checkpointed_trainer import CheckpointedTrainer
-from .run_identity import seeded, with_seed
+from .run_identity import check_same_run, seeded, with_seed
 from .stage_clock import StageClock
 
 logger = logging.getLogger(__name__)
@@ -297,6 +299,8 @@ class EmbeddingTrainer(CheckpointedTrainer):
         """Test the chosen model and write the record."""
         if self.cfg.TEST.FINAL_MODEL == "best_val" and self.max_epoch > 0 and not self.cfg.TEST.NO_TEST:
             self.load_model(self.output_dir)
+            assert self.loaded is not None
+            check_same_run(*self.loaded, self.identity)
         else:
             self.complete_model()
         if not self.cfg.TEST.NO_TEST:
@@ -334,10 +338,10 @@ class EmbeddingTrainer(CheckpointedTrainer):
 
     def write_record(self, folder: Path) -> Path:
         """Write into a folder what the run leaves: split.json, predictions, the classifier, and record.json last."""
-        split_file = write_split(folder, self.dataset, self.split, self.cfg)
+        split_file, files = write_split(folder, self.dataset, self.split, self.cfg), {}
         if not self.cfg.TEST.NO_TEST:
-            write_predictions(folder, self.evaluator.predictions(), self.cfg.TEST.SPLIT)
-        self.write_classifier(folder)
+            files[PREDICTIONS_FILE] = write_predictions(folder, self.evaluator.predictions(), self.cfg.TEST.SPLIT)
+        digest = self.write_classifier(folder)
         record = make_record(
             seeded(self.cfg, self.seed),
             self.embeddings.vlm,
@@ -351,20 +355,25 @@ class EmbeddingTrainer(CheckpointedTrainer):
             together=self.together,
             skipped=self.skipped,
             duplicates=self.duplicates,
+            files=files | ({CLASSIFIER_FILE: digest} if digest else {}),
         )
         return write_record(folder, record)
 
-    def write_classifier(self, folder: Path) -> None:
-        """Write the model into a folder, for use on images, with its temperature fitted on validation rows alone."""
+    def write_classifier(self, folder: Path) -> str:
+        """Write the model into a folder, for use on images, with its temperature fitted on validation rows alone.
+
+        Returns:
+            The sha256 of the file's content; "" where the model cannot be written.
+        """
         if not kind_of(self.model):
             logger.warning("%s is not written: a %s has no 'kind'", CLASSIFIER_FILE, type(self.model).__name__)
-            return
+            return ""
         temperature, rows = 1.0, 0
         if self.val_loader is not None:
             rows = len(self.val_loader.rows)
             temperature = fit_temperature(self.logits_of(self.val_loader), self.val_loader.rows.label)
         saved = SavedClassifier(self.model, self.embeddings.classnames, temperature, rows, self.embeddings.vlm)
-        write_classifier(folder / CLASSIFIER_FILE, saved)
+        return write_classifier(folder / CLASSIFIER_FILE, saved)
 
     @torch.no_grad()
     def logits_of(self, loader: RowLoader) -> Tensor:
@@ -400,7 +409,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
                 self.evaluator.process(self.model_inference(batch.embedding), batch.label, batch.domain)
             self.results = dict(self.evaluator.evaluate())
         for name, value in self.results.items():
-            self.write_scalar(f"{split}/{name}", value, self.epoch + 1)
+            self.write_scalar(printable(f"{split}/{name}"), value, self.epoch + 1)
         return float(next(iter(self.results.values())))
 
 

@@ -14,6 +14,8 @@ from ..config import leaf_keys
 from ..embeddings.embedding_set import EmbeddingSet
 from ..errors import InputError
 from ..host import checkpoint
+from ..record import FILE_NAME as RECORD_FILE
+from ..record import read_record
 
 # Settings that do not change what is learned, or that a resumed run may change.
 FREE_KEYS = {"OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"}
@@ -76,7 +78,7 @@ def _kept_seed(folder: Path) -> int | None:
     for part in ("model", *STAGE_FOLDERS):
         path = checkpoint.latest(folder / part)
         run = checkpoint.read(path).get("run") if path is not None else None
-        if isinstance(run, dict) and "SEED" in run:
+        if isinstance(run, dict) and str(run.get("SEED")).isdecimal():
             return int(run["SEED"])
     return None
 
@@ -138,6 +140,24 @@ def check_same_settings(path: Path, state: dict[str, Any], identity: dict[str, s
     difference = _difference(there, {key: value for key, value in identity.items() if key not in FREE_IN_TESTS})
     if difference:
         raise InputError(f"a record needs the settings of the training ({difference} in {path}): give them too")
+
+
+def check_same_record(folder: Path, path: Path, state: dict[str, Any]) -> None:
+    """Refuse a checkpoint that is not of the run that the record in a folder tells of; without a record all are taken.
+
+    Raises:
+        InputError: names the first difference.
+    """
+    try:
+        settings = leaf_keys(read_record(folder / RECORD_FILE)["config"])
+    except InputError:
+        return
+    run = state["run"] if isinstance(state["run"], dict) else {}
+    # Lists are told otherwise in JSON.
+    told = {key: str(value) for key, value in settings if isinstance(value, int | float | str) and key in run}
+    difference = _difference({key: run[key] for key in told}, told)
+    if difference:
+        raise InputError(f"checkpoint {path} is of another run than {folder / RECORD_FILE} ({difference})")
 
 
 def check_same_model(path: Path, state: dict[str, Any], identity: dict[str, str]) -> None:

@@ -55,10 +55,13 @@ def test_the_file_says_what_the_format_asks_for(path):
 
 
 def rewrite(path, change_tensors=None, change_metadata=None):
-    """Write the file again with some tensors or metadata set, or removed where the new value is None."""
+    """Write the file again with some tensors or metadata set, or removed where the new value is None.
+
+    The checksum is removed too: what is wrong in a file of others is to be found without one.
+    """
     tensors, metadata = contents(path)
     tensors |= change_tensors(tensors) if change_tensors else {}
-    metadata |= change_metadata or {}
+    metadata |= {"sha256": None} | (change_metadata or {})
     kept = {key: tensor.contiguous() for key, tensor in tensors.items() if tensor is not None}
     save_file(kept, path, {key: value for key, value in metadata.items() if value is not None})
     return path

@@ -15,6 +15,7 @@ from PIL import Image
 from lare_dassl.errors import InputError
 from lare_dassl.host import checkpoint
 from lare_dassl.methods.regions import Regions
+from lare_dassl.record import read_record, write_record
 from lare_dassl.report import inside_figures
 from lare_dassl.report.inside import (
     InsideRun,
@@ -73,11 +74,11 @@ def test_a_run_is_rebuilt_with_the_regions_that_its_network_gives(runs):
 
 
 def test_the_recorded_config_is_the_one_that_ran(copied_runs):
-    record = json.loads((copied_runs / "LARE-0" / "record.json").read_text())
+    record = read_record(copied_runs / "LARE-0" / "record.json")
     record["config"]["DATASET"]["FOLDER"] = "2024"
     record["config"]["NO_LONGER_KNOWN"] = {"KEY": 1}
     del record["config"]["CLASSIFIER"]
-    (copied_runs / "LARE-0" / "record.json").write_text(json.dumps(record))
+    write_record(copied_runs / "LARE-0", record)
     cfg = recorded_config(copied_runs / "LARE-0")
     assert cfg.DATASET.FOLDER == "2024"
     assert (cfg.TRAINER.LARE.EPOCHS, cfg.SEED, cfg.CLASSIFIER.INIT) == (2, 0, "random")
@@ -139,9 +140,23 @@ def test_a_run_on_a_dataset_of_a_plugin_that_is_not_there_is_told(copied_runs):
 
 
 def test_a_network_of_another_width_is_refused(copied_runs):
-    path = copied_runs / "LARE-0" / "record.json"
-    path.write_text(path.read_text().replace('"HIDDEN_DIM": 384', '"HIDDEN_DIM": 100'))
+    folder = copied_runs / "LARE-0"
+    record = read_record(folder / "record.json")
+    record["config"]["TRAINER"]["LARE"]["HIDDEN_DIM"] = 100
+    write_record(folder, record)
+    with pytest.raises(InputError, match=r"HIDDEN_DIM is 384 there and 100 here"):
+        open_run(folder)
+    state = checkpoint.read(checkpoint.latest(folder / "regions"))
+    del state["run"]["TRAINER.LARE.HIDDEN_DIM"]
+    checkpoint.write(state, folder / "regions", "model.pth.tar-2")
     with pytest.raises(InputError, match="is of another model"):
+        open_run(folder)
+
+
+def test_the_network_of_another_run_is_refused(copied_runs):
+    shutil.rmtree(copied_runs / "LARE-0" / "regions")
+    shutil.copytree(copied_runs / "LARE-1" / "regions", copied_runs / "LARE-0" / "regions")
+    with pytest.raises(InputError, match=r"is of another run than .*record\.json \(SEED is 1 there and 0 here\)"):
         open_run(copied_runs / "LARE-0")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lare_dassl.errors import InputError
+from lare_dassl.record import read_record, write_record
 from lare_dassl.report import results
 from lare_dassl.report.layout import ReportTable
 from lare_dassl.report.page import Options, inline_svg, key_column, numeric_columns, write_report
@@ -78,9 +79,16 @@ def test_the_page_says_what_was_run(runs, page):
     assert "which holds no pictures: row numbers stand for them" in words
 
 
+def change(path, there, instead):
+    """Write a record anew with other words in it."""
+    text = json.dumps(read_record(path))
+    assert there in text
+    write_record(path.parent, json.loads(text.replace(there, instead)))
+
+
 def test_variants_are_counted_above_and_named_in_the_tables(copied_runs):
     path = copied_runs / "LARE-1" / "record.json"
-    path.write_text(path.read_text().replace('"INIT": "random"', '"INIT": "text"'))
+    change(path, '"INIT": "random"', '"INIT": "text"')
     report = write_report(Options(copied_runs, copied_runs / "report.html"))
     assert "4 runs of FineTune and LARE in 2 variants on embeddings" in text_of(report)
     names = [row[0] for row in table_of(report.read_text(), "embeddings: accuracy and calibration")]
@@ -160,7 +168,7 @@ def counted(counts, name, function):
 
 def test_runs_on_val_are_not_said_to_be_on_test(copied_runs):
     for path in copied_runs.glob("FineTune-*/record.json"):
-        path.write_text(path.read_text().replace('"split": "test"', '"split": "val"'))
+        change(path, '"split": "test"', '"split": "val"')
     report = write_report(Options(copied_runs, copied_runs / "report.html"))
     assert [row[0] for row in table_of(report.read_text(), "embeddings: accuracy and calibration")] == [
         "FineTune (on val)",
@@ -183,7 +191,7 @@ def test_missing_and_unreadable_runs_are_named(copied_runs, caplog):
 
 def test_data_that_is_gone_costs_the_look_inside_alone(copied_runs):
     for path in copied_runs.glob("*/record.json"):
-        path.write_text(path.read_text().replace("embeddings.safetensors", "embeddings.gone.safetensors"))
+        change(path, "embeddings.safetensors", "embeddings.gone.safetensors")
     report = write_report(Options(copied_runs, copied_runs / "report.html"))
     words = text_of(report)
     assert re.search(r"The run in \S+LARE-0 cannot be looked into: \S.*embeddings\.gone", words)
@@ -210,7 +218,7 @@ def test_where_there_is_nothing_to_compare_the_page_says_why(copied_runs):
 
 def test_the_run_on_the_most_images_is_looked_into(copied_runs):
     path = copied_runs / "LARE-1" / "record.json"
-    path.write_text(path.read_text().replace('"train": 40', '"train": 41'))
+    change(path, '"train": 40', '"train": 41')
     words = text_of(write_report(Options(copied_runs, copied_runs / "report.html")))
     assert "The run LARE-1 (seed 1) has a region" in words
 

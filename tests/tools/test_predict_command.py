@@ -12,7 +12,7 @@ import pytest
 
 from lare_dassl import vlm
 from lare_dassl.classifier_file import read_classifier, write_classifier
-from lare_dassl.errors import exit_code, printable
+from lare_dassl.errors import exit_code
 from lare_dassl.predict_command import predict
 from lare_dassl.prediction import load_classifier
 from tests.helpers import train_on_images, write_image
@@ -108,11 +108,6 @@ def test_names_cannot_steer_the_terminal(trained, run, tmp_path):
     (line,) = lines_of(lines)
     assert line["path"] == str(image)
     assert {one["class"] for one in line["predictions"]} == set(names)
-
-
-def test_what_steers_a_terminal_is_written_out():
-    assert printable("Schnauzer é 象 [x]") == "Schnauzer é 象 [x]"
-    assert printable("a\tb\r\x9b\udcff\u202e") == "a\\tb\\r\\x9b\\udcff\\u202e"
 
 
 def test_probabilities_that_are_not_calibrated_are_told_of(trained, run, tmp_path):
