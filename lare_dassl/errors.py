@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import sys
 from collections.abc import Callable, Iterable
 
@@ -20,6 +21,20 @@ class UnreadableError(InputError):
 
 class ClusterError(InputError):
     """A cluster cannot be used, or no longer; what was done on it is kept."""
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def disk_fault(error: OSError) -> str:
+    """Why something cannot be written, and what to do where that is known."""
+    reason = error.strerror or str(error)
+    if error.errno in FULL:
+        return f"{reason}: make room there and run again, what is done is kept"
+    if error.errno in FORBIDDEN:
+        return f"{reason}: see to it that you may write there and run again, or give another folder"
+    return reason
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
@@ -42,12 +57,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
 def exit_code(command: Callable[[], None]) -> int:
     """Run a command and give its exit code.
 
-    0 when it succeeds; 2, with one line on standard error, when the user's input is at fault; 130 on Ctrl-C.
+    0 when it succeeds; 2, with one line on standard error, when the user's input is at fault, or when the disk is full
+    or may not be written to; 130 on Ctrl-C.
     """
     try:
         command()
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
+        return 2
+    except OSError as error:
+        if error.errno not in FULL | FORBIDDEN:
+            raise
+        sys.stderr.write(f"error: cannot write {error.filename or 'to a disk'}: {disk_fault(error)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on from what is done\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import InputError
-from .files import replaced
+from .files import replaced, scratch_folder
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -35,15 +37,23 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     Raises:
         InputError: the file cannot be written.
     """
-    with replaced(path) as temporary:
+    with replaced(path) as temporary, scratch_folder(path) as folder:
         temporary.touch()
         usual_mode = temporary.stat().st_mode
+        # safetensors makes a temporary file of its own beside what it writes, and leaves it there if it is killed.
+        written = folder / "tensors"
         try:
-            save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, temporary, metadata)
+            save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, written, metadata)
         except SafetensorError as error:
-            raise OSError(str(error)) from error
-        # safetensors makes files that nobody else may read.
-        temporary.chmod(usual_mode)
+            raise _as_os_error(error) from error
+        # It makes files that nobody else may read.
+        written.chmod(usual_mode)
+        written.replace(temporary)
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def check_format(metadata: Mapping[str, str], expected: str) -> None:

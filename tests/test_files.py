@@ -8,6 +8,8 @@ import pytest
 from lare_dassl.errors import InputError
 from lare_dassl.files import Marker, filled_folder, make_folder, replaced
 
+FULL = "No space left on device: make room there and run again, what is done is kept"
+
 
 def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path):
     folder = make_folder(tmp_path / "a" / "b", "--output-dir")
@@ -69,7 +71,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):
     with pytest.raises(InputError) as error, replaced(path) as temporary:
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert str(error.value) == f"cannot write {path}: No space left on device"
+    assert str(error.value) == f"cannot write {path}: {FULL}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,5 +131,5 @@ def test_what_a_quicker_process_filled_stays(tmp_path):
 def test_a_folder_that_a_full_disk_stops_is_one_line(tmp_path):
     with pytest.raises(InputError) as error, filled_folder(tmp_path / "train", MARKER):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert str(error.value) == f"cannot write {tmp_path / 'train'}: No space left on device"
+    assert str(error.value) == f"cannot write {tmp_path / 'train'}: {FULL}"
     assert list(tmp_path.iterdir()) == []

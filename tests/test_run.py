@@ -217,7 +217,7 @@ def test_no_train_builds_and_stops(tmp_path, capsys):
     words = ("--trainer", "LARE", "--root", path, "--output-dir", tmp_path / "out", "--no-train")
     assert run_train(*words, "DATASET.NAME", "EmbeddingFile") == 0
     assert "LARE on EmbeddingFile, host: " in capsys.readouterr().out
-    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["log.txt"]
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == [".lock", "log.txt"]
 
 
 def test_eval_only_shows_the_figures_of_training(tmp_path, capsys):
@@ -230,7 +230,7 @@ def test_eval_only_shows_the_figures_of_training(tmp_path, capsys):
     assert table_of(capsys) == trained and len(trained) == 8
     files = {entry.name for entry in (tmp_path / "run").iterdir()}
     left = {"classifier.safetensors", "predictions.safetensors", "record.json", "split.json"}
-    assert files == left | {"log.txt", "model", "tensorboard"}
+    assert files == left | {".lock", "log.txt", "model", "tensorboard"}
 
 
 def test_eval_only_writes_a_record_where_it_is_told_to(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from ..comparison import accuracy_table, domain_table
 from ..engine import LOCAL, check_engine, cluster_of
 from ..errors import InputError
 from ..files import make_folder, replaced
+from ..locks import LOCK_FILE, in_folder, only_one
 from ..logs import start_logging
 from ..ray_engine import Cluster
 from ..record import FILE_NAME
@@ -131,6 +132,11 @@ def carry_out_all(arguments: argparse.Namespace) -> Outcome:
         raise InputError(plan.refused[-1])
     _tell([*(f"refused: {line}" for line in plan.refused), *plan.repeated])
     output_dir = make_folder(Path(arguments.output_dir), "--output-dir")
+    with only_one(output_dir / LOCK_FILE, in_folder(output_dir, "--output-dir")):
+        return _carry_out_plan(plan, arguments, output_dir)
+
+
+def _carry_out_plan(plan: Plan, arguments: argparse.Namespace, output_dir: Path) -> Outcome:
     write_plan(output_dir, plan.runs)
     to_run, failed = _still_to_run(plan)
     run.show(f"{len(plan.runs)} runs: {len(plan.runs) - len(to_run) - len(failed)} are done, {len(to_run)} to do")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,8 @@ from .cache import FileHashes, file_sha256, text_key
 from .decoding import DecodedBatch, decode_image, decoded_batches
 from .embedding_set import RANDOM_WEIGHTS, VLMIdentity
 from .encoding_threads import FittingEncoder, NotFiniteError, calls_side_by_side, encode_batches
-from .key_index import sortable
-from .store import EmbeddingStore
+from .key_index import keys_from_hex, sortable
+from .store import EmbeddingStore, GoneError
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ SHARD_ROWS = 1024
 SHARD_SECONDS = 30.0
 # Images, at most, by which the guard compares a low precision with fp32.
 GUARD_IMAGES = 16
+# Other processes may remove a shard that they find damaged between two looks at it; so often it is made again.
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,25 @@ class Encoder:
         """
         keys = [text_key(text) for text in texts]
         by_key = dict(zip(keys, texts, strict=True))
-        missing = self.store.missing(keys)
+        return self._gathered(lambda: self._add_texts(by_key), keys_from_hex(keys))
+
+    def _add_texts(self, by_key: dict[str, str]) -> None:
+        missing = self.store.missing(by_key)
         if missing:
             embedding = self.model.encode_texts([by_key[key] for key in missing])
             for place in (~embedding.isfinite().all(dim=1)).nonzero():
                 raise self._not_finite_error(f"the text '{by_key[missing[int(place)]]}'")
             self.store.add(missing, embedding)
+
+    def _gathered(self, fill: Callable[[], None], keys: np.ndarray) -> Tensor:
+        """The embeddings of keys, uint8 (N, 32), that are all in the store after `fill`: float32 (N, D)."""
+        for _ in range(ATTEMPTS - 1):
+            fill()
+            try:
+                return self.store.gather(keys)
+            except GoneError as error:
+                logger.warning("another process has removed embeddings: they are encoded again (%s)", error)
+        fill()
         return self.store.gather(keys)
 
     def encode_images(self, paths: Sequence[str | Path]) -> tuple[Tensor, EncodingReport]:
@@ -157,10 +172,17 @@ class Encoder:
                 Or the model gives NaN or infinity for an image even in fp32.
         """
         keys, found, distinct = self._contents(paths)
-        missing, causes = self._encode_missing(paths, keys, distinct)
-        if causes or not found.all():
-            raise _unreadable_error(_unreadable(paths, keys, found, causes), len(paths))
-        return self.store.gather(keys), EncodingReport(len(paths), missing)
+        decoded = 0
+
+        def fill() -> None:
+            nonlocal decoded
+            missing, causes = self._encode_missing(paths, keys, distinct)
+            if causes or not found.all():
+                raise _unreadable_error(_unreadable(paths, keys, found, causes), len(paths))
+            decoded += missing
+
+        embedding = self._gathered(fill, keys)
+        return embedding, EncodingReport(len(paths), decoded)
 
     def missing_images(self, paths: Sequence[str | Path]) -> list[Path]:
         """The readable files among `paths` that encode_images would encode, in its order, and in the precision found.

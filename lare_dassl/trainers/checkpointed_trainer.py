@@ -12,6 +12,7 @@ from torch import nn
 from ..dassl_api import TrainerX
 from ..embeddings.embedding_set import EmbeddingSet
 from ..errors import InputError
+from ..event_file import EventFile
 from ..host import checkpoint
 from .run_identity import check_same_model, check_same_run, check_same_settings, model_identity, run_identity
 from .stage_clock import StageClock
@@ -125,6 +126,11 @@ class CheckpointedTrainer(TrainerX):
         self._take_best(path.with_name(checkpoint.BEST))
         logger.info("resuming after epoch %d from %s", state["epoch"], path)
         return int(state["epoch"])
+
+    def init_writer(self, log_dir: str) -> None:
+        """Open tensorboard's event file in a folder; a second call does nothing."""
+        if self._writer is None:
+            self._writer = EventFile(Path(log_dir))
 
     def _take_best(self, best: Path) -> None:
         """Bring along the best model so far where the run goes on in another folder."""

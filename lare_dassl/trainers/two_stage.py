@@ -69,6 +69,8 @@ class TwoStageTrainer(EmbeddingTrainer):
         check_same_run(path, state, self.identity)
         network = self.new_network()
         checkpoint.load_weights(network, state, path)
+        if self.start_epoch == 0 and "seconds" in state:
+            self.clock.take_over(state["seconds"])
         logger.info("%s: taken from %s", self.stage_one_folder, path)
         folder = Path(self.output_dir) / self.stage_one_folder
         if path.parent.resolve() != folder.resolve():
@@ -79,7 +81,7 @@ class TwoStageTrainer(EmbeddingTrainer):
         identity = self.identity
         with self.clock.timed("stage1"), named(self.section):
             network = self.fit_network()
-        state = {"state_dict": network.state_dict(), "run": identity}
+        state = {"state_dict": network.state_dict(), "run": identity, "seconds": self.clock.seconds()}
         name = checkpoint.epoch_file(self.stage_one_settings(self.cfg).epochs)
         checkpoint.write(state, Path(self.output_dir) / self.stage_one_folder, name)
         return network

@@ -1,0 +1,93 @@
+"""Two processes at once: on one cache, on one damaged cache, in one output folder."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tests.faults.subjects import Row, Subject, repeated
+
+REFUSED = "error: another process is at work in"
+
+
+def on_one_cache(subject: Subject, chance: random.Random, times: int) -> Row:
+    """Two extractions of the same images into a new cache."""
+    return repeated("two extractions on one cache", times, partial(_extract_twice, subject, chance, _nothing))
+
+
+def on_a_damaged_cache(subject: Subject, chance: random.Random, times: int) -> Row:
+    """Two extractions that find much of the cache damaged, and both mend it, while files go from it."""
+    return repeated("two extractions on one damaged cache", times, partial(_extract_twice, subject, chance, _damage))
+
+
+def in_one_folder(subject: Subject, chance: random.Random, times: int) -> Row:
+    """Two of the same command with one output folder: one does the work."""
+    name = f"two {subject.command.name}s in one output folder"
+    return repeated(name, times, partial(_work_twice, subject, chance))
+
+
+def _work_twice(subject: Subject, chance: random.Random, row: Row) -> None:
+    with subject.folder() as folder:
+        first = subject.start(folder)
+        time.sleep(chance.uniform(0.0, subject.seconds))
+        first_end = subject.base / "first.txt"
+        first.errors.rename(first_end)
+        second = subject.start(folder)
+        codes, errors = [first.wait(), second.wait()], first_end.read_text() + second.errors.read_text()
+        told = errors.count(REFUSED) == codes.count(2)
+        problems = (
+            [] if told and 0 in codes and "Traceback" not in errors else [f"ended with {codes}: {errors[-1000:]}"]
+        )
+        row.note("refused" if 2 in codes else "one after the other", problems + subject.problems_at_the_end(folder))
+
+
+def _nothing(folder: Path, chance: random.Random) -> None:
+    """Damage nothing."""
+
+
+def _extract_twice(
+    subject: Subject, chance: random.Random, damage: Callable[[Path, random.Random], None], row: Row
+) -> None:
+    with subject.folder() as folder, subject.folder() as other:
+        if damage is not _nothing:
+            subject.start(folder).wait()
+            damage(folder / "cache", chance)
+        (folder / "cache").mkdir(exist_ok=True)
+        for name in ("cache", "images"):
+            (folder / name).mkdir(exist_ok=True)
+            (other / name).symlink_to(folder / name)
+        processes = [subject.start(folder)]
+        time.sleep(chance.uniform(0.0, 0.3 * subject.seconds))
+        processes.append(subject.start(other))
+        while damage is not _nothing and not all(process.poll() for process in processes):
+            time.sleep(chance.uniform(0.0, 0.1 * subject.seconds))
+            _remove_one(folder / "cache", chance)
+        codes = [process.wait() for process in processes]
+        errors = "".join(process.errors.read_text() for process in processes)
+        problems = [f"ended with {codes}: {errors[-2000:]}"] if any(codes) or "Traceback" in errors else []
+        outcomes = [subject.command.outcome(place) for place in (folder, other)]
+        problems += ["another outcome"] if outcomes != 2 * [subject.expected] else []
+        row.note("both", problems + subject.problems_at_the_end(folder))
+
+
+def _damage(cache: Path, chance: random.Random) -> None:
+    """Change, cut or remove about half of the files of a cache."""
+    for path in [path for path in cache.rglob("*") if path.is_file() and chance.random() < 0.5]:
+        content = bytearray(path.read_bytes())
+        place = chance.randrange(len(content)) if content else 0
+        content[place : place + 1] = bytes([255 - content[place]]) if content else b"x"
+        whole = bytes(content)
+        path.write_bytes(chance.choice([whole, whole[:place], b""]))
+
+
+def _remove_one(cache: Path, chance: random.Random) -> None:
+    """Remove a file, as a process does that finds it damaged."""
+    names = [path for path in cache.rglob("*") if path.suffix in (".safetensors", ".index", ".sqlite")]
+    if names:
+        victim = chance.choice(names)
+        shutil.rmtree(victim) if victim.is_dir() else os.unlink(victim) if victim.exists() else None
