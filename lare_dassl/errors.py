@@ -15,6 +15,10 @@ class InputError(ValueError):
     """
 
 
+class UnwritableError(InputError):
+    """A file or folder cannot be written; see unwritable."""
+
+
 class UnreadableError(InputError):
     """Some images cannot be read; all others have been dealt with."""
 
@@ -27,14 +31,14 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def disk_fault(error: OSError) -> str:
-    """Why something cannot be written, and what to do where that is known."""
-    reason = error.strerror or str(error)
+def unwritable(what: object, error: OSError) -> UnwritableError:
+    """The error for a file or folder that cannot be written: why, and what to do where that is known."""
+    advice = ""
     if error.errno in FULL:
-        return f"{reason}: make room there and run again, what is done is kept"
-    if error.errno in FORBIDDEN:
-        return f"{reason}: see to it that you may write there and run again, or give another folder"
-    return reason
+        advice = ": make room there and run again, what is done is kept"
+    elif error.errno in FORBIDDEN:
+        advice = ": see to it that you may write there and run again, or give another folder"
+    return UnwritableError(f"cannot write {what}: {error.strerror or error}{advice}")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
@@ -68,7 +72,7 @@ def exit_code(command: Callable[[], None]) -> int:
     except OSError as error:
         if error.errno not in FULL | FORBIDDEN:
             raise
-        sys.stderr.write(f"error: cannot write {error.filename or 'to a disk'}: {disk_fault(error)}\n")
+        sys.stderr.write(f"error: {unwritable(error.filename or 'to a disk', error)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on from what is done\n")

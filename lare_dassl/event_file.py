@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, disk_fault
+from .errors import unwritable
 
 VERSION = "brain.Event:2"
 
@@ -35,7 +35,7 @@ class EventFile:
         try:
             self._file = self.path.open("ab")
         except OSError as error:
-            raise self._fault(error) from error
+            raise unwritable(self.path, error) from error
         self._records = RecordWriter(self._file)
         self._write(file_version=VERSION)
 
@@ -59,7 +59,4 @@ class EventFile:
             self._records.write(event.SerializeToString())
             self._file.flush()
         except OSError as error:
-            raise self._fault(error) from error
-
-    def _fault(self, error: OSError) -> InputError:
-        return InputError(f"cannot write {self.path}: {disk_fault(error)}")
+            raise unwritable(self.path, error) from error

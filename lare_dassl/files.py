@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InputError, disk_fault
+from .errors import unwritable
 from .leftovers import beside, remove_leftovers
 
 
@@ -27,7 +27,7 @@ def make_folder(path: Path, purpose: str) -> Path:
         purpose: the key or flag that names it, for the message.
 
     Raises:
-        InputError: it cannot be made or written to.
+        UnwritableError: it cannot be made or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def make_folder(path: Path, purpose: str) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise InputError(f"cannot write to {path} ({purpose}): {disk_fault(error)}") from error
+        raise unwritable(f"to {path} ({purpose})", error) from error
     remove_leftovers(path)
     return path
 
@@ -48,7 +48,7 @@ def replaced(path: Path) -> Iterator[Path]:
     half-written beside it is removed.
 
     Raises:
-        InputError: the file cannot be written.
+        UnwritableError: the file cannot be written.
     """
     temporary = beside(path)
     try:
@@ -58,7 +58,7 @@ def replaced(path: Path) -> Iterator[Path]:
         _flush(temporary)
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {disk_fault(error)}") from error
+        raise unwritable(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -108,7 +108,7 @@ def filled_folder(target: Path, marker: Marker) -> Iterator[Path]:
     It then holds the marker. Where another process was quicker, what it put there stays.
 
     Raises:
-        InputError: a file in it cannot be written.
+        UnwritableError: a file in it cannot be written.
     """
     try:
         with scratch_folder(target) as temporary:
@@ -116,7 +116,7 @@ def filled_folder(target: Path, marker: Marker) -> Iterator[Path]:
             (temporary / marker.name).write_text(marker.text, encoding="utf-8")
             _put_in_place(temporary, target, marker)
     except OSError as error:
-        raise InputError(f"cannot write {target}: {disk_fault(error)}") from error
+        raise unwritable(target, error) from error
 
 
 def _put_in_place(temporary: Path, target: Path, marker: Marker) -> None:

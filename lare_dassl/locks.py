@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import InputError, disk_fault
+from .errors import InputError, unwritable
 
 try:
     import fcntl
@@ -41,7 +41,7 @@ def only_one(file: Path, doing: str, advice: str = "wait for its end") -> Iterat
         # Network drives lock for writing alone what is open for writing.
         opened = file.open("a")
     except OSError as error:
-        raise InputError(f"cannot write '{file}': {disk_fault(error)}") from error
+        raise unwritable(f"'{file}'", error) from error
     with opened:
         _lock(opened.fileno(), doing, advice)
         yield

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from . import dassl_api
-from .errors import ClusterError, InputError, disk_fault
+from .errors import ClusterError, InputError, unwritable
 from .leftovers import beside, remove_leftovers
 
 # What finds no cluster within this time gives up.
@@ -312,7 +312,7 @@ def _touch(token: Path, purpose: str) -> None:
     try:
         token.touch()
     except OSError as error:
-        raise InputError(f"cannot write to {token.parent} ({purpose}): {disk_fault(error)}") from error
+        raise unwritable(f"to {token.parent} ({purpose})", error) from error
 
 
 def _environment() -> dict[str, str]:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .. import run
 from ..comparison import accuracy_table, domain_table
 from ..engine import LOCAL, check_engine, cluster_of
-from ..errors import InputError
+from ..errors import InputError, UnwritableError
 from ..files import make_folder, replaced
 from ..locks import LOCK_FILE, in_folder, only_one
 from ..logs import start_logging
@@ -76,10 +76,16 @@ def show_tables(outcome: Outcome, output_dir: Path) -> None:
 
 
 def show_places(output_dir: Path) -> None:
-    """Print where the records are, and write the HTML report; what stops a report leaves the runs as they are."""
+    """Print where the records are, and write the HTML report; what stops a report leaves the runs as they are.
+
+    Raises:
+        UnwritableError: the report cannot be written.
+    """
     run.show(f"records: {output_dir}/<dataset>/<method>/<settings>/seed<k>/{FILE_NAME}")
     try:
         run.show(f"report: {write_report(Options(output_dir, output_dir / REPORT_FILE))}")
+    except UnwritableError:
+        raise
     except InputError as error:
         _tell([f"no report: {error}"])
 

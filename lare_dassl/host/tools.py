@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 import numpy as np
 import torch
 
-from ..errors import InputError, disk_fault
+from ..errors import unwritable
 
 
 def set_random_seed(seed: int) -> None:
@@ -42,7 +42,7 @@ class Tee:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: TextIO | None = path.open("a", encoding="utf-8", buffering=1)
         except OSError as error:
-            raise InputError(f"cannot write the log {path}: {disk_fault(error)}") from error
+            raise unwritable(f"the log {path}", error) from error
 
     def write(self, text: str) -> int:
         """Write to both; gives the number of characters."""

@@ -39,27 +39,33 @@ def campaign(base: Path, chance: random.Random, quick: bool) -> Campaign:
     data = make_data(base / "data")
     forked = {
         command.name: Subject(command, data, base / "forked")
-        for command in (commands.EXTRACT, commands.TRAIN, commands.bench(jobs=1))
+        for command in (commands.EXTRACT, commands.TRAIN, commands.bench(jobs=1, report=False))
     }
     yield from _kills(forked, chance, quick)
     for subject in forked.values():
-        times = 1 if quick else 8 if subject.seconds > 2 else 25
-        yield partial(disks.full, subject, chance, times)
-        yield partial(disks.read_only, subject, chance, times)
+        yield partial(disks.full, subject, chance, 1 if quick else 20)
+        yield partial(disks.read_only, subject, chance, 1 if quick else 20)
     yield partial(together.on_one_cache, forked["extraction"], chance, 1 if quick else 20)
     yield partial(together.on_a_damaged_cache, forked["extraction"], chance, 1 if quick else 20)
     yield partial(together.in_one_folder, forked["training"], chance, 1 if quick else 20)
-    yield partial(together.in_one_folder, forked["benchmark"], chance, 1 if quick else 8)
+    yield partial(together.in_one_folder, forked["benchmark"], chance, 1 if quick else 10)
     if not quick:
+        yield from _with_report(Subject(commands.bench(jobs=1), data, base / "forked"), chance)
         yield from _kills_as_a_user_starts_them(data, base / "started", chance)
 
 
 def _kills(subjects: dict[str, Subject], chance: random.Random, quick: bool) -> Campaign:
     times = {"extraction": (3, 2), "training": (3, 2), "benchmark": (1, 1)}
-    times = times if quick else {"extraction": (50, 50), "training": (50, 50), "benchmark": (20, 15)}
+    times = times if quick else {"extraction": (45, 45), "training": (45, 45), "benchmark": (20, 20)}
     for name, (at_moments, at_changes) in times.items():
         yield partial(kills.at_moments, subjects[name], chance, at_moments)
         yield partial(kills.at_changes, subjects[name], chance, at_changes)
+
+
+def _with_report(subject: Subject, chance: random.Random) -> Campaign:
+    yield partial(kills.at_moments, subject, chance, 4)
+    yield partial(kills.at_changes, subject, chance, 4)
+    yield partial(disks.full, subject, chance, 4)
 
 
 def _kills_as_a_user_starts_them(data: Path, base: Path, chance: random.Random) -> Campaign:
@@ -68,8 +74,8 @@ def _kills_as_a_user_starts_them(data: Path, base: Path, chance: random.Random) 
 
     for command in (commands.EXTRACT_IMAGES, commands.TRAIN, commands.bench(jobs=2)):
         subject = started(command)
-        yield partial(kills.at_moments, subject, chance, 6)
-    yield partial(kills.of_workers, subject, chance, 6)
+        yield partial(kills.at_moments, subject, chance, 4)
+    yield partial(kills.of_workers, subject, chance, 4)
 
 
 def table_of(rows: list[Row]) -> Table:

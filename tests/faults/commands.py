@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +14,7 @@ import safetensors.numpy
 import torch
 
 from lare_dassl import locks, run
-from lare_dassl.benchmark.command import benchmark
+from lare_dassl.benchmark import command as benchmark_command
 from lare_dassl.datasets import demo_world
 from lare_dassl.embeddings import extract as extraction
 from tests.faults.processes import Process, Steps, fork, start
@@ -23,6 +24,7 @@ from tools.extract import parse_arguments as extract_arguments
 
 ROOT = Path(__file__).parents[2]
 CLASSES = 12
+NUMBERS = itertools.count()
 QUICK = ("OPTIM.MAX_EPOCH", 24, "DATALOADER.TRAIN_X.BATCH_SIZE", 16, "TRAINER.LARE.EPOCHS", 30)
 CHECKPOINTS = ("TRAIN.CHECKPOINT_FREQ", 3)
 
@@ -80,8 +82,8 @@ def shrink() -> None:
 
 
 def _errors(folder: Path) -> Path:
-    """The file for what a command says; not in its own folder, whose disk may be full."""
-    return folder.parent / f"{folder.name}-errors.txt"
+    """A new file for what a command says; not in its own folder, whose disk may be full."""
+    return folder.parent / f"{folder.name}-errors-{next(NUMBERS)}.txt"
 
 
 def tensors_of(path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
@@ -155,12 +157,18 @@ TRAIN = Command(
 )
 
 
-def bench(jobs: int) -> Command:
-    """The benchmark with a number of runs at a time."""
+def bench(jobs: int, report: bool = True) -> Command:
+    """The benchmark with a number of runs at a time; its report takes most of its time, and may be left out."""
+
+    def carry_out(words: list[str]) -> None:
+        if not report:
+            benchmark_command.write_report = lambda options: options.output
+        benchmark_command.benchmark(benchmark_arguments(words))
+
     return Command(
-        "benchmark",
+        "benchmark with report" if report else "benchmark",
         "benchmark.py",
-        lambda words: benchmark(benchmark_arguments(words)),
+        carry_out,
         lambda data, folder: _benchmark_words(data, folder, jobs),
         runs_below,
         (("runs", "out/*/*/*/*/log.txt"), ("report", "out/report")),

@@ -98,7 +98,7 @@ def _disk(folder: Path, size: str) -> Iterator[None]:
 
 @contextmanager
 def _forbidden(folder: Path) -> Iterator[None]:
-    """Nothing below a folder can be opened for writing while the block runs; root too may only not do what mounts forbid."""
+    """Nothing below a folder can be opened for writing while the block runs. Root is bound by mounts alone."""
     if not may_mount():
         places = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
         for place in places:
