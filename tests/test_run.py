@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl import run
+from lare_dassl import locks, run
 from lare_dassl.config import new_config
 from lare_dassl.errors import InputError
 from lare_dassl.record import read_record
@@ -287,3 +287,17 @@ def test_the_log_holds_what_was_printed(tmp_path, capsys):
 )
 def test_a_run_that_names_no_folder_has_one_of_its_dataset_and_split(words, folder):
     assert folder == run.make_config(train_arguments(*words)).OUTPUT_DIR
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.1)
+    path = write_embeddings(tmp_path / "data.safetensors")
+    words = ("--trainer", "ZeroShot", "--root", path, "--seed", 0, "--output-dir", tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    with locks.only_one(tmp_path / "out" / ".lock", "trains there"):
+        assert run_train(*words, "DATASET.NAME", "EmbeddingFile") == 2
+    folder = f"{tmp_path}/out (--output-dir)"
+    told = f"error: another process is at work in {folder}: wait for its end, or give another folder\n"
+    assert capsys.readouterr().err == told
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == [".lock"]
+    assert run_train(*words, "DATASET.NAME", "EmbeddingFile") == 0

@@ -4,8 +4,11 @@ import re
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
+from lare_dassl import tensor_files
 from lare_dassl.errors import InputError
+from lare_dassl.leftovers import OWNER
 from lare_dassl.tensor_files import check_format, json_list, read_tensors, write_tensors
 
 
@@ -51,3 +54,29 @@ def test_a_list_that_is_none_is_refused(text):
     metadata = {} if text is None else {"names": text}
     with pytest.raises(InputError, match="metadata 'names' must be a JSON list of strings"):
         json_list(metadata, "names")
+
+
+def test_a_full_disk_is_told_as_the_system_tells_it(tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(tensor_files, "save_file", full)
+    told = r"^cannot write .*file\.safetensors: No space left on device: make room there"
+    with pytest.raises(InputError, match=told):
+        write_tensors(tmp_path / "file.safetensors", {"a": torch.rand(2)}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_safetensors_own_temporary_file_lies_where_a_later_start_removes_it(tmp_path, monkeypatch):
+    places = []
+    save_file = tensor_files.save_file
+
+    def saved(tensors, path, metadata):
+        places.append(path.parent)
+        save_file(tensors, path, metadata)
+
+    monkeypatch.setattr(tensor_files, "save_file", saved)
+    write_tensors(tmp_path / "file.safetensors", {"a": torch.rand(2)}, {})
+    (place,) = places
+    assert place.parent == tmp_path and OWNER.search(place.name)
+    assert [path.name for path in tmp_path.iterdir()] == ["file.safetensors"]

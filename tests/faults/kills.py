@@ -6,11 +6,15 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from tests.faults.processes import Process, Steps
 from tests.faults.subjects import Row, Subject, repeated
+
+Killing = Callable[[Subject, random.Random, Path], bool]
+"""Starts a command in a folder and kills it; False where it came too late."""
 
 # So many times out of ten the command is killed a second time, as it goes on.
 TWICE = 3
@@ -35,9 +39,9 @@ def _name(subject: Subject) -> str:
     return subject.command.name + ("" if subject.forked else f" ({subject.command.tool})")
 
 
-def _kill(subject: Subject, chance: random.Random, how: object, row: Row) -> None:
+def _kill(subject: Subject, chance: random.Random, how: Killing, row: Row) -> None:
     with subject.folder() as folder:
-        killed = [how(subject, chance, folder) for _ in range(2 if chance.randrange(10) < TWICE else 1)]  # type: ignore[operator]
+        killed = [how(subject, chance, folder) for _ in range(2 if chance.randrange(10) < TWICE else 1)]
         stage = subject.command.stage(folder)
         problems = subject.problems_at_the_end(folder)
         if any(killed):

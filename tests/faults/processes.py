@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,9 @@ def fork(command: Callable[[], None], errors: Path, steps: Steps | None = None) 
     """Start a command in a child of this process, which has imported all that it needs."""
     number = os.fork()
     if number:
+        # Both see to it, so that it is done when either goes on.
+        with suppress(OSError):
+            os.setpgid(number, number)
         return Process(number, errors)
     code = 1
     try:
@@ -126,7 +130,7 @@ def start(words: list[str], errors: Path) -> Process:
 
 def _leave(errors: Path) -> None:
     """Make this process the first of a group, and send what it says to a file."""
-    os.setsid()
+    os.setpgid(0, 0)
     for stream, path in ((1, os.devnull), (2, errors)):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(descriptor, stream)

@@ -118,6 +118,9 @@ def repeated(fault: str, times: int, attempt: Callable[[Row], None]) -> Row:
     row, started = Row(fault), time.monotonic()
     for _ in range(3 * times):
         if row.tries < times:
-            attempt(row)
+            try:
+                attempt(row)
+            except TimeoutError as error:
+                row.note("no end", [str(error)])
     row.seconds = time.monotonic() - started
     return row
