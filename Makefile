@@ -1,10 +1,11 @@
-# `make demo` shows the project at work; `make test` checks it. Both install into .venv first, and may be repeated.
+# `make demo` shows the project at work; `make test` checks it; `make faults` kills it by the hundred, fills its disk and
+# takes its permissions, and sees whether anything is lost. All install into .venv first, and may be repeated.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 3
 
-.PHONY: install demo test clean
+.PHONY: install demo test faults clean
 
 install: $(VENV)/.installed
 
@@ -21,6 +22,10 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# 30 minutes on two cores at most.
+faults: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -31,14 +31,14 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def unwritable(what: object, error: OSError) -> UnwritableError:
+def unwritable(what: object, error: OSError, verb: str = "write") -> UnwritableError:
     """The error for a file or folder that cannot be written: why, and what to do where that is known."""
     advice = ""
     if error.errno in FULL:
         advice = ": make room there and run again, what is done is kept"
     elif error.errno in FORBIDDEN:
         advice = ": see to it that you may write there and run again, or give another folder"
-    return UnwritableError(f"cannot write {what}: {error.strerror or error}{advice}")
+    return UnwritableError(f"cannot {verb} {what}: {error.strerror or error}{advice}")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
@@ -72,7 +72,7 @@ def exit_code(command: Callable[[], None]) -> int:
     except OSError as error:
         if error.errno not in FULL | FORBIDDEN:
             raise
-        sys.stderr.write(f"error: {unwritable(error.filename or 'to a disk', error)}\n")
+        sys.stderr.write(f"error: {unwritable(error.filename or 'a file', error, verb='use')}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on from what is done\n")

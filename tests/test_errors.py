@@ -71,7 +71,7 @@ def test_a_disk_that_cannot_be_written_gives_2_and_says_what_to_do(capsys, numbe
         raise OSError(number, os.strerror(number), "/data/a.json")
 
     assert exit_code(command) == 2
-    assert capsys.readouterr().err == f"error: cannot write /data/a.json: {os.strerror(number)}: {advice}\n"
+    assert capsys.readouterr().err == f"error: cannot use /data/a.json: {os.strerror(number)}: {advice}\n"
 
 
 def test_any_other_failure_of_the_system_is_passed_on():

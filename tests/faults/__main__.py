@@ -16,6 +16,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from tests.faults.namespace import go_apart
+
+if __name__ == "__main__":
+    # It starts this process anew, so it comes before all that takes long to import.
+    go_apart()
+
 from rich.table import Table
 
 from lare_dassl.run import show
@@ -95,7 +101,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments and places of the faults")
     parser.add_argument("--json", default="", metavar="FILE", help="write the rows to this file too")
     arguments = parser.parse_args()
-    disks.go_apart()
     base, rows = Path(tempfile.mkdtemp(prefix="faults-")), []
     try:
         for attempt in campaign(base, random.Random(arguments.seed), arguments.quick):

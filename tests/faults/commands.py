@@ -78,7 +78,7 @@ def shrink() -> None:
     demo_world.SCENES = dict(list(demo_world.SCENES.items())[:CLASSES])
     demo_world.IMAGES_PER_CLASS = {"train": 1, "val": 1, "test": 1}
     extraction.SHARD_ROWS = 8
-    locks.PATIENCE_SECONDS = 0.2
+    locks.PATIENCE_SECONDS = 0.05
 
 
 def _errors(folder: Path) -> Path:

@@ -5,33 +5,18 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from tests.faults.namespace import may_mount
 from tests.faults.processes import Process
 from tests.faults.subjects import Row, Subject, repeated
 
 ROOM = "64m"
-APART = "FAULTS_APART"
 NO_MOUNTS = "nothing may be mounted here"
-
-
-def go_apart() -> None:
-    """Go on as a process that has mounts of its own, where the system allows that: as root, or as root of its own."""
-    for namespace in (["unshare", "--mount"], ["unshare", "--mount", "--map-root-user"]):
-        try_mount = [*namespace, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-        if APART not in os.environ and subprocess.run(try_mount, capture_output=True, check=False).returncode == 0:
-            os.environ[APART] = "yes"
-            os.execvp(namespace[0], [*namespace, *sys.orig_argv])
-
-
-def may_mount() -> bool:
-    """Whether this process has mounts of its own."""
-    return APART in os.environ
 
 
 def full(subject: Subject, chance: random.Random, times: int) -> Row:

@@ -24,7 +24,7 @@ def on_a_damaged_cache(subject: Subject, chance: random.Random, times: int) -> R
 
 
 def in_one_folder(subject: Subject, chance: random.Random, times: int) -> Row:
-    """Two of the same command with one output folder: one does the work."""
+    """Two of the same command with one output folder: one is refused; where both had their turn, it was no try."""
     name = f"two {subject.command.name}s in one output folder"
     return repeated(name, times, partial(_work_twice, subject, chance))
 
@@ -32,12 +32,14 @@ def in_one_folder(subject: Subject, chance: random.Random, times: int) -> Row:
 def _work_twice(subject: Subject, chance: random.Random, row: Row) -> None:
     with subject.folder() as folder:
         first = subject.start(folder)
-        time.sleep(chance.uniform(0.0, subject.seconds))
+        time.sleep(chance.uniform(0.0, 0.6 * subject.seconds))
         second = subject.start(folder)
         codes, errors = [first.wait(), second.wait()], first.errors.read_text() + second.errors.read_text()
         as_it_should = 0 in codes and errors.count(REFUSED) == codes.count(2) and "Traceback" not in errors
         problems = [] if as_it_should else [f"ended with {codes}: {errors[-1000:]}"]
-        row.note("refused" if 2 in codes else "one after the other", problems + subject.problems_at_the_end(folder))
+        problems += subject.problems_at_the_end(folder)
+        if problems or 2 in codes:
+            row.note("first refused" if codes[0] else "second refused", problems)
 
 
 def _nothing(folder: Path, chance: random.Random) -> None:
