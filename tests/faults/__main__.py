@@ -28,7 +28,7 @@ from lare_dassl.run import show
 from tests.faults import commands, disks, kills, together
 from tests.faults.commands import Command
 from tests.faults.subjects import Row, Subject
-from tests.helpers import make_domain_tree, write_embeddings
+from tests.helpers import make_domain_tree, shifted_embeddings, write_embeddings
 
 Campaign = Iterator[Callable[[], Row]]
 
@@ -36,7 +36,7 @@ Campaign = Iterator[Callable[[], Row]]
 def make_data(folder: Path) -> Path:
     """The images and the embedding file that the commands work on."""
     make_domain_tree(folder / "images", ["photo", "sketch"], ["cat", "dog", "owl"], per_class=8)
-    write_embeddings(folder / "data.safetensors")
+    write_embeddings(folder / "data.safetensors", shifted_embeddings(described=("photo", "painting")))
     return folder
 
 
@@ -49,11 +49,11 @@ def campaign(base: Path, chance: random.Random, quick: bool) -> Campaign:
     }
     yield from _kills(forked, chance, quick)
     for subject in forked.values():
-        yield partial(disks.full, subject, chance, 1 if quick else 20)
-        yield partial(disks.read_only, subject, chance, 1 if quick else 20)
-    yield partial(together.on_one_cache, forked["extraction"], chance, 1 if quick else 20)
-    yield partial(together.on_a_damaged_cache, forked["extraction"], chance, 1 if quick else 20)
-    yield partial(together.in_one_folder, forked["training"], chance, 1 if quick else 20)
+        yield partial(disks.full, subject, chance, 1 if quick else 10)
+        yield partial(disks.read_only, subject, chance, 1 if quick else 10)
+    yield partial(together.on_one_cache, forked["extraction"], chance, 1 if quick else 10)
+    yield partial(together.on_a_damaged_cache, forked["extraction"], chance, 1 if quick else 10)
+    yield partial(together.in_one_folder, forked["training"], chance, 1 if quick else 10)
     yield partial(together.in_one_folder, forked["benchmark"], chance, 1 if quick else 10)
     if not quick:
         yield from _with_report(Subject(commands.bench(jobs=1), data, base / "forked"), chance)
@@ -62,16 +62,16 @@ def campaign(base: Path, chance: random.Random, quick: bool) -> Campaign:
 
 def _kills(subjects: dict[str, Subject], chance: random.Random, quick: bool) -> Campaign:
     times = {"extraction": (3, 2), "training": (3, 2), "benchmark": (1, 1)}
-    times = times if quick else {"extraction": (45, 45), "training": (45, 45), "benchmark": (20, 20)}
+    times = times if quick else {"extraction": (45, 45), "training": (45, 45), "benchmark": (10, 10)}
     for name, (at_moments, at_changes) in times.items():
         yield partial(kills.at_moments, subjects[name], chance, at_moments)
         yield partial(kills.at_changes, subjects[name], chance, at_changes)
 
 
 def _with_report(subject: Subject, chance: random.Random) -> Campaign:
-    yield partial(kills.at_moments, subject, chance, 4)
-    yield partial(kills.at_changes, subject, chance, 4)
-    yield partial(disks.full, subject, chance, 4)
+    yield partial(kills.at_moments, subject, chance, 2)
+    yield partial(kills.at_changes, subject, chance, 2)
+    yield partial(disks.full, subject, chance, 2)
 
 
 def _kills_as_a_user_starts_them(data: Path, base: Path, chance: random.Random) -> Campaign:
@@ -80,8 +80,8 @@ def _kills_as_a_user_starts_them(data: Path, base: Path, chance: random.Random) 
 
     for command in (commands.EXTRACT_IMAGES, commands.TRAIN, commands.bench(jobs=2)):
         subject = started(command)
-        yield partial(kills.at_moments, subject, chance, 4)
-    yield partial(kills.of_workers, subject, chance, 4)
+        yield partial(kills.at_moments, subject, chance, 3)
+    yield partial(kills.of_workers, subject, chance, 3)
 
 
 def table_of(rows: list[Row]) -> Table:

@@ -25,7 +25,17 @@ from tools.extract import parse_arguments as extract_arguments
 ROOT = Path(__file__).parents[2]
 CLASSES = 12
 NUMBERS = itertools.count()
-QUICK = ("OPTIM.MAX_EPOCH", 24, "DATALOADER.TRAIN_X.BATCH_SIZE", 16, "TRAINER.LARE.EPOCHS", 30)
+TRAINERS = ("FineTune", "LADS", "LARE", "CLIPAdapter", "TipAdapterF", "CrossModal")
+QUICK = (
+    "OPTIM.MAX_EPOCH",
+    24,
+    "DATALOADER.TRAIN_X.BATCH_SIZE",
+    16,
+    "TRAINER.LARE.EPOCHS",
+    30,
+    "TRAINER.LADS.EPOCHS",
+    30,
+)
 CHECKPOINTS = ("TRAIN.CHECKPOINT_FREQ", 3)
 
 
@@ -126,7 +136,7 @@ def _train_words(data: Path, folder: Path) -> tuple[object, ...]:
 
 
 def _benchmark_words(data: Path, folder: Path, jobs: int) -> tuple[object, ...]:
-    product = ("--trainers", "ZeroShot", "FineTune", "LARE", "--shots", 4, "--seeds", 2, "--jobs", jobs)
+    product = ("--trainers", *TRAINERS, "--shots", 4, "--seeds", 1, "--jobs", jobs)
     return (*product, *_on_file(data), "--output-dir", folder / "out", *CHECKPOINTS, *QUICK)
 
 

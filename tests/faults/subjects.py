@@ -116,7 +116,7 @@ class Row:
 def repeated(fault: str, times: int, attempt: Callable[[Row], None]) -> Row:
     """A row of so many tries; a try that comes too late is made again, but not for ever."""
     row, started = Row(fault), time.monotonic()
-    for _ in range(3 * times):
+    for _ in range(10 + 2 * times):
         if row.tries < times:
             try:
                 attempt(row)

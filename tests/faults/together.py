@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tests.faults.subjects import Row, Subject, repeated
 
+# Files that vanish from a damaged cache while two extractions mend it.
+REMOVED = 3
 REFUSED = "error: another process is at work in"
 
 
@@ -60,8 +62,8 @@ def _extract_twice(
         processes = [subject.start(folder)]
         time.sleep(chance.uniform(0.0, 0.3 * subject.seconds))
         processes.append(subject.start(other))
-        while damage is not _nothing and not all(process.poll() for process in processes):
-            time.sleep(chance.uniform(0.0, 0.1 * subject.seconds))
+        for _ in range(REMOVED if damage is not _nothing else 0):
+            time.sleep(chance.uniform(0.0, 0.4 * subject.seconds))
             _remove_one(folder / "cache", chance)
         codes = [process.wait() for process in processes]
         errors = "".join(process.errors.read_text() for process in processes)
