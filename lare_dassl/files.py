@@ -120,7 +120,7 @@ def filled_folder(target: Path, marker: Marker) -> Iterator[Path]:
 
 
 def _put_in_place(temporary: Path, target: Path, marker: Marker) -> None:
-    if not marker.is_in(target):
+    if target.is_dir() and not marker.is_in(target):
         _put_aside(target, marker)
     try:
         temporary.rename(target)

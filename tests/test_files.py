@@ -204,3 +204,11 @@ def test_a_folder_that_another_process_makes_whole_at_the_last_moment_stays(tmp_
     with filled_folder(target, MARKER) as folder:
         (folder / "1.txt").write_text("ours")
     assert contents(tmp_path) == {"train/1.txt": "theirs", "train/done.txt": MARKER.text}
+
+
+def test_a_file_in_the_place_of_a_folder_is_told_and_kept(tmp_path):
+    (tmp_path / "train").write_text("mine")
+    told = r"^cannot write .*/train: Not a directory$"
+    with pytest.raises(InputError, match=told), filled_folder(tmp_path / "train", MARKER):
+        pass
+    assert contents(tmp_path) == {"train": "mine"}
