@@ -1,12 +1,13 @@
-# `make demo` shows the project at work; `make test` checks it, `make fuzz` at length with random configurations.
-# All install into .venv first, and may be repeated.
+# `make demo` shows the project at work; `make test` checks it. `make fuzz` tries random configurations at length,
+# `make faults` kills it by the hundred, fills its disk and takes its permissions, and sees whether anything is lost,
+# `make mutants` tests the tests. All install into .venv first, and may be repeated.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 3
 TIMES ?= 20
 
-.PHONY: install demo test fuzz mutants clean
+.PHONY: install demo test fuzz faults mutants clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +35,10 @@ mutants: install
 # As many times as many cases as `make test` tries, and others each time.
 fuzz: install
 	LARE_DASSL_FUZZ=$(TIMES) $(BIN)/python -m pytest tests/config_fuzz
+
+# 30 minutes on two cores at most.
+faults: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 clean:
 	rm -rf $(VENV) build mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.*

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -27,7 +26,8 @@ from tqdm import tqdm
 from lare_dassl.datasets.demo_rendering import COLOURS, FAMILIES, IMAGE_SIZE, SHAPES, STYLES, render
 from lare_dassl.errors import InputError
 from lare_dassl.files import make_folder, replaced
-from lare_dassl.host import checkpoint
+from lare_dassl.host import checkpoint as checkpoints
+from lare_dassl.tensor_files import write_tensors
 from lare_dassl.vlm import build_untrained
 
 Tokenizer = Callable[[Sequence[str]], Tensor]
@@ -344,8 +344,7 @@ class Learner:
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        with replaced(path) as temporary:
-            torch.save(state, temporary)
+        checkpoints.save(state, path)
 
     def resume(self, path: Path) -> int:
         """Load a checkpoint where there is one; returns the number of steps that are done.
@@ -355,8 +354,8 @@ class Learner:
         """
         if not path.is_file():
             return 0
-        state = checkpoint.read(path)
-        checkpoint.check_holds(path, state, ["settings", "model", "optimizers", "step"])
+        state = checkpoints.read(path)
+        checkpoints.check_holds(path, state, ["settings", "model", "optimizers", "step"])
         if state["settings"] != asdict(self.settings):
             raise InputError(f"{path} belongs to a run with other settings: remove it, or give another --output")
         self.model.load_state_dict(state["model"])
@@ -407,5 +406,4 @@ def pretrain(folder: Path, settings: Settings, checkpoint_every: int = 100) -> f
 def save_weights(path: Path, model: nn.Module) -> None:
     """Write a model's weights in half precision, which is enough to encode with."""
     weights = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
-    with replaced(path) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
+    write_tensors(path, weights, {"format": "pt"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -20,12 +21,30 @@ class InputError(ValueError):
     """
 
 
+class UnwritableError(InputError):
+    """A file or folder cannot be written; see unwritable."""
+
+
 class UnreadableError(InputError):
     """Some images cannot be read; all others have been dealt with."""
 
 
 class ClusterError(InputError):
     """A cluster cannot be used, or no longer; what was done on it is kept."""
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def unwritable(what: object, error: OSError, verb: str = "write") -> UnwritableError:
+    """The error for a file or folder that cannot be written: why, and what to do where that is known."""
+    advice = ""
+    if error.errno in FULL:
+        advice = ": make room there and run again, what is done is kept"
+    elif error.errno in FORBIDDEN:
+        advice = ": see to it that you may write there and run again, or give another folder"
+    return UnwritableError(f"cannot {verb} {what}: {error.strerror or error}{advice}")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
@@ -62,12 +81,18 @@ def shortened(text: str) -> str:
 def exit_code(command: Callable[[], None]) -> int:
     """Run a command and give its exit code.
 
-    0 when it succeeds; 2, with one line on standard error, when the user's input is at fault; 130 on Ctrl-C.
+    0 when it succeeds; 2, with one line on standard error, when the user's input is at fault, or when the disk is full
+    or may not be written to; 130 on Ctrl-C.
     """
     try:
         command()
     except InputError as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
+        return 2
+    except OSError as error:
+        if error.errno not in FULL | FORBIDDEN:
+            raise
+        sys.stderr.write(f"error: {unwritable(error.filename or 'a file', error, verb='use')}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on from what is done\n")

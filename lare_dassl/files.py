@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import unicodedata
 from collections.abc import Iterator
@@ -11,7 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InputError, shown
+from .errors import InputError, shown, unwritable
+from .leftovers import beside, remove_leftovers
 
 # What file systems take between two slashes, and in all.
 LONGEST_NAME, LONGEST_PATH = 255, 4096
@@ -20,11 +20,6 @@ LONGEST_NAME, LONGEST_PATH = 255, 4096
 def composed(name: str) -> str:
     """A file's name with its accents composed; some file systems keep them apart, and it must be the same name."""
     return unicodedata.normalize("NFC", name)
-
-
-def own_mark() -> str:
-    """A word for names of temporary files: on a network drive a process of another machine may have the same number."""
-    return f"{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def fault_of_words(text: str) -> str:
@@ -74,22 +69,23 @@ def _encodable(text: str, errors: str) -> bool:
 
 
 def make_folder(path: Path, purpose: str) -> Path:
-    """Make a folder that can be written to.
+    """Make a folder that can be written to, and remove what killed processes left half-written in it.
 
     Args:
         path: the folder; parents are made too.
         purpose: the key or flag that names it, for the message.
 
     Raises:
-        InputError: it cannot be made or written to.
+        UnwritableError: it cannot be made or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".write-test-{own_mark()}"
+        probe = beside(path / "write-test")
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise InputError(f"cannot write to {path} ({purpose}): {error.strerror}") from error
+        raise unwritable(f"to {path} ({purpose})", error) from error
+    remove_leftovers(path)
     return path
 
 
@@ -112,19 +108,43 @@ def check_file(name: str, flag: str) -> None:
 def replaced(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; it takes the place of `path` once the block ends without error.
 
+    By then it is on the disk, so that no crash of the machine leaves a file that is empty. What killed processes left
+    half-written beside it is removed.
+
     Raises:
-        InputError: the file cannot be written.
+        UnwritableError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{own_mark()}.tmp")
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
         yield temporary
+        _flush(temporary)
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise unwritable(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _flush(path: Path) -> None:
+    """Have a file on the disk; a network drive may only now say that there is no room for it."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path`, which is there for as long as the block runs."""
+    folder = beside(path)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder.parent)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -152,27 +172,32 @@ def filled_folder(target: Path, marker: Marker) -> Iterator[Path]:
     It then holds the marker. Where another process was quicker, what it put there stays.
 
     Raises:
-        InputError: a file in it cannot be written.
+        UnwritableError: a file in it cannot be written.
     """
-    temporary = target.with_name(f".{target.name}.{own_mark()}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        (temporary / marker.name).write_text(marker.text, encoding="utf-8")
-        _put_in_place(temporary, target, marker)
+        with scratch_folder(target) as temporary:
+            yield temporary
+            (temporary / marker.name).write_text(marker.text, encoding="utf-8")
+            _put_in_place(temporary, target, marker)
     except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise unwritable(target, error) from error
 
 
 def _put_in_place(temporary: Path, target: Path, marker: Marker) -> None:
-    if marker.is_in(target):
-        return
-    if target.exists():
-        shutil.rmtree(target)
+    if target.is_dir() and not marker.is_in(target):
+        _put_aside(target, marker)
     try:
         temporary.rename(target)
     except OSError:
         if not marker.is_in(target):
             raise
+
+
+def _put_aside(target: Path, marker: Marker) -> None:
+    """Remove a folder that is not whole; one that another process has made whole this moment stays."""
+    aside = beside(target)
+    with suppress(FileNotFoundError):
+        target.rename(aside)
+        if marker.is_in(aside):
+            aside.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)

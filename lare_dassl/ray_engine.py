@@ -10,7 +10,6 @@ import importlib
 import logging
 import os
 import platform
-import secrets
 import socket
 import subprocess
 import sys
@@ -22,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from . import dassl_api
-from .errors import ClusterError, InputError
+from .errors import ClusterError, InputError, unwritable
+from .leftovers import beside, remove_leftovers
 
 # What finds no cluster within this time gives up.
 CONNECT_SECONDS = 20
@@ -32,6 +32,7 @@ POLL_SECONDS = 1.0
 # A task that has lost so many workers is given up.
 ATTEMPTS = 4
 GO_ON = "what is done is kept: the same command goes on from it"
+TOKEN = ".token"
 SHARE = "all nodes must share it, under the same path"
 # Connecting may hang for minutes, deaf to signals, so a process that can be killed tries it first.
 PROBE = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
@@ -295,10 +296,10 @@ def shared_tokens(folders: Mapping[str, Path]) -> Iterator[tuple[tuple[Path, str
     Raises:
         InputError: a folder cannot be written to.
     """
-    name = f".shared-{secrets.token_hex(8)}"
-    tokens = tuple((folder.absolute() / name, purpose) for purpose, folder in folders.items())
+    tokens = tuple((beside(folder.absolute() / "shared", TOKEN), purpose) for purpose, folder in folders.items())
     try:
         for token, purpose in tokens:
+            remove_leftovers(token.parent, TOKEN)
             _touch(token, purpose)
         yield tokens
     finally:
@@ -311,7 +312,7 @@ def _touch(token: Path, purpose: str) -> None:
     try:
         token.touch()
     except OSError as error:
-        raise InputError(f"cannot write to {token.parent} ({purpose}): {error.strerror}") from error
+        raise unwritable(f"to {token.parent} ({purpose})", error) from error
 
 
 def _environment() -> dict[str, str]:

@@ -28,6 +28,7 @@ from .encoding import build_embeddings, check_names_and_texts
 from .engine import check_engine, cluster_of
 from .errors import InputError, unknown_name
 from .files import check_file, check_path, make_folder
+from .locks import LOCK_FILE, in_folder, only_one
 from .logs import start_logging
 from .plugin_run import PluginRun
 from .record import BY_DOMAIN, METRICS
@@ -96,9 +97,16 @@ def carry_out(cfg: CfgNode, arguments: argparse.Namespace) -> None:
     use_threads(cfg.TRAIN.THREADS)
     if cfg.SEED >= 0:
         dassl_api.set_random_seed(cfg.SEED)
-    if not arguments.eval_only or arguments.output_dir:
-        make_folder(Path(cfg.OUTPUT_DIR), "--output-dir")
+    if arguments.eval_only and not arguments.output_dir:
+        _carry_out(arguments, cfg)
+        return
+    folder = make_folder(Path(cfg.OUTPUT_DIR), "--output-dir")
+    with only_one(folder / LOCK_FILE, in_folder(folder, "--output-dir"), "wait for its end, or give another folder"):
         dassl_api.setup_logger(cfg.OUTPUT_DIR)
+        _carry_out(arguments, cfg)
+
+
+def _carry_out(arguments: argparse.Namespace, cfg: CfgNode) -> None:
     start_logging()
     trainer = build_trainer(cfg)
     if arguments.eval_only:

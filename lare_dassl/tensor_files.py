@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import InputError
-from .files import replaced
+from .files import replaced, scratch_folder
 from .json_files import parse_json
 
 DIGEST = "sha256"
@@ -64,17 +66,25 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     """
     content = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     digest = content_sha256(content, metadata)
-    with replaced(path) as temporary:
+    with replaced(path) as temporary, scratch_folder(path) as folder:
         temporary.touch()
         usual_mode = temporary.stat().st_mode
+        # safetensors makes a temporary file of its own beside what it writes, and leaves it there if it is killed.
+        written = folder / "tensors"
         try:
-            save_file(content, temporary, metadata | {DIGEST: digest})
-            _sort_header(temporary)
+            save_file(content, written, metadata | {DIGEST: digest})
+            _sort_header(written)
         except SafetensorError as error:
-            raise OSError(str(error)) from error
-        # safetensors makes files that nobody else may read.
-        temporary.chmod(usual_mode)
+            raise _as_os_error(error) from error
+        # It makes files that nobody else may read.
+        written.chmod(usual_mode)
+        written.replace(temporary)
     return digest
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def _sort_header(path: Path) -> None:

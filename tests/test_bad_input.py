@@ -381,7 +381,7 @@ CASES = {
         "--trainer FineTune --resume {tmp}/image_run",
     ),
     "a folder with a run of other settings": Case(
-        ("checkpoint {tmp}/run/model/model.pth.tar-2 is of another run (OPTIM.LR is 0.1 there and 0.5 here)",),
+        ("checkpoint {tmp}/run/model/model.pth.tar-2 is of another run (OPTIM.LR is 0.03 there and 0.5 here)",),
         "--trainer FineTune --output-dir {tmp}/run",
         "OPTIM.LR 0.5",
     ),

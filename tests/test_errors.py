@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
-from lare_dassl.errors import InputError, exit_code, unknown_name
+from lare_dassl.errors import InputError, exit_code, unknown_name, unwritable
 
 
 @pytest.mark.parametrize(
@@ -52,3 +55,29 @@ def test_ctrl_c_is_one_line(capsys):
 
     assert exit_code(interrupted) == 130
     assert capsys.readouterr().err == "interrupted: the same command goes on from what is done\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "make room there and run again, what is done is kept"),
+        (errno.EDQUOT, "make room there and run again, what is done is kept"),
+        (errno.EROFS, "see to it that you may write there and run again, or give another folder"),
+        (errno.EACCES, "see to it that you may write there and run again, or give another folder"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_gives_2_and_says_what_to_do(capsys, number, advice):
+    def command():
+        raise OSError(number, os.strerror(number), "/data/a.json")
+
+    assert exit_code(command) == 2
+    assert capsys.readouterr().err == f"error: cannot use /data/a.json: {os.strerror(number)}: {advice}\n"
+
+
+def test_any_other_failure_of_the_system_is_passed_on():
+    def command():
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "a.json")
+
+    with pytest.raises(FileNotFoundError):
+        exit_code(command)
+    assert str(unwritable("a.json", OSError("broken"))) == "cannot write a.json: broken"

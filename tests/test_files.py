@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from lare_dassl import leftovers
 from lare_dassl.errors import InputError
 from lare_dassl.files import Marker, filled_folder, make_folder, replaced
+
+FULL = "No space left on device: make room there and run again, what is done is kept"
 
 
 def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path):
@@ -70,7 +75,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path):
     with pytest.raises(InputError) as error, replaced(path) as temporary:
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert str(error.value) == f"cannot write {path}: No space left on device"
+    assert str(error.value) == f"cannot write {path}: {FULL}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,7 +135,7 @@ def test_what_a_quicker_process_filled_stays(tmp_path):
 def test_a_folder_that_a_full_disk_stops_is_one_line(tmp_path):
     with pytest.raises(InputError) as error, filled_folder(tmp_path / "train", MARKER):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert str(error.value) == f"cannot write {tmp_path / 'train'}: No space left on device"
+    assert str(error.value) == f"cannot write {tmp_path / 'train'}: {FULL}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,3 +163,78 @@ def test_a_folder_that_cannot_be_put_in_place_is_named(tmp_path, monkeypatch):
     ):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def left_by_a_killed_process(folder):
+    """A file under the name that an ended process has given it."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    path = folder / f".model.{leftovers._machine()}-{process.pid}-0123abcd.tmp"
+    path.write_text("half")
+    return path
+
+
+def test_making_a_folder_and_writing_into_it_remove_what_killed_processes_left(tmp_path):
+    left_by_a_killed_process(tmp_path)
+    make_folder(tmp_path, "--output-dir")
+    assert list(tmp_path.iterdir()) == []
+    left_by_a_killed_process(tmp_path)
+    with replaced(tmp_path / "record.json") as temporary:
+        temporary.write_text("")
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+    left_by_a_killed_process(tmp_path)
+    with filled_folder(tmp_path / "train", MARKER):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["record.json", "train"]
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    seen = []
+
+    def flushed(descriptor):
+        seen.append((os.fstat(descriptor).st_size, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    with replaced(path) as temporary:
+        temporary.write_text("whole")
+    assert seen == [(5, False)]
+
+
+def test_a_network_drive_that_has_no_room_after_all_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    path.write_text("old")
+
+    def full(_):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"record\.json: Disk quota exceeded: make room"), replaced(path) as temporary:
+        temporary.write_text("new")
+    assert contents(tmp_path) == {"record.json": "old"}
+
+
+def test_a_folder_that_another_process_makes_whole_at_the_last_moment_stays(tmp_path, monkeypatch):
+    target = tmp_path / "train"
+    target.mkdir()
+    (target / "done.txt").write_text("of another version")
+    rename = Path.rename
+
+    def late(path, goal):
+        if path == target and not (target / "1.txt").exists():
+            (target / "1.txt").write_text("theirs")
+            (target / "done.txt").write_text(MARKER.text)
+        return rename(path, goal)
+
+    monkeypatch.setattr(Path, "rename", late)
+    with filled_folder(target, MARKER) as folder:
+        (folder / "1.txt").write_text("ours")
+    assert contents(tmp_path) == {"train/1.txt": "theirs", "train/done.txt": MARKER.text}
+
+
+def test_a_file_in_the_place_of_a_folder_is_told_and_kept(tmp_path):
+    (tmp_path / "train").write_text("mine")
+    told = r"^cannot write .*/train: Not a directory$"
+    with pytest.raises(InputError, match=told), filled_folder(tmp_path / "train", MARKER):
+        pass
+    assert contents(tmp_path) == {"train": "mine"}

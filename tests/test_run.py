@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl import run
+from lare_dassl import locks, run
 from lare_dassl.config import new_config
 from lare_dassl.errors import InputError
 from lare_dassl.record import read_record
@@ -217,7 +217,7 @@ def test_no_train_builds_and_stops(tmp_path, capsys):
     words = ("--trainer", "LARE", "--root", path, "--output-dir", tmp_path / "out", "--no-train")
     assert run_train(*words, "DATASET.NAME", "EmbeddingFile") == 0
     assert "LARE on EmbeddingFile, host: " in capsys.readouterr().out
-    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["log.txt"]
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == [".lock", "log.txt"]
 
 
 def test_eval_only_shows_the_figures_of_training(tmp_path, capsys):
@@ -230,7 +230,7 @@ def test_eval_only_shows_the_figures_of_training(tmp_path, capsys):
     assert table_of(capsys) == trained and len(trained) == 8
     files = {entry.name for entry in (tmp_path / "run").iterdir()}
     left = {"classifier.safetensors", "predictions.safetensors", "record.json", "split.json"}
-    assert files == left | {"log.txt", "model", "tensorboard"}
+    assert files == left | {".lock", "log.txt", "model", "tensorboard"}
 
 
 def test_eval_only_writes_a_record_where_it_is_told_to(tmp_path, monkeypatch):
@@ -293,3 +293,17 @@ def test_a_model_folder_that_is_not_there_is_refused_before_anything_is_read(tmp
     words = ("--trainer", "FineTune", "--root", tmp_path / "none.safetensors", "--eval-only")
     assert run_train(*words, "--model-dir", tmp_path / "gone", "DATASET.NAME", "EmbeddingFile") == 2
     assert capsys.readouterr().err == f"error: --model-dir {tmp_path / 'gone'}: there is no such folder\n"
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.1)
+    path = write_embeddings(tmp_path / "data.safetensors")
+    words = ("--trainer", "ZeroShot", "--root", path, "--seed", 0, "--output-dir", tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    with locks.only_one(tmp_path / "out" / ".lock", "trains there"):
+        assert run_train(*words, "DATASET.NAME", "EmbeddingFile") == 2
+    folder = f"{tmp_path}/out (--output-dir)"
+    told = f"error: another process is at work in {folder}: wait for its end, or give another folder\n"
+    assert capsys.readouterr().err == told
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == [".lock"]
+    assert run_train(*words, "DATASET.NAME", "EmbeddingFile") == 0

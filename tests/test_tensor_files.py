@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from lare_dassl import tensor_files
 from lare_dassl.errors import InputError
+from lare_dassl.leftovers import OWNER
 from lare_dassl.tensor_files import content_sha256, json_list, read_tensors, write_tensors
 
 
@@ -22,14 +23,14 @@ def test_tensors_and_metadata_come_back(tmp_path):
 
 def test_the_same_content_gives_the_same_bytes_whatever_the_order_it_comes_in(tmp_path):
     """safetensors draws the order of metadata anew for every file."""
-    metadata = {name: f'{name} \u00f6\n"\u6f22"\x1f' for name in "abcdefghij"}
+    metadata = {name: f'{name} \u00f6\n"\u6f22"\x1f' for name in "abcdefghij"} | {"format": "x/1"}
     tensors = {"b": torch.arange(3), "a": torch.rand(2, 2)}
     write_tensors(tmp_path / "0", tensors, metadata)
     for number in range(1, 4):
         write_tensors(tmp_path / str(number), dict(reversed(tensors.items())), dict(reversed(metadata.items())))
     assert len({(tmp_path / str(number)).read_bytes() for number in range(4)}) == 1
-    back, found = read_tensors(tmp_path / "0")
-    assert found == metadata
+    back, found = read_tensors(tmp_path / "0", "x/1", "run again")
+    assert found == metadata | {"sha256": found["sha256"]}
     assert all(torch.equal(back[key], tensor) for key, tensor in tensors.items())
 
 
@@ -101,3 +102,29 @@ def test_a_list_that_is_none_is_refused(text):
     metadata = {} if text is None else {"names": text}
     with pytest.raises(InputError, match="metadata 'names' must be a JSON list of strings"):
         json_list(metadata, "names")
+
+
+def test_a_full_disk_is_told_as_the_system_tells_it(tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(tensor_files, "save_file", full)
+    told = r"^cannot write .*file\.safetensors: No space left on device: make room there"
+    with pytest.raises(InputError, match=told):
+        write_tensors(tmp_path / "file.safetensors", {"a": torch.rand(2)}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_safetensors_own_temporary_file_lies_where_a_later_start_removes_it(tmp_path, monkeypatch):
+    places = []
+    save_file = tensor_files.save_file
+
+    def saved(tensors, path, metadata):
+        places.append(path.parent)
+        save_file(tensors, path, metadata)
+
+    monkeypatch.setattr(tensor_files, "save_file", saved)
+    write_tensors(tmp_path / "file.safetensors", {"a": torch.rand(2)}, {})
+    (place,) = places
+    assert place.parent == tmp_path and OWNER.search(place.name)
+    assert [path.name for path in tmp_path.iterdir()] == ["file.safetensors"]

@@ -19,9 +19,10 @@ from .. import run
 from ..allowed import Allowed, check_flag
 from ..comparison import accuracy_table, domain_table
 from ..engine import LOCAL, check_engine, cluster_of
-from ..errors import InputError
+from ..errors import InputError, UnwritableError
 from ..files import check_path, make_folder, replaced
 from ..json_files import sealed
+from ..locks import LOCK_FILE, in_folder, only_one
 from ..logs import start_logging
 from ..ray_engine import Cluster
 from ..record import FILE_NAME
@@ -84,11 +85,16 @@ def show_places(outcome: Outcome, output_dir: Path) -> None:
     """Tell what to know of the images, print where the records are, and write the HTML report.
 
     What stops a report leaves the runs as they are.
+
+    Raises:
+        UnwritableError: the report cannot be written.
     """
     _tell(f"note: {line}" for line in data_notes(outcome.records, outcome.planned))
     run.show(f"records: {output_dir}/<dataset>/<method>/<settings>/seed<k>/{FILE_NAME}")
     try:
         run.show(f"report: {write_report(Options(output_dir, output_dir / REPORT_FILE))}")
+    except UnwritableError:
+        raise
     except InputError as error:
         _tell([f"no report: {error}"])
 
@@ -143,6 +149,11 @@ def carry_out_all(arguments: argparse.Namespace) -> Outcome:
         raise InputError(plan.refused[-1])
     _tell([*(f"refused: {line}" for line in plan.refused), *plan.repeated])
     output_dir = make_folder(Path(arguments.output_dir), "--output-dir")
+    with only_one(output_dir / LOCK_FILE, in_folder(output_dir, "--output-dir")):
+        return _carry_out_plan(plan, arguments, output_dir)
+
+
+def _carry_out_plan(plan: Plan, arguments: argparse.Namespace, output_dir: Path) -> Outcome:
     write_plan(output_dir, plan.runs)
     to_run, failed = _still_to_run(plan)
     run.show(f"{len(plan.runs)} runs: {len(plan.runs) - len(to_run) - len(failed)} are done, {len(to_run)} to do")

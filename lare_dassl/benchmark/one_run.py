@@ -7,13 +7,14 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from .. import run
 from ..errors import InputError
 from ..files import make_folder
+from ..host.tools import Tee
 from ..logs import start_logging
 from ..record import FILE_NAME, OtherFormatError, read_record
 from .plan import PlannedRun, settings_difference
@@ -116,9 +117,9 @@ def reason_of(error: BaseException) -> str:
 def _own_log(folder: Path) -> Iterator[None]:
     with (
         Path(os.devnull).open("w", encoding="utf-8") as nowhere,
-        (folder / LOG_FILE).open("a", encoding="utf-8", buffering=1) as log,
+        closing(Tee(nowhere, folder / LOG_FILE)) as log,
         redirect_stdout(nowhere),
-        redirect_stderr(log),
+        redirect_stderr(cast(TextIO, log)),
     ):
         try:
             yield

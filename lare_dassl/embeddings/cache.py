@@ -11,14 +11,15 @@ import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
 from ..files import make_folder
+from ..locks import only_one
 from .hashing import hash_files
 from .hashing_worker import file_sha256
 from .key_index import KEY_BYTES, keys_from_hex
@@ -69,15 +70,14 @@ class FileHashes:
             InputError: the table of known hashes cannot be opened or written.
         """
         stats = {path: status for path in paths if (status := _stat(path)) is not None}
-        try:
-            return self._look_up(stats)
-        except sqlite3.DatabaseError as error:
-            if _is_no_damage(error):
-                raise InputError(f"cannot use {self.path} (EMBEDDINGS.CACHE_DIR): {error}") from error
-            # The table only saves time: a damaged one is begun anew.
-            logger.warning("%s is damaged (%s) and is begun anew", self.path, error)
-            self.path.unlink()
-            return self._look_up(stats)
+        with self._refusals_told():
+            try:
+                return self._look_up(stats)
+            except sqlite3.DatabaseError as error:
+                if not _is_fault_of_file(error):
+                    raise
+            with only_one(self.path.with_suffix(".lock"), f"mends {self.path} (EMBEDDINGS.CACHE_DIR)"):
+                return self._look_up_mended(stats)
 
     def keys(self, paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
         """The keys of many files, uint8 (N, 32), and which files could be read, bool (N,).
@@ -94,6 +94,28 @@ class FileHashes:
             found[places] = True
         return keys, found
 
+    @contextmanager
+    def _refusals_told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"cannot use {self.path} (EMBEDDINGS.CACHE_DIR): {error}; mend that and run again, what is done is kept"
+            ) from error
+
+    def _look_up_mended(self, stats: dict[Path, tuple[int, int]]) -> dict[Path, str]:
+        try:
+            # Another process may have mended it just now.
+            return self._look_up(stats)
+        except sqlite3.DatabaseError as error:
+            if _is_no_damage(error):
+                raise
+            # The table only saves time: a damaged one is begun anew.
+            logger.warning("%s is damaged (%s) and is begun anew", self.path, error)
+            for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
+                path.unlink(missing_ok=True)
+            return self._look_up(stats)
+
     def _look_up(self, stats: dict[Path, tuple[int, int]]) -> dict[Path, str]:
         with closing(_connect(self.path)) as connection, connection:
             hashes = _known_hashes(connection, stats)
@@ -109,6 +131,12 @@ class FileHashes:
 def _is_no_damage(error: sqlite3.DatabaseError) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.OperationalError) and (code is None or code & 0xFF in NOT_DAMAGE)
+
+
+def _is_fault_of_file(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file itself is damaged, or was taken away by another process that mends it."""
+    moved = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
+    return not _is_no_damage(error) or getattr(error, "sqlite_errorcode", 0) & 0xFF in moved
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,8 @@ from .decoding_processes import decoded_by_processes, processes_pay
 from .embedding_set import RANDOM_WEIGHTS, VLMIdentity
 from .encoding_threads import FittingEncoder, NotFiniteError, calls_side_by_side, encode_batches
 from .image_files import file_trouble, pillow_silent, read_rgb
-from .key_index import sortable
-from .store import EmbeddingStore
+from .key_index import keys_from_hex, sortable
+from .store import EmbeddingStore, GoneError
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ SHOWN = 5
 # The images of a dataset that cannot be read are missing from the cache in every run. If so few are missing, it is
 # first seen whether any of them needs the model.
 FEW = 64
+# Other processes may remove a shard that they find damaged between two looks at it; so often it is made again.
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -149,13 +151,30 @@ class Encoder:
         """
         keys = [text_key(text) for text in texts]
         by_key = dict(zip(keys, texts, strict=True))
-        missing = self.store.missing(keys)
+
+        def fill() -> np.ndarray:
+            self._add_texts(by_key)
+            return keys_from_hex(keys)
+
+        return self._gathered(fill)
+
+    def _add_texts(self, by_key: dict[str, str]) -> None:
+        missing = self.store.missing(by_key)
         if missing:
             embedding = self.model.encode_texts([by_key[key] for key in missing])
             for place in (~embedding.isfinite().all(dim=1)).nonzero():
                 raise self._not_finite_error(f"the text '{by_key[missing[int(place)]]}'")
             self.store.add(missing, embedding)
-        return self.store.gather(keys)
+
+    def _gathered(self, fill: Callable[[], np.ndarray]) -> Tensor:
+        """The embeddings of the keys, uint8 (N, 32), that `fill` gives, and puts into the store: float32 (N, D)."""
+        for _ in range(ATTEMPTS - 1):
+            keys = fill()
+            try:
+                return self.store.gather(keys)
+            except GoneError as error:
+                logger.warning("another process has removed embeddings: they are encoded again (%s)", error)
+        return self.store.gather(fill())
 
     def encode_images(self, paths: Sequence[str | Path]) -> tuple[Tensor, EncodingReport]:
         """Unit-length embeddings of image files: float32 (N, D).
@@ -176,10 +195,22 @@ class Encoder:
             InputError: the model gives NaN or infinity for an image even in fp32.
         """
         keys, found, distinct = self._contents(paths)
-        missing, causes = self._encode_missing(paths, keys, distinct)
-        bad = ~found | np.isin(sortable(keys), sortable(keys[list(causes)]))
-        unreadable = _unreadable(paths, keys, np.flatnonzero(bad), causes)
-        return self.store.gather(keys[~bad]), unreadable, EncodingReport(int((~bad).sum()), missing)
+        decoded = 0
+        causes: dict[int, str] = {}
+
+        def fill() -> np.ndarray:
+            nonlocal decoded, causes
+            missing, causes = self._encode_missing(paths, keys, distinct)
+            decoded += missing
+            return keys[~unreadable()]
+
+        def unreadable() -> np.ndarray:
+            return ~found | np.isin(sortable(keys), sortable(keys[list(causes)]))
+
+        embedding = self._gathered(fill)
+        bad = unreadable()
+        told = _unreadable(paths, keys, np.flatnonzero(bad), causes)
+        return embedding, told, EncodingReport(int((~bad).sum()), decoded)
 
     def missing_images(self, paths: Sequence[str | Path]) -> list[Path]:
         """The readable files among `paths` that encode_images would encode, in its order, and in the precision found.

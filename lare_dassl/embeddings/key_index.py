@@ -113,10 +113,11 @@ def write_index(path: Path, shards: Sequence[Shard], index: KeyIndex) -> None:
 
 def read_index(path: Path) -> tuple[list[Shard], KeyIndex]:
     """The shards and the index that a file keeps; none where it is absent, or damaged, since it only saves time."""
-    if not path.is_file():
+    try:
+        with path.open("rb") as file:
+            digest, content = file.read(KEY_BYTES), file.read()
+    except FileNotFoundError:
         return [], EMPTY
-    with path.open("rb") as file:
-        digest, content = file.read(KEY_BYTES), file.read()
     if hashlib.sha256(content).digest() != digest:
         logger.warning("%s is damaged and is made anew", path)
         return [], EMPTY

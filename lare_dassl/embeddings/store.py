@@ -13,6 +13,7 @@ use.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -36,6 +37,10 @@ logger = logging.getLogger(__name__)
 
 Keys = Sequence[str] | np.ndarray
 """Hexadecimal digests, or, where they are many, an array uint8 (N, 32)."""
+
+
+class GoneError(InputError):
+    """Embeddings that were there a moment ago have gone: another process has found their shard damaged."""
 
 
 class EmbeddingStore:
@@ -93,11 +98,11 @@ class EmbeddingStore:
         """The embeddings of keys that are all present: float32 (N, D).
 
         Raises:
-            InputError: some are not; where `missing` has just named none, another process has removed them.
+            GoneError: some are not; where `missing` has just named none, another process has removed them.
         """
         place = self._find(_as_array(keys))
         if (place < 0).any():
-            raise InputError(f"{(place < 0).sum()} embeddings have gone from {self.folder}: run again")
+            raise GoneError(f"{(place < 0).sum()} embeddings have gone from {self.folder}: run again")
         numbers, rows = self._index.shard[place], self._index.row[place]
         order = np.argsort(numbers, kind="stable")
         # numpy copies whole rows, an order of magnitude faster than torch's indexing.
@@ -143,8 +148,8 @@ class EmbeddingStore:
     def _read_whole(self, shard: Shard) -> None:
         try:
             content = (self.folder / shard.name).read_bytes()
-        except FileNotFoundError:
-            # Another run has just found it damaged and removed it.
+        except OSError as error:
+            self._pass_over(shard, error)
             return
         if hashlib.sha256(content).hexdigest()[:32] != Path(shard.name).stem:
             self._remove(shard, "its content does not match its name")
@@ -194,7 +199,7 @@ class EmbeddingStore:
         try:
             digest = file_sha256(self.folder / shard.name)
         except OSError as error:
-            self._remove(shard, error.strerror or str(error))
+            self._pass_over(shard, error)
             return False
         if digest[:32] != Path(shard.name).stem:
             self._remove(shard, "its content does not match its name")
@@ -223,7 +228,20 @@ class EmbeddingStore:
             with safe_open(self.folder / shard.name, framework="pt") as file:
                 return file.get_tensor("embedding").numpy()[rows]
         except (OSError, SafetensorError) as error:
-            raise InputError(f"cache shard {self.folder / shard.name} has gone: run again ({error})") from error
+            self._sound.discard(shard.name)
+            raise GoneError(f"cache shard {self.folder / shard.name} has gone: run again ({error})") from error
+
+    def _pass_over(self, shard: Shard, error: OSError) -> None:
+        """Go on without a shard that another run has removed, or that the disk cannot give back any more.
+
+        Raises:
+            InputError: it cannot be read for another reason, and is none the worse for it.
+        """
+        if error.errno == errno.EIO:
+            self._remove(shard, error.strerror or str(error))
+        elif error.errno != errno.ENOENT:
+            path = self.folder / shard.name
+            raise InputError(f"cannot read the cache shard {path}: {error.strerror}; it is kept") from error
 
     def _remove(self, shard: Shard, reason: str) -> None:
         path = self.folder / shard.name

@@ -39,12 +39,22 @@ def write(state: dict[str, Any], folder: Path, name: str) -> None:
     Raises:
         InputError: the folder cannot be written to.
     """
-    content = io.BytesIO()
-    torch.save(state, content)
-    with replaced(folder / name) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    save(state, folder / name)
     with replaced(folder / POINTER) as temporary:
         temporary.write_text(f"{name}\n{_sha256(name)}\n", encoding="utf-8")
+
+
+def save(content: Any, path: Path) -> None:
+    """Write what torch can save, whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    # Told of a full disk, torch.save says that some position is not the one expected.
+    torch.save(content, buffer)
+    with replaced(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def latest(folder: Path) -> Path | None:

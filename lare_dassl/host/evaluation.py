@@ -12,7 +12,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from ..errors import InputError
-from ..files import replaced
+from . import checkpoint
 from .registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -112,8 +112,7 @@ class Classification(EvaluatorBase):
 
     def _save_confusion_matrix(self, counts: Tensor) -> None:
         path = Path(self.cfg.OUTPUT_DIR) / "cmat.pt"
-        with replaced(path) as temporary, temporary.open("wb") as file:
-            torch.save(counts / counts.sum(dim=1, keepdim=True).clamp(min=1), file)
+        checkpoint.save(counts / counts.sum(dim=1, keepdim=True).clamp(min=1), path)
         logger.info("confusion matrix written to %s", path)
 
 

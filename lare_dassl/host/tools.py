@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..errors import unwritable
 
 
 def set_random_seed(seed: int) -> None:
@@ -23,30 +25,55 @@ def set_random_seed(seed: int) -> None:
 class Tee:
     """A text stream that writes to the console and to a file.
 
+    If the file cannot be written any more, the console alone goes on, and is told so: a log is no reason to lose a run.
+
     Args:
         console: the stream that stays visible; it is never closed.
         path: the file; text is added at its end, and its folder is made.
+
+    Raises:
+        InputError: the file cannot be opened.
     """
 
     def __init__(self, console: TextIO, path: Path) -> None:
         self.console = console
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: TextIO | None = path.open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise unwritable(f"the log {path}", error) from error
 
     def write(self, text: str) -> int:
         """Write to both; gives the number of characters."""
-        self._file.write(text)
+        with self._giving_up():
+            if self._file is not None:
+                self._file.write(text)
         return self.console.write(text)
 
     def flush(self) -> None:
         """Flush both."""
-        self._file.flush()
+        with self._giving_up():
+            if self._file is not None:
+                self._file.flush()
         self.console.flush()
 
     def close(self) -> None:
         """Close the file; the console stays open."""
-        self._file.close()
+        with self._giving_up():
+            if self._file is not None:
+                self._file.close()
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            file, self._file = self._file, None
+            with suppress(OSError):
+                # What it still holds would fail again at the end of the process.
+                cast(TextIO, file).close()
+            self.console.write(f"the log {self.path} goes no further: {error.strerror}\n")
 
     def isatty(self) -> bool:
         """No terminal: colours and cursor moves would end up in the file."""
@@ -76,7 +103,4 @@ def setup_logger(output: str | None = None) -> None:
     if isinstance(current, Tee):
         current.close()
         console = current.console
-    try:
-        sys.stdout = cast(TextIO, Tee(console, path))
-    except OSError as error:
-        raise InputError(f"cannot write the log {path}: {error.strerror}") from error
+    sys.stdout = cast(TextIO, Tee(console, path))

@@ -19,7 +19,7 @@ from typing import IO, Any, Protocol
 
 from tqdm import tqdm
 
-from ..errors import InputError
+from ..errors import InputError, unwritable
 from .disk import check_space, show_size
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
@@ -198,7 +198,7 @@ def unpack(path: Path, target: Path, holds: Sequence[str], limit: int, advice: s
             f"'{path}' ({path.stat().st_size:,} bytes) is half-downloaded, damaged or no archive ({cause}): {advice}"
         ) from error
     except OSError as error:
-        raise InputError(f"cannot unpack '{path}' to '{target}': {error.strerror or error}") from error
+        raise unwritable(f"'{path}' to '{target}'", error, verb="unpack") from error
 
 
 def _unpack_opened(archive: Archive, target: Path, holds: Sequence[str], limit: int) -> None:

@@ -14,7 +14,7 @@ import urllib3
 from tqdm import tqdm
 
 from ..datasets.sources import Source
-from ..errors import InputError
+from ..errors import InputError, unwritable
 from ..files import make_folder
 from .disk import check_space, show_size
 
@@ -138,7 +138,7 @@ def download(source: Source, root: Path) -> Path:
         _check_content(source, part)
         part.finish()
     except OSError as error:
-        raise InputError(f"cannot write {part.path}: {error.strerror or error}") from error
+        raise unwritable(part.path, error) from error
     return part.target
 
 

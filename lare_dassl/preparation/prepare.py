@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from ..dassl_api import DATASET_REGISTRY
 from ..datasets.sources import SOURCES, Source, how_to_get
 from ..errors import InputError, unknown_name
 from ..files import make_folder
+from ..locks import only_one
 from ..logs import start_logging
 from .archives import SUFFIXES, unpack
-from .disk import only_one, show_size
+from .disk import show_size
 from .download import Part, download, fault_of
 from .verify import build_what_is_there, check_images, counts_table, sample_size
 
@@ -183,13 +184,18 @@ def _get_sources(arguments: argparse.Namespace, findings: Sequence[Finding], roo
     may_be_had = [urlsplit(finding.source.url).netloc in hosts for finding in findings]
     some = any(may_be_had) or any(finding.archive for finding in findings)
     problems = []
-    with only_one(make_folder(root, "--root"), arguments.name) if some else nullcontext():
+    with _preparing(root, arguments.name) if some else nullcontext():
         for finding, may_download in zip(findings, may_be_had, strict=True):
             try:
                 _get(finding, root, may_download)
             except InputError as error:
                 problems.append(str(error))
     return problems
+
+
+def _preparing(root: Path, name: str) -> AbstractContextManager[None]:
+    folder = make_folder(root, "--root")
+    return only_one(folder / f".{name}.lock", f"prepares {name} in '{folder}'")
 
 
 def _hosts_to_ask(findings: Sequence[Finding], no_download: bool) -> set[str]:

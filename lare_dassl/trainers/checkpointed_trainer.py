@@ -11,6 +11,7 @@ from torch import nn
 
 from ..dassl_api import TrainerX
 from ..embeddings.embedding_set import EmbeddingSet
+from ..event_file import EventFile
 from ..host import checkpoint
 from .earlier_run import check_epochs, checkpoint_to_resume, checkpoint_to_test
 from .run_identity import (
@@ -131,6 +132,11 @@ class CheckpointedTrainer(TrainerX):
         self._take_best(path.with_name(checkpoint.BEST))
         logger.info("resuming after epoch %d from %s", state["epoch"], path)
         return int(state["epoch"])
+
+    def init_writer(self, log_dir: str) -> None:
+        """Open tensorboard's event file in a folder; a second call does nothing."""
+        if self._writer is None:
+            self._writer = EventFile(Path(log_dir))
 
     def _take_best(self, best: Path) -> None:
         """Bring along the best model so far where the run goes on in another folder."""

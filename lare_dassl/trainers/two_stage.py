@@ -74,6 +74,8 @@ class TwoStageTrainer(EmbeddingTrainer):
         check_same_run(path, state, self.identity)
         network = self.new_network()
         checkpoint.load_weights(network, state, path)
+        if self.start_epoch == 0 and "seconds" in state:
+            self.clock.take_over(state["seconds"])
         logger.info("%s: taken from %s", self.stage_one_folder, path)
         folder = Path(self.output_dir) / self.stage_one_folder
         if path.parent.resolve() != folder.resolve():
@@ -90,6 +92,6 @@ class TwoStageTrainer(EmbeddingTrainer):
 
     def keep_network(self, network: nn.Module) -> None:
         """Write the outcome of stage 1 into the run's folder, where the run takes it from."""
-        state = {"state_dict": network.state_dict(), "run": self.identity}
+        state = {"state_dict": network.state_dict(), "run": self.identity, "seconds": self.clock.seconds()}
         name = checkpoint.epoch_file(self.stage_one_epochs)
         checkpoint.write(state, Path(self.output_dir) / self.stage_one_folder, name)

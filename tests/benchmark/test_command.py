@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from lare_dassl import locks
 from lare_dassl.benchmark import command
-from lare_dassl.benchmark.one_run import ForeignRecordError, finished_record
+from lare_dassl.benchmark.one_run import ForeignRecordError, carry_out, finished_record
 from lare_dassl.benchmark.plan import make_plan
 from lare_dassl.errors import InputError, exit_code
 from lare_dassl.report.collect import collect
@@ -218,13 +220,28 @@ def test_the_demo_refuses_no_seeds(tmp_path):
         command.compare_on_demo(tmp_path / "demo.yaml", 0, str(tmp_path), tmp_path / "out")
 
 
-def test_a_report_that_cannot_be_written_leaves_the_runs_and_their_table(words, tmp_path, monkeypatch, capsys):
-    def fail(_):
-        raise InputError("cannot write report.html: no space left")
+def test_a_second_benchmark_in_the_same_folder_is_refused(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.1)
+    (tmp_path / "out").mkdir()
+    with locks.only_one(tmp_path / "out" / ".lock", "runs a benchmark there"):
+        assert benchmark(words(*TWO)) == 2
+    folder = f"{tmp_path}/out (--output-dir)"
+    assert capsys.readouterr().err == f"error: another process is at work in {folder}: wait for its end\n"
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == [".lock"]
 
-    monkeypatch.setattr(command, "write_report", fail)
-    assert benchmark(words("--trainers", "ZeroShot", "--seeds", 1)) == 0
-    shown = capsys.readouterr()
-    assert "ZeroShot" in shown.out
-    assert shown.err.endswith("no report: cannot write report.html: no space left\n")
-    assert len(times(tmp_path / "out")) == 1
+
+def test_a_report_that_cannot_be_written_is_an_error_and_the_runs_are_kept(words, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report").write_text("")
+    assert benchmark(words("--trainers", "ZeroShot", "--seeds", 1)) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: cannot write to {tmp_path}/out/report (--outp")
+    assert len(list((tmp_path / "out").rglob("record.json"))) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+def test_a_run_whose_log_cannot_be_written_is_run(words, tmp_path):
+    planned = make_plan(words("--trainers", "FineTune", "--seeds", 1)).runs[0]
+    planned.folder.mkdir(parents=True)
+    (planned.folder / "log.txt").symlink_to("/dev/full")
+    assert carry_out(planned) == ""
+    assert finished_record(planned) is not None

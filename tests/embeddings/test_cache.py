@@ -218,3 +218,46 @@ def test_a_table_in_use_is_waited_for_a_minute(hashes, files, monkeypatch):
     monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: waits.append(timeout) or connect(path, timeout))
     hashes(files)
     assert waits == [60]
+
+
+def moved_away():
+    """What sqlite raises where the file that it has open was replaced by another."""
+    error = sqlite3.OperationalError("attempt to write a readonly database")
+    error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
+    return error
+
+
+@pytest.mark.parametrize("failure", [moved_away(), sqlite3.DatabaseError("file is not a database")])
+def test_a_table_that_another_process_mends_meanwhile_is_taken_as_it_is(hashes, files, monkeypatch, caplog, failure):
+    expected = hashes(files)
+    failures, connect = [failure], cache._connect
+
+    def failing_once(path):
+        if failures:
+            raise failures.pop()
+        return connect(path)
+
+    monkeypatch.setattr(cache, "_connect", failing_once)
+    assert hashes(files) == expected
+    assert failures == []
+    assert "begun anew" not in caplog.text
+
+
+def test_the_journal_goes_with_a_damaged_table(hashes, files):
+    expected = hashes(files)
+    journal = hashes.path.with_name("files.sqlite-journal")
+    for path in (hashes.path, journal):
+        path.write_bytes(b"no database " * 100)
+    assert hashes(files) == expected
+    assert not journal.exists()
+    assert hashes(files) == expected
+
+
+def test_a_full_disk_names_the_table_and_what_to_do(hashes, files, monkeypatch):
+    def full(_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(cache, "_connect", full)
+    told = r"^cannot use .*files\.sqlite \(EMBEDDINGS\.CACHE_DIR\): database or disk is full; mend that and run again"
+    with pytest.raises(InputError, match=told):
+        hashes(files)

@@ -559,3 +559,29 @@ def test_what_reaches_the_encoder_is_open_clips_own_preprocessing_to_the_bit(mak
     assert len(reached) == len(paths)
     for path, pixels in zip(paths, reached, strict=True):
         assert torch.equal(pixels, transform(Image.open(path).convert("RGB"))), path
+
+
+@pytest.mark.parametrize("losses", [1, 4, 5])
+def test_what_another_process_removes_meanwhile_is_encoded_again(make, model, images, monkeypatch, losses):
+    encoder = make()
+    gather, asked = encoder.store.gather, []
+
+    def robbed(keys):
+        asked.append(len(keys))
+        if len(asked) <= losses:
+            next(encoder.store.folder.glob("*.safetensors")).unlink()
+        return gather(keys)
+
+    monkeypatch.setattr(encoder.store, "gather", robbed)
+    if losses == 5:
+        with pytest.raises(InputError, match="run again"):
+            encoder.encode_images(images)
+        return
+    embedding, _ = encoder.encode_images(images)
+    assert torch.equal(embedding, encode_by_hand(model, images))
+    assert len(asked) == losses + 1
+    asked.clear()
+    texts = encoder.encode_texts(["a cat", "an owl"])
+    assert len(asked) == losses + 1
+    monkeypatch.undo()
+    assert torch.equal(encoder.encode_texts(["a cat", "an owl"]), texts)

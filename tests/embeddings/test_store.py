@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -10,7 +11,7 @@ import torch
 
 from lare_dassl.embeddings import store as store_module
 from lare_dassl.embeddings.cache import file_sha256, text_key
-from lare_dassl.embeddings.store import EmbeddingStore
+from lare_dassl.embeddings.store import EmbeddingStore, GoneError
 from lare_dassl.errors import InputError
 
 
@@ -332,3 +333,44 @@ def test_a_shard_that_another_run_has_just_removed_is_no_error(store, monkeypatc
     monkeypatch.setattr(store_module.Shard, "at", removed_meanwhile)
     assert reopened(store).missing(keys_of("a")) == keys_of("a")
     assert not path.exists()
+
+
+def failing(number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_a_shard_that_cannot_be_read_for_now_is_kept(filled, monkeypatch):
+    before = shards_of(filled)
+    found = reopened(filled)
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "file_sha256", failing(errno.EMFILE))
+        with pytest.raises(InputError, match=r"^cannot read the cache shard .*: Too many open files; it is kept$"):
+            found.gather(keys_of("a"))
+    (filled.folder / "shards.index").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module.Path, "read_bytes", failing(errno.EACCES))
+        with pytest.raises(InputError, match=r"^cannot read the cache shard .*: Permission denied; it is kept$"):
+            reopened(filled)
+    assert shards_of(filled) == before
+    assert torch.equal(found.gather(keys_of("a")), rows(2, seed=0)[:1])
+
+
+def test_a_shard_that_the_disk_has_lost_is_removed(filled, monkeypatch, caplog):
+    found = reopened(filled)
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(store_module, "file_sha256", failing(errno.EIO))
+        assert found.missing(keys_of("a")) == keys_of("a")
+    assert "is damaged (Input/output error): removed" in caplog.text
+    assert len(shards_of(filled)) == 2
+
+
+def test_what_has_gone_is_missing_when_it_is_asked_for_again(filled):
+    found = reopened(filled)
+    found.gather(keys_of("e"))
+    (filled.folder / f"{holding(filled, 'e')}.safetensors").unlink()
+    with pytest.raises(GoneError):
+        found.gather(keys_of("e"))
+    assert found.missing(keys_of("a", "e")) == keys_of("e")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,15 @@ def test_a_log_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "log.txt").mkdir()
     with pytest.raises(InputError, match=r"cannot write the log .*log.txt: Is a directory"):
         setup_logger(str(tmp_path))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+def test_a_log_that_cannot_be_written_any_more_does_not_end_the_run(tmp_path, console):
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    setup_logger(str(tmp_path))
+    for line in ("first", "second"):
+        print(line)
+    sys.stdout.flush()
+    sys.stdout.close()
+    told = f"the log {tmp_path}/log.txt goes no further: No space left on device\n"
+    assert console.readouterr().out.replace(told, "", 1) == "first\nsecond\n"

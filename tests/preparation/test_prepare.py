@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lare_dassl import network
+from lare_dassl import locks, network
 from lare_dassl.datasets import demo_world
 from lare_dassl.datasets.sources import SOURCES, Source
 from lare_dassl.errors import InputError, exit_code
+from lare_dassl.locks import only_one
 from lare_dassl.preparation import download
-from lare_dassl.preparation.disk import only_one, show_size
+from lare_dassl.preparation.disk import show_size
 from lare_dassl.preparation.prepare import prepare
 from lare_dassl.preparation.verify import sample_size
 from tests.helpers import make_domain_tree
@@ -354,8 +355,9 @@ def test_ctrl_c_keeps_the_part(root, served, capsys, monkeypatch):
     assert (root / "PACS.zip.part").stat().st_size == 1000
 
 
-def test_two_at_once_are_refused(root, served, capsys):
-    with only_one(root, "pacs"):
+def test_two_at_once_are_refused(root, served, capsys, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.1)
+    with only_one(root / ".pacs.lock", "prepares pacs"):
         assert run(root) == 2
     assert error_line(capsys) == f"error: another process prepares pacs in '{root}': wait for its end"
     assert run(root) == 0

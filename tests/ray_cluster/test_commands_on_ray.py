@@ -36,7 +36,7 @@ def test_a_benchmark_on_a_cluster_does_all_and_then_finds_all_done(nodes, flags,
     assert "2 runs: 0 are done, 2 to do" in shown.out
     assert "encoding images on Ray: 100%" in shown.err
     assert "runs, on Ray: 100%" in shown.err
-    assert list(tmp_path.rglob(".shared-*")) == []
+    assert list(tmp_path.rglob(".shared.*")) == []
     assert benchmark("local", "--jobs", 1) == 0
     assert metrics_below(tmp_path / "ray") == metrics_below(tmp_path / "local")
     monkeypatch.setattr(ray_engine, "_probe", None)

@@ -67,7 +67,7 @@ def test_one_run_end_to_end(tmp_path):
     assert {title: float(value) for title, value in rows.items()} == pytest.approx(expected, abs=0.0051)
     assert (tmp_path / "out" / "log.txt").read_text() in done.stdout
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("classifier.safetensors", "log.txt", "model", "predictions.safetensors", "record.json", "regions"),
+        *(".lock", "classifier.safetensors", "log.txt", "model", "predictions.safetensors", "record.json", "regions"),
         *("split.json", "tensorboard"),
     }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from lare_dassl import RegionSettings, fit_regions
 from lare_dassl.errors import InputError
 from lare_dassl.host import checkpoint
 from tests.helpers import shifted_embeddings, write_embeddings
-from tests.trainers.interruption import Killed, last_state
+from tests.trainers.interruption import Killed, last_state, train_until
 
 
 def prepared(build, tmp_path, *overrides):
@@ -196,3 +197,11 @@ def test_regions_are_boxes_around_the_class(build, tmp_path):
     assert bool((regions.lower <= regions.upper).all())
     nearest = (F.normalize(regions.centre, dim=-1) @ trainer.embeddings.class_text.T).argmax(dim=1)
     assert (nearest == train.label).float().mean() >= 0.95
+
+
+def test_the_time_of_stage_one_is_kept_over_a_kill_before_the_first_checkpoint(build, tmp_path):
+    train_until(build("LARE", "run"), 0)
+    first = checkpoint.read(checkpoint.latest(tmp_path / "run" / "regions"))["seconds"]["stage1"]
+    assert first > 0
+    build("LARE", "run").train()
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["seconds"]["stage1"] == first
