@@ -1,10 +1,12 @@
-# `make demo` shows the project at work; `make test` checks it. Both install into .venv first, and may be repeated.
+# `make demo` shows the project at work; `make test` checks it, `make fuzz` at length with files damaged at random.
+# All install into .venv first, and may be repeated.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 3
+TIMES ?= 20
 
-.PHONY: install demo test clean
+.PHONY: install demo test fuzz clean
 
 install: $(VENV)/.installed
 
@@ -21,6 +23,10 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# As many times as many cases as `make test` tries, and others each time.
+fuzz: install
+	LARE_DASSL_FUZZ=$(TIMES) $(BIN)/python -m pytest tests/damage
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -40,7 +40,15 @@ setup(
         "tensorboard>=2.15",
     ],
     extras_require={
-        "dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.11", "playwright>=1.40", "scikit-learn>=1.4", "types-PyYAML"],
+        "dev": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "ruff>=0.6",
+            "mypy>=1.11",
+            "playwright>=1.40",
+            "scikit-learn>=1.4",
+            "types-PyYAML",
+        ],
         "ray": ["ray[default]>=2.60"],
     },
 )
