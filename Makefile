@@ -34,7 +34,7 @@ mutants: install
 
 # As many times as many cases as `make test` tries, and others each time.
 fuzz: install
-	LARE_DASSL_FUZZ=$(TIMES) $(BIN)/python -m pytest tests/config_fuzz
+	LARE_DASSL_FUZZ=$(TIMES) $(BIN)/python -m pytest tests/config_fuzz tests/damage
 
 # 30 minutes on two cores at most.
 faults: install

@@ -1,7 +1,8 @@
 """Checkpoint files: written whole or not at all, read without running code from them.
 
-The zip that torch writes has a checksum of each part. The text that names the latest file, in Dassl's format, has one
-in a second line, which Dassl does not read.
+A checkpoint has a key more than Dassl's, `sha256`, the checksum of all else as it is loaded: those of torch's zip do not
+cover its directory, and a damaged one can make torch give whatever lies in memory for a tensor. The text that names the
+latest file, in Dassl's format, has one in a second line, which Dassl does not read.
 """
 
 from __future__ import annotations
@@ -9,18 +10,20 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import replaced
 
 BEST = "model-best.pth.tar"
 POINTER = "checkpoint"
+DIGEST = "sha256"
+"""The key of the checksum."""
 
 
 def epoch_file(epoch: int) -> str:
@@ -39,7 +42,7 @@ def write(state: dict[str, Any], folder: Path, name: str) -> None:
     Raises:
         InputError: the folder cannot be written to.
     """
-    save(state, folder / name)
+    save(state | {DIGEST: _content_sha256(state)}, folder / name)
     with replaced(folder / POINTER) as temporary:
         temporary.write_text(f"{name}\n{_sha256(name)}\n", encoding="utf-8")
 
@@ -95,7 +98,31 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"the checkpoint '{path}' cannot be read ({reason}): delete it and train again") from error
     if not isinstance(state, dict):
         raise InputError(f"the checkpoint '{path}' holds a {type(state).__name__}, not a model: delete it")
+    if DIGEST in state and state.pop(DIGEST) != _content_sha256(state):
+        raise InputError(
+            f"the checkpoint '{path}' is damaged (its content does not match its {DIGEST}): delete it and train again"
+        )
     return state
+
+
+def _content_sha256(state: dict[str, Any]) -> str:
+    content = hashlib.sha256()
+    for piece in _pieces(state):
+        content.update(piece)
+    return content.hexdigest()
+
+
+def _pieces(content: Any) -> Iterator[bytes | memoryview]:
+    """A content of tensors, plain values and containers of them as bytes that no other content has."""
+    if isinstance(content, Tensor):
+        yield f"{content.dtype} {tuple(content.shape)}\n".encode()
+        yield content.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    elif isinstance(content, dict | list | tuple):
+        yield f"{len(content)} in {'{}' if isinstance(content, dict) else '[]'}\n".encode()
+        for part in content.items() if isinstance(content, dict) else content:
+            yield from _pieces(part)
+    else:
+        yield f"{type(content).__name__} {content!r}\n".encode()
 
 
 def check_holds(path: Path, state: dict[str, Any], names: Iterable[str]) -> None:
@@ -114,8 +141,8 @@ def _check_content(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as file:
-        if any(part.compress_type != zipfile.ZIP_STORED for part in file.infolist()):
-            raise zipfile.BadZipFile("it is compressed, as torch writes none")
+        if any(part.compress_type != zipfile.ZIP_STORED or part.external_attr for part in file.infolist()):
+            raise zipfile.BadZipFile("it has compressed parts or folders, as torch writes none")
         damaged = file.testzip()
     if damaged:
         raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")

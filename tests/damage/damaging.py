@@ -77,11 +77,16 @@ def damages(parts: Sequence[tuple[float, float]] = ()) -> st.SearchStrategy[Dama
 
 
 def _flip(place: Place, bit: int) -> Damage:
-    def damage(content: bytes) -> bytes:
-        position = place.of(len(content))
-        return content[:position] + bytes([content[position] ^ (1 << bit)]) + content[position + 1 :]
+    return lambda content: flip_at(place.of(len(content)), bit)(content)
 
-    return damage
+
+def flip_at(position: int, bit: int) -> Damage:
+    """One bit of one byte flipped; an empty file stays as it is."""
+    return lambda content: (
+        content[:position]
+        + bytes(mark ^ (1 << bit) for mark in content[position : position + 1])
+        + content[position + 1 :]
+    )
 
 
 def _overwrite(place: Place, piece: bytes) -> Damage:

@@ -39,7 +39,7 @@ from lare_dassl.report.layout import latex, markdown
 from lare_dassl.report.results import results_of
 from lare_dassl.report.tables import report_tables, write_tables
 from lare_dassl.tensor_files import read_tensors
-from tests.damage.damaging import Damage, damages, json_changes, safetensors_parts, tried
+from tests.damage.damaging import TIMES, Damage, damages, flip_at, json_changes, safetensors_parts, tried
 from tests.datasets.cifar_writing import official_rows, python2_pickle
 from tests.preparation.test_archives import GOOD, contents, unpack_here, write_tar, write_zip
 
@@ -111,6 +111,15 @@ def test_a_damaged_file_is_named_or_says_the_same(name, world, place):
         assert_refused_or_same(path, content, damage, read, whole)
 
     campaign()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_flipped_bit_says_something_else(name, world, place):
+    file, read = FILES[name]
+    content, path = (world / file).read_bytes(), place / Path(file).name
+    whole = read(world / file)
+    for position in range(0, len(content), 1 if TIMES > 1 else 50):
+        assert_refused_or_same(path, content, flip_at(position, position % 8), read, whole)
 
 
 def test_the_name_of_the_latest_checkpoint(world, place):

@@ -72,7 +72,7 @@ def test_files_are_those_of_dassl_and_no_temporary_file_stays(cfg, tmp_path):
     names = sorted(path.name for path in (tmp_path / "linear").iterdir())
     assert names == ["checkpoint", "model.pth.tar-2", "model.pth.tar-4"]
     state = torch.load(tmp_path / "linear" / "model.pth.tar-4", weights_only=True)
-    assert sorted(state) == ["epoch", "optimizer", "scheduler", "state_dict", "val_result"]
+    assert sorted(state) == ["epoch", "optimizer", "scheduler", "sha256", "state_dict", "val_result"]
     assert state["epoch"] == 4
 
 
