@@ -63,9 +63,10 @@ def _change(subject: Subject, chance: random.Random, folder: Path) -> bool:
 
 
 def _worker(subject: Subject, chance: random.Random, folder: Path) -> bool:
-    process = subject.start(folder)
-    subject.wait_for_begin(process, folder)
-    time.sleep(chance.uniform(0.0, subject.seconds - subject.begin))
+    process, begun = subject.start(folder), chance.randint(1, len(subject.expected))
+    while not process.poll() and len(list(folder.rglob("log.txt"))) < begun:
+        time.sleep(0.01)
+    time.sleep(chance.uniform(0.0, 0.1))
     killed = _kill_a_worker(process, chance)
     return process.wait() == 2 and killed
 
