@@ -74,7 +74,8 @@ class FileHashes:
         stats = {path: stat for path in paths if (stat := _stat(path)) is not None}
         try:
             return self._look_up(stats)
-        except sqlite3.DatabaseError as error:
+        # In the second case the damage is in the words of an error.
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if _is_no_damage(error):
                 raise InputError(f"cannot use {self.path} (EMBEDDINGS.CACHE_DIR): {error}") from error
             # The table only saves time: a damaged one is begun anew.
@@ -110,7 +111,7 @@ class FileHashes:
         return hashes | fresh
 
 
-def _is_no_damage(error: sqlite3.DatabaseError) -> bool:
+def _is_no_damage(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.OperationalError) and (code is None or code & 0xFF in NOT_DAMAGE)
 

@@ -1,8 +1,8 @@
 """Checkpoint files: written whole or not at all, read without running code from them.
 
-A checkpoint has a key more than Dassl's, `sha256`, the checksum of all else as it is loaded: those of torch's zip do not
-cover its directory, and a damaged one can make torch give whatever lies in memory for a tensor. The text that names the
-latest file, in Dassl's format, has one in a second line, which Dassl does not read.
+A checkpoint has a key more than Dassl's, `sha256`, the checksum of all else as it is loaded: those of torch's zip do
+not cover its directory, and a damaged one can make torch give whatever lies in memory for a tensor. The text that names
+the latest file, in Dassl's format, has one in a second line, which Dassl does not read.
 """
 
 from __future__ import annotations
