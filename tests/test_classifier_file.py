@@ -12,6 +12,7 @@ from lare_dassl.classifier_file import KINDS, SavedClassifier, kind_of, read_cla
 from lare_dassl.errors import InputError
 from lare_dassl.methods.clip_adapter import AdapterClassifier
 from lare_dassl.methods.tip_adapter import cache_classifier
+from lare_dassl.tensor_files import write_tensors
 
 VLM = VLMIdentity("ViT-B-32", "openai", "0123abcd", 8, 50.0, "bf16", '{"mean": [0.5, 0.5, 0.5]}')
 NAMES = ("cat", "dog", "dog", "owl")
@@ -127,3 +128,27 @@ def test_a_kind_that_is_not_known_here_is_named(path):
 
 def test_a_missing_file_is_named(tmp_path):
     assert_refused(tmp_path / "classifier.safetensors", "there is no file")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperature": "0"}, "the temperature must be a positive number, not 0.0"),
+        ({"temperature": "nan"}, "the temperature must be a positive number, not nan"),
+        ({"temperature": "hot"}, "it cannot be rebuilt (could not convert string to float: 'hot')"),
+        ({"embedding_dim": "many"}, "it cannot be rebuilt (invalid literal"),
+        ({"classnames": "[" * 10_000}, "metadata 'classnames' must be a JSON list of strings"),
+        ({"kind": "tip_adapter"}, "it cannot be rebuilt ("),
+    ],
+)
+def test_a_forged_file_whose_checksum_fits_is_refused(path, changes, message):
+    tensors, metadata = contents(path)
+    write_tensors(path, tensors, {key: value for key, value in (metadata | changes).items() if key != "sha256"})
+    assert_refused(path, message)
+
+
+def test_a_file_without_checksum_is_refused(path):
+    tensors, metadata = contents(path)
+    del metadata["sha256"]
+    save_file(tensors, path, metadata)
+    assert_refused(path, "it is damaged (its metadata have no 'sha256'): run again, or get it anew")

@@ -73,7 +73,8 @@ class FileHashes:
         with self._refusals_told():
             try:
                 return self._look_up(stats)
-            except sqlite3.DatabaseError as error:
+            # In the second case the damage is in the words of an error.
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 if not _is_fault_of_file(error):
                     raise
             with only_one(self.path.with_suffix(".lock"), f"mends {self.path} (EMBEDDINGS.CACHE_DIR)"):
@@ -107,7 +108,7 @@ class FileHashes:
         try:
             # Another process may have mended it just now.
             return self._look_up(stats)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if _is_no_damage(error):
                 raise
             # The table only saves time: a damaged one is begun anew.
@@ -128,12 +129,12 @@ class FileHashes:
         return hashes | fresh
 
 
-def _is_no_damage(error: sqlite3.DatabaseError) -> bool:
+def _is_no_damage(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.OperationalError) and (code is None or code & 0xFF in NOT_DAMAGE)
 
 
-def _is_fault_of_file(error: sqlite3.DatabaseError) -> bool:
+def _is_fault_of_file(error: Exception) -> bool:
     """Whether the file itself is damaged, or was taken away by another process that mends it."""
     moved = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
     return not _is_no_damage(error) or getattr(error, "sqlite_errorcode", 0) & 0xFF in moved

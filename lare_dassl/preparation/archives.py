@@ -31,6 +31,10 @@ MAX_DEPTH = 3
 MAX_HEADER = MAX_PADDING = 1 << 24
 # macOS puts what its disk knows of the files beside them.
 LEFT_OUT = "__MACOSX"
+# What stands before each file of a zip: signature, version, flags, method, time, date, checksum, packed size, size, and
+# the lengths of name and extra field; by a flag and by a number the sizes are told to stand elsewhere.
+LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+SIZE_FOLLOWS, SIZE_ELSEWHERE = 8, 2**32 - 1
 END_OF_TAR = bytes(tarfile.BLOCKSIZE)
 # What zipfile and tarfile raise for damage, and, in the last two lines, for headers that they do not expect.
 DAMAGES = (
@@ -78,15 +82,24 @@ class Archive(Protocol):
 
 class _Zip:
     def __init__(self, file: IO[bytes]) -> None:
-        self.file = zipfile.ZipFile(file)
+        self.whole, self.file = file, zipfile.ZipFile(file)
 
     def members(self) -> Iterator[Member]:
         for info in self.file.infolist():
             member = Member(info.orig_filename, _zip_kind(info), info.file_size, info)
             if member.kind in ("file", "folder"):
-                # A name damaged in the listing alone would leave its file out; opening compares it with the file's own.
-                self.file.open(info).close()
+                self._check_listing(info)
             yield member
+
+    def _check_listing(self, info: zipfile.ZipInfo) -> None:
+        """Compare the listing with what stands before the file itself: damaged alone, it would leave the file out."""
+        # This compares the names.
+        self.file.open(info).close()
+        self.whole.seek(info.header_offset)
+        _, _, flags, *_, checksum, _, size, _, _ = LOCAL_HEADER.unpack(self.whole.read(LOCAL_HEADER.size))
+        known = not flags & SIZE_FOLLOWS and size != SIZE_ELSEWHERE
+        if known and (checksum, size) != (info.CRC, info.file_size):
+            raise zipfile.BadZipFile(f"{info.orig_filename!r} is listed with another size or checksum than its own")
 
     def open(self, member: Member) -> IO[bytes]:
         return self.file.open(member.handle)

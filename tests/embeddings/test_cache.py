@@ -261,3 +261,27 @@ def test_a_full_disk_names_the_table_and_what_to_do(hashes, files, monkeypatch):
     told = r"^cannot use .*files\.sqlite \(EMBEDDINGS\.CACHE_DIR\): database or disk is full; mend that and run again"
     with pytest.raises(InputError, match=told):
         hashes(files)
+
+
+def test_a_damaged_row_is_hashed_again(tmp_path, files):
+    table = FileHashes(tmp_path)
+    expected = table(files)
+    connection = sqlite3.connect(table.path)
+    with connection:
+        # As a damaged page may have it: the hash of one file in the row of another.
+        connection.execute("UPDATE known SET sha256 = ? WHERE path = ?", (expected[files[1]], bytes(files[0])))
+        connection.execute("UPDATE known SET sha256 = ? WHERE path = ?", (b"\xff\xfe", bytes(files[2])))
+    connection.close()
+    assert FileHashes(tmp_path)(files) == expected
+
+
+def test_a_damaged_schema_is_begun_anew(tmp_path, files, caplog):
+    table = FileHashes(tmp_path)
+    expected = table(files)
+    for there, instead in ((b"mtime_ns", b"mtime_nz"), (b"sha256", b"sh\xff256"), (b"known", b"kn\x80wn")):
+        content = table.path.read_bytes()
+        assert there in content
+        table.path.write_bytes(content.replace(there, instead))
+        assert FileHashes(tmp_path)(files) == expected
+        assert FileHashes(tmp_path)(files) == expected
+    assert "is damaged" in caplog.text and "is begun anew" in caplog.text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -75,6 +76,41 @@ def test_rows_are_normalised_on_reading(path):
     torch.testing.assert_close(after.train.embedding, before.train.embedding)
     torch.testing.assert_close(after.train.embedding.norm(dim=-1), torch.ones(40))
     torch.testing.assert_close(after.class_text, before.class_text)
+
+
+@pytest.mark.parametrize("length", [1.02, 40.0, 1e15])
+def test_a_row_that_is_longer_than_unit_length_where_most_have_it_is_damaged(path, length):
+    def stretch(tensors):
+        tensors["test/image"][7] *= length
+        return {}
+
+    rewrite(path, stretch)
+    message = rf"'test/image' row 7 has the length {length:.4g}, where most have 1 \(1 such rows\): it is damaged"
+    with pytest.raises(InputError, match=message.replace("+", r"\+")):
+        read_embedding_file(path)
+
+
+def test_rows_of_any_length_and_averages_of_unit_rows_are_taken(path):
+    rewrite(path, lambda t: {"train/image": t["train/image"] * 1.5, "text/class": t["text/class"] * 0.9})
+    rewrite(path, lambda t: {"val/image": t["val/image"] * torch.linspace(0.5, 1, 20)[:, None]})
+    assert read_embedding_file(path).train.embedding.norm(dim=1).sub(1).abs().max() < 1e-5
+
+
+def test_a_file_of_ours_has_a_checksum_and_a_changed_row_or_name_does_not_match_it(path):
+    whole = path.read_bytes()
+    assert "sha256" in contents(path)[1]
+    for changed in (whole[:-1] + bytes([whole[-1] ^ 1]), whole.replace(b"heron", b"haron")):
+        path.write_bytes(changed)
+        message = f"{path} is damaged: its content does not match the sha256 in its metadata: get or extract it anew"
+        with pytest.raises(InputError, match=re.escape(message)):
+            read_embedding_file(path)
+
+
+@pytest.mark.parametrize("preprocess", ["{", "[1]", "3", '{"mean": NaN}', "[" * 10_000])
+def test_preprocessing_that_is_no_json_object_is_told(path, preprocess):
+    rewrite(path, change_metadata={"preprocess": preprocess})
+    with pytest.raises(InputError, match="metadata 'preprocess' must be a JSON object, or empty"):
+        read_embedding_file(path)
 
 
 def test_val_is_optional(tmp_path):

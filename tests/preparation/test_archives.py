@@ -381,3 +381,48 @@ def test_an_interruption_leaves_nothing(folder, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         unpack_here(path)
     assert list(folder.iterdir()) == [path]
+
+
+def zip_listing(path):
+    """Where the listing of a zip begins."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.start_dir
+
+
+def test_a_zip_whose_listing_has_another_name_leaves_out_no_file(folder):
+    path = write_zip(folder / "a.zip", GOOD)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"kfold", zip_listing(path))] ^= 1
+    path.write_bytes(content)
+    check_refused(path, r"half-downloaded, damaged or no archive")
+
+
+def test_a_zip_whose_listing_has_another_size_gives_no_empty_file(folder):
+    path = write_zip(folder / "a.zip", GOOD)
+    content = bytearray(path.read_bytes())
+    entry = zip_listing(path)
+    content[entry + 16 : entry + 28] = bytes(12)
+    path.write_bytes(content)
+    check_refused(path, r"'kfold/photo/dog/1\.jpg' is listed with another size or checksum than its own")
+
+
+def test_a_zip_that_was_written_as_a_stream_is_unpacked(folder):
+    class Stream(io.RawIOBase):
+        def __init__(self):
+            self.written = b""
+
+        def writable(self):
+            return True
+
+        def write(self, piece):
+            self.written += bytes(piece)
+            return len(piece)
+
+    stream = Stream()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in GOOD.items():
+            archive.writestr(name, content)
+    path = folder / "a.zip"
+    path.write_bytes(stream.written)
+    unpack_here(path)
+    assert contents(folder / "PACS") == {name.removeprefix("kfold/"): content for name, content in GOOD.items()}

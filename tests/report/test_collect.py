@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lare_dassl.errors import InputError
+from lare_dassl.json_files import sealed
 from lare_dassl.predictions import write_predictions
 from lare_dassl.record import nest_metrics
 from lare_dassl.report.collect import collect, read_predictions
@@ -120,6 +122,26 @@ def test_a_plan_that_cannot_be_read_is_told_of(tmp_path, text, cause):
     assert len(found.problems) == 1
     assert str(tmp_path / "plan.json") in found.problems[0]
     assert cause in found.problems[0]
+
+
+def test_a_plan_with_a_changed_digit_is_told_of(tmp_path):
+    write(tmp_path / "a", record("LARE", 0))
+    text = json.dumps(sealed({"format": "plan/1", "runs": [plan_entry("LARE/seed1", record("LARE", 1))]}))
+    (tmp_path / "plan.json").write_text(text)
+    assert len(collect(tmp_path).planned) == 1
+    (tmp_path / "plan.json").write_text(text.replace('"seed": 1', '"seed": 7'))
+    (problem,) = collect(tmp_path).problems
+    assert f"{tmp_path / 'plan.json'} (it is damaged: its content does not match its sha256)" in problem
+
+
+def test_names_of_a_record_and_its_predictions_steer_nothing(tmp_path):
+    content = record("LARE", 0, source_domains=["a\x1b[31m"], settings={"A.B\x00": "x\u202e\n"})
+    write(tmp_path / "a", content)
+    write_predictions(tmp_path / "a", replace(predictions([0, 1], [0, 1]), classnames=("\x07", "dog")), "test")
+    (run,) = collect(tmp_path).runs
+    assert run.record["source_domains"] == ["a\\x1b[31m"]
+    assert run.record["config"] == {"A": {"B\\x00": "x\\u202e\\n"}}
+    assert read_predictions(run).classnames == ("\\x07", "dog")
 
 
 def test_predictions_lie_beside_the_record(tmp_path):
