@@ -8,8 +8,8 @@ from typing import Any
 
 from lare_dassl.host import checkpoint
 
-# Times, places and the machine are no two runs' the same; the settings hold the places.
-FREE_IN_RECORDS = {"seconds", "config", "versions", "machine", "host"}
+# Times, places and the machine are no two runs' the same; the settings hold the places, and the checksum covers all.
+FREE_IN_RECORDS = {"seconds", "config", "versions", "machine", "host", "sha256"}
 FILES = ("classifier.safetensors", "predictions.safetensors", "split.json")
 
 
