@@ -149,8 +149,6 @@ class Encoder:
         Raises:
             InputError: the model gives NaN or infinity for a text.
         """
-        # A folder's name may hold bytes that are no text, and no tokenizer takes them.
-        texts = [text.encode("utf-8", "replace").decode() for text in texts]
         keys = [text_key(text) for text in texts]
         by_key = dict(zip(keys, texts, strict=True))
 

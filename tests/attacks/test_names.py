@@ -17,10 +17,9 @@ from rich.table import Table
 from lare_dassl import run
 from lare_dassl.errors import InputError, exit_code
 from lare_dassl.logs import start_logging
-from lare_dassl.prediction import load_classifier
 from lare_dassl.report.layout import write_csv
 from lare_dassl.report.page import Options, write_report
-from tests.helpers import make_domain_tree, run_train, shifted_embeddings, write_embeddings, write_tiny_model
+from tests.helpers import run_train, shifted_embeddings, write_embeddings
 
 STEERING = "\x1b[31m\x1b]0;title\x07\r\x9b2J\u202e\x00\udcff"
 CLASSES = ("<script>alert(1)</script>", f"a{STEERING}", "=1+1", "../../../x\n# owned", "a\"b'c`{{7*7}}{%x%}\\")
@@ -169,18 +168,3 @@ def test_the_record_keeps_the_names_as_they_are(attacked):
     record = json.loads((attacked / "runs" / "=<i>LARE" / "record.json").read_text())
     assert record["target_domains"] == list(DOMAINS[1:])
     assert "../" not in " ".join(path.as_posix() for path in attacked.rglob("*"))
-
-
-def test_class_folders_whose_names_are_no_text_are_trained_on(tmp_path):
-    make_domain_tree(tmp_path / "images", ["photo", "sk\udcfftch"], ["cat", "d\udcffg\x1b[31m", "=owl"], per_class=6)
-    words = ("--trainer", "LARE", "--root", tmp_path / "images", "--output-dir", tmp_path / "run")
-    words += ("--source-domains", "photo", "--target-domains", "sk\udcfftch", "--seed", 0)
-    words += ("--backbone", write_tiny_model(tmp_path / "model"))
-    keys = ("DATASET.NAME", "DomainFolders", "VLM.ALLOW_RANDOM", "True", "VLM.PRECISION", "fp32", "OPTIM.MAX_EPOCH", 2)
-    keys += ("EMBEDDINGS.CACHE_DIR", tmp_path / "cache", "DATALOADER.NUM_WORKERS", 0, "TRAINER.LARE.EPOCHS", 2)
-    assert run_train(*words, *keys) == 0
-    assert run_train(*words, "--eval-only", "--model-dir", tmp_path / "run", *keys) == 0
-    assert not steers((tmp_path / "run" / "log.txt").read_text())
-    assert load_classifier(tmp_path / "run").classnames == ("=owl", "cat", "d\udcffg\x1b[31m")
-    write_report(Options(tmp_path / "run", tmp_path / "report.html"))
-    assert not steers((tmp_path / "report.html").read_text())
