@@ -44,6 +44,7 @@ class CheckpointedTrainer(TrainerX):
         seed: of the run.
         clock: the times of its stages.
         loaded: path and content of the checkpoint that `load_model` has loaded; None before.
+        trains: whether training has begun, so that a record in the run's folder is to be written anew.
     """
 
     model: nn.Module
@@ -53,6 +54,7 @@ class CheckpointedTrainer(TrainerX):
     seed: int
     clock: StageClock
     loaded: tuple[Path, dict[str, Any]] | None = None
+    trains = False
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -155,7 +157,8 @@ class CheckpointedTrainer(TrainerX):
         state = checkpoint.read(path)
         check_same_model(path, state, model_identity(self.cfg, self.embeddings))
         checkpoint.check_holds(path, state, LOADED)
-        check_same_record(Path(directory), path, state)
+        if not self.trains:
+            check_same_record(Path(directory), path, state)
         checkpoint.load_weights(self.model, state, path)
         self.epoch = state["epoch"] - 1
         self.seed = state["seed"]

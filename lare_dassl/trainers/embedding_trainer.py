@@ -232,6 +232,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
     def before_train(self) -> None:
         """Resume where there is a checkpoint, run the first stage, and open tensorboard's event file."""
         make_folder(Path(self.output_dir), "--output-dir")
+        self.trains = True
         directory = self.cfg.RESUME or self.output_dir
         self.start_epoch = self.resume_model_if_exist(directory)
         self.prepare_training(Path(directory))

@@ -89,6 +89,14 @@ def test_another_runs_best_model_is_named_where_a_record_lies_beside_it(world, r
     assert run_train(*words, *keys) == 0
 
 
+def test_a_record_that_an_earlier_run_left_stops_no_new_training(run, data):
+    shutil.rmtree(run / "model")
+    shutil.rmtree(run / "regions")
+    assert read_record(run / "record.json")["seed"] == 0
+    assert train_in(run, data, 5) == 0
+    assert read_record(run / "record.json")["seed"] == 5
+
+
 def test_the_same_command_mends_a_damaged_outcome(world, run, data):
     whole = read_record(world / "runs/0/record.json")
     for name in ("predictions.safetensors", "classifier.safetensors", "split.json", "record.json"):
