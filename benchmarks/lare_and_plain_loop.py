@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lare_dassl.embeddings.embedding_set import EmbeddingSet
-from lare_dassl.methods.fitting import epochs_for
 from lare_dassl.methods.regions import RegionNetwork, RegionSettings, region_losses, sample_regions
 
 
@@ -83,13 +83,15 @@ def main() -> None:
     prepare(arguments.threads)
     embeddings = synthetic()
     runs = Runs(embeddings)
-    cfg = runs.trainer("LARE").cfg
-    epochs_one = epochs_for(len(embeddings.train), BATCH, cfg.TRAINER.LARE.STEPS)
-    epochs_two = epochs_for(len(embeddings.train), BATCH, cfg.OPTIM.STEPS)
+
+    def trainer() -> Any:
+        # The plain loop is one for the CPU.
+        return runs.trainer("LARE", "USE_CUDA", "False")
+
+    epochs_one, epochs_two = trainer().stage_one_epochs, trainer().max_epoch
 
     def lare() -> float:
-        trainer = runs.trainer("LARE")
-        return seconds(trainer.train)
+        return seconds(trainer().train)
 
     actions = {"LARE": lare, "plain loop": lambda: seconds(lambda: plain_run(embeddings, epochs_one, epochs_two))}
     show_ratio(f"a whole run ({machine()})", in_turns(actions, arguments.repetitions), unit="s", scale=1.0)

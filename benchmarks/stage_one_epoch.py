@@ -43,7 +43,8 @@ def main() -> None:
     arguments = parse_arguments()
     prepare(arguments.threads)
     device = available_device()
-    rows, text = synthetic().train.to(device), synthetic().class_text.to(device)
+    embeddings = synthetic().to(device)
+    rows, text = embeddings.train, embeddings.class_text
     bare = products(rows.embedding, text)
 
     def fit(epochs: int) -> float:

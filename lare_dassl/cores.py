@@ -25,10 +25,15 @@ def _quota(allowed: int) -> int:
         return allowed
 
 
+# What torch takes by itself; another number has been asked for by somebody.
+BY_ITSELF = torch.get_num_threads()
+
+
 def use_threads(threads: int) -> None:
-    """Give torch so many threads; 0 leaves those it has, but no more than there are usable cores.
+    """Give torch so many threads; 0 leaves those it has, but by itself it gets no more than there are usable cores.
 
     Threads that wait for a core make each other many times slower. How busy the cores are at the moment is not asked:
     the last digits of a run depend on its threads, and would then depend on the hour.
     """
-    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
+    given = torch.get_num_threads()
+    torch.set_num_threads(threads or (min(given, usable_cores()) if given == BY_ITSELF else given))

@@ -7,9 +7,9 @@ import importlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from rich.console import Console
@@ -38,7 +38,7 @@ from .text import printable_lines
 from .trainers.earlier_run import check_resumable, check_testable
 from .trainers.embedding_trainer import EmbeddingTrainer
 from .trainers.run_identity import with_drawn_seed, with_seed_of
-from .trainers.together import reason_apart, train_together
+from .trainers.together import reason_apart, reason_apart_by_settings, train_together
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +100,7 @@ def carry_out(cfg: CfgNode, arguments: argparse.Namespace) -> None:
     if arguments.eval_only and not arguments.output_dir:
         _carry_out(arguments, cfg)
         return
-    folder = make_folder(Path(cfg.OUTPUT_DIR), "--output-dir")
-    with only_one(folder / LOCK_FILE, in_folder(folder, "--output-dir"), "wait for its end, or give another folder"):
+    with _alone_in(Path(cfg.OUTPUT_DIR)):
         dassl_api.setup_logger(cfg.OUTPUT_DIR)
         _carry_out(arguments, cfg)
 
@@ -130,17 +129,27 @@ def train_several(several: Sequence[argparse.Namespace]) -> str:
     Raises:
         InputError: see train.
     """
-    cfgs = [make_config(arguments) for arguments in several]
+    cfgs = [checked_config(arguments) for arguments in several]
+    reason = reason_apart_by_settings(cfgs)
+    if reason:
+        return reason
     use_threads(cfgs[0].TRAIN.THREADS)
-    for cfg in cfgs:
-        make_folder(Path(cfg.OUTPUT_DIR), "--output-dir")
-    dassl_api.setup_logger(cfgs[0].OUTPUT_DIR)
-    start_logging()
-    trainers = [trainer for trainer in map(build_trainer, cfgs) if isinstance(trainer, EmbeddingTrainer)]
-    reason = reason_apart(trainers) if len(trainers) == len(cfgs) else "they are of a plugin"
-    if not reason:
-        train_together(trainers)
+    with ExitStack() as locks:
+        for cfg in cfgs:
+            locks.enter_context(_alone_in(Path(cfg.OUTPUT_DIR)))
+        dassl_api.setup_logger(cfgs[0].OUTPUT_DIR)
+        start_logging()
+        trainers = [cast(EmbeddingTrainer, build_trainer(cfg)) for cfg in cfgs]
+        reason = reason_apart(trainers)
+        if not reason:
+            train_together(trainers)
     return reason
+
+
+def _alone_in(folder: Path) -> AbstractContextManager[None]:
+    """Keep other runs out of the folder of a run, which is made where it is missing."""
+    made = make_folder(folder, "--output-dir")
+    return only_one(made / LOCK_FILE, in_folder(made, "--output-dir"), "wait for its end, or give another folder")
 
 
 def check_flags(arguments: argparse.Namespace) -> None:
@@ -238,6 +247,8 @@ def make_config(arguments: argparse.Namespace) -> CfgNode:
     check_domains(cfg)
     if is_embedding_trainer(cfg.TRAINER.NAME):
         check_settings(cfg)
+    elif cfg.OPTIM.MAX_EPOCH < 1:
+        raise InputError(f"OPTIM.MAX_EPOCH must be at least 1 for {cfg.TRAINER.NAME}, not {cfg.OPTIM.MAX_EPOCH}")
     elif cfg.DATASET.BAD_IMAGES != "error":
         raise InputError(
             f"DATASET.BAD_IMAGES {cfg.DATASET.BAD_IMAGES}: {cfg.TRAINER.NAME} reads the images itself, so none can be "

@@ -30,9 +30,10 @@ def test_without_a_quota_there_are_as_many_as_the_process_may_run_on(quota):
     assert cores.usable_cores() == 8
 
 
-@pytest.mark.parametrize(("before", "asked", "expected"), [(4, 0, 2), (1, 0, 1), (1, 3, 3)])
-def test_torch_gets_no_more_threads_than_cores_unless_they_are_asked_for(quota, before, asked, expected):
+@pytest.mark.parametrize(("before", "asked", "expected"), [(4, 0, 2), (1, 0, 1), (1, 3, 3), (3, 0, 3)])
+def test_torch_gets_no_more_threads_than_cores_unless_they_are_asked_for(quota, monkeypatch, before, asked, expected):
     quota("200000 100000")
+    monkeypatch.setattr(cores, "BY_ITSELF", 4)
     kept = torch.get_num_threads()
     try:
         torch.set_num_threads(before)

@@ -12,7 +12,7 @@ import torch
 
 from ..ray_engine import ATTEMPTS, Cluster
 from .execution import RUNS_PER_GPU, Outcomes, Unit
-from .one_run import carry_out_unit
+from .one_run import carry_out_unit, is_finished
 
 
 def outcomes_on(cluster: Cluster, work: Sequence[Unit], threads: int) -> Outcomes:
@@ -34,7 +34,7 @@ def outcomes_on(cluster: Cluster, work: Sequence[Unit], threads: int) -> Outcome
         for unit, reasons in ended:
             for planned, reason in zip(unit, reasons or [lost] * len(unit), strict=True):
                 look_anew(planned.folder)
-                yield planned, reason
+                yield planned, "" if reason == lost and is_finished(planned) else reason
 
 
 def carry_out_with(threads: int, unit: Unit) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from ..cores import usable_cores
-from .one_run import carry_out_unit
+from .one_run import carry_out_unit, is_finished
 from .plan import PlannedRun
 
 RUNS_PER_GPU = 4
@@ -119,7 +119,9 @@ class _Worker:
             return future.result()
         except BrokenProcessPool:
             self.pool = self._new_pool()
-            return ["its process died: was it killed, or out of memory?"] * len(unit)
+            died = "its process died: was it killed, or out of memory?"
+            told = died if len(unit) == 1 else f"{died} (--together no trains each seed alone)"
+            return ["" if is_finished(planned) else told for planned in unit]
 
 
 def _prepare_process(place: int, threads: int, leash: Connection) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -64,7 +64,7 @@ def carry_out_unit(unit: Sequence[PlannedRun]) -> list[str]:
     """Carry out runs that differ in their seed alone, together if there are several and that can be; see carry_out."""
     if len(unit) > 1:
         _carry_out_together(unit)
-    return ["" if len(unit) > 1 and _is_finished(planned) else carry_out(planned) for planned in unit]
+    return ["" if len(unit) > 1 and is_finished(planned) else carry_out(planned) for planned in unit]
 
 
 def _carry_out_together(unit: Sequence[PlannedRun]) -> None:
@@ -72,25 +72,27 @@ def _carry_out_together(unit: Sequence[PlannedRun]) -> None:
     folders = [planned.folder for planned in unit]
     try:
         with _own_log(make_folder(folders[0], "--output-dir")):
-            _try_together(unit)
+            done = _try_together(unit)
     except InputError:
         return
     finally:
         start_logging(logging.WARNING)
-    for folder in folders[1:]:
-        with (folder / LOG_FILE).open("a", encoding="utf-8") as log:
+    for folder in folders[1:] if done else ():
+        # A disk that is full is no reason to lose the runs.
+        with suppress(OSError), (folder / LOG_FILE).open("a", encoding="utf-8") as log:
             log.write(f"see {folders[0] / LOG_FILE} of the run that this one was trained together with\n")
 
 
-def _try_together(unit: Sequence[PlannedRun]) -> None:
+def _try_together(unit: Sequence[PlannedRun]) -> bool:
     try:
-        reason = run.train_several([planned.arguments for planned in unit])
-        sys.stderr.write(f"each run is trained alone: {reason}\n" if reason else "")
+        return not run.train_several([planned.arguments for planned in unit])
     except (Exception, SystemExit):
         traceback.print_exc()
+        return False
 
 
-def _is_finished(planned: PlannedRun) -> bool:
+def is_finished(planned: PlannedRun) -> bool:
+    """Whether the run has a record of its own."""
     try:
         return finished_record(planned) is not None
     except InputError:

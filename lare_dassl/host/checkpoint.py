@@ -54,10 +54,20 @@ def save(content: Any, path: Path) -> None:
         InputError: the file cannot be written.
     """
     buffer = io.BytesIO()
+    content = _with_own_storage(content)
     # Told of a full disk, torch.save says that some position is not the one expected.
     torch.save(content, buffer)
     with replaced(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+
+
+def _with_own_storage(content: Any) -> Any:
+    """The same without what tensors are views into, which torch would save whole: of each run all runs' parameters."""
+    if isinstance(content, torch.Tensor):
+        return content.clone() if content.untyped_storage().nbytes() > content.nbytes else content
+    if isinstance(content, dict):
+        return type(content)((key, _with_own_storage(value)) for key, value in content.items())
+    return type(content)(map(_with_own_storage, content)) if type(content) in (list, tuple) else content
 
 
 def latest(folder: Path) -> Path | None:

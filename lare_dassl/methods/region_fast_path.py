@@ -17,6 +17,7 @@ from .regions import Regions, RegionSettings, lare_loss
 
 # As F.normalize has it for points without length.
 LEAST_LENGTH = 1e-12
+LEAST_SHARE = 1e-6
 ROWS_AT_A_TIME = 4096
 # Draws of a whole number from all that 16 bits hold, four to a draw of 64, are scaled to [-1/2, 1/2).
 STEP = 2.0**-16
@@ -33,9 +34,9 @@ def fast_region_losses(
     lower, upper = regions.lower, regions.upper
     below, above = lower @ class_text.T, upper @ class_text.T
     squares, across = ((lower * lower).sum(dim=-1), (upper * upper).sum(dim=-1)), (lower * upper).sum(dim=-1)
-    low, high, middle = (
-        square.clamp_min(LEAST_LENGTH**2).sqrt() for square in (*squares, squares[0] + squares[1] + 2 * across)
-    )
+    # Of corners that are nearly opposite the centre has no more than the rounding of their squares.
+    centre = torch.maximum(squares[0] + squares[1] + 2 * across, LEAST_SHARE * (squares[0] + squares[1]))
+    low, high, middle = (square.clamp_min(LEAST_LENGTH**2).sqrt() for square in (*squares, centre))
     logits = torch.cat([below / low[:, None], above / high[:, None], (below + above) / middle[:, None]])
     consistency = F.cross_entropy(logit_scale * logits, label.repeat(3))
     volume = (across / (low * high)).mean()
@@ -47,7 +48,7 @@ class CompactSamples:
     """What `RegionalSamples` gives, float32, from regions that together take as much memory as the embeddings.
 
     A sample has unit length, so only the shape of its region counts: each is scaled to a greatest coordinate of 1,
-    which float16 holds to a relative 2⁻¹¹. A share of a side has 2¹⁶ values.
+    all of which float16 holds to 2⁻¹¹ of that. A share of a side has 2¹⁶ values.
 
     Attributes:
         centre: (X⁺ + X⁻) / 2 of each scaled region, float16 (N, D).

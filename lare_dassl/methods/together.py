@@ -28,6 +28,8 @@ class StackedNetworks:
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
+        if any(True for _ in networks[0].buffers()):
+            raise ValueError("networks with buffers cannot be stacked")
         self.parameters: dict[str, Tensor] = {}
         self._architecture = copy.deepcopy(networks[0]).to("meta")
         for name in dict(networks[0].named_parameters()):
@@ -56,51 +58,56 @@ class RepeatedStep:
     A graph spares the host's work of starting some hundred small kernels, which is most of the time of a step.
 
     Args:
-        step: what is done with a batch of row indices, (S, B); gives a tensor of figures.
         device: of all tensors.
         generators: all that `step` draws from, on the device.
     """
 
-    def __init__(
-        self, step: Callable[[Tensor], Tensor], device: torch.device, generators: Sequence[torch.Generator] = ()
-    ) -> None:
-        self._step = step
+    def __init__(self, device: torch.device, generators: Sequence[torch.Generator] = ()) -> None:
         self._generators = generators
         self._repeats = device.type == "cuda"
         self._seen: dict[int, int] = {}
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Take a step on the rows (S, B); the figures that it gives hold until the next step."""
+    def __call__(self, step: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """Take a step on a batch.
+
+        Args:
+            step: what is done with row indices (S, B), always the same; gives a tensor of figures.
+            rows: the indices.
+
+        Returns:
+            The figures; they hold until the next step.
+        """
         if not self._repeats:
-            return self._step(rows)
+            return step(rows)
         size = rows.shape[1]
         self._seen[size] = self._seen.get(size, 0) + 1
         if self._seen[size] <= WARM_UPS:
-            return self._beside(rows)
+            return _beside(step, rows)
         if size not in self._graphs:
-            self._graphs[size] = self._recorded(rows)
+            self._graphs[size] = self._recorded(step, rows)
         graph, place, figures = self._graphs[size]
         place.copy_(rows)
         graph.replay()
         return figures
 
-    def _beside(self, rows: Tensor) -> Tensor:
-        """On a stream of its own, as recording asks of the steps before it."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            figures = self._step(rows)
-        torch.cuda.current_stream().wait_stream(stream)
-        return figures
-
-    def _recorded(self, rows: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
+    def _recorded(self, step: Callable[[Tensor], Tensor], rows: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
         graph, place = torch.cuda.CUDAGraph(), rows.clone()
         for generator in self._generators:
             graph.register_generator_state(generator)
         with _no_collection(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            figures = self._step(place)
+            figures = step(place)
         return graph, place, figures
+
+
+def _beside(step: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """A step on a stream of its own, as recording asks of the steps before it."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        figures = step(rows)
+    torch.cuda.current_stream().wait_stream(stream)
+    return figures
 
 
 @contextmanager
@@ -165,13 +172,13 @@ def fit_epochs_together(
         optimizer.step()
         return torch.stack(parts).detach() * chosen.shape[1]
 
-    take_step = RepeatedStep(step, device)
+    repeated = RepeatedStep(device)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     for epoch in range(1, settings.epochs_for(rows) + 1):
         orders = torch.stack([torch.randperm(rows, generator=generator) for generator in generators]).to(device)
         sums = torch.zeros(1, device=device)
         for chosen in orders.split(settings.batch_size, dim=1):
-            sums = sums + take_step(chosen)
+            sums = sums + repeated(step, chosen)
         means = (sums / rows).T.tolist()
         for of_seed in means:
             check_finite(of_seed[0], epoch)

@@ -43,8 +43,9 @@ class CheckpointedTrainer(TrainerX):
         embeddings: what it is trained and tested on.
         seed: of the run.
         clock: the times of its stages.
+        together: the greatest number of runs that were trained at once with this one, itself included.
         loaded: path and content of the checkpoint that `load_model` has loaded; None before.
-        trains: whether training has begun, so that a record in the run's folder is to be written anew.
+        begun: whether training has begun, so that a record in the run's folder is to be written anew.
     """
 
     model: nn.Module
@@ -54,7 +55,8 @@ class CheckpointedTrainer(TrainerX):
     seed: int
     clock: StageClock
     loaded: tuple[Path, dict[str, Any]] | None = None
-    trains = False
+    together: int = 1
+    begun = False
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -101,6 +103,7 @@ class CheckpointedTrainer(TrainerX):
             "max_epoch": self.max_epoch,
             "seconds": self.clock.seconds(),
             "seed": self.seed,
+            "together": self.together,
             "run": self.identity,
             "model": model_identity(self.cfg, self.embeddings),
         }
@@ -123,13 +126,13 @@ class CheckpointedTrainer(TrainerX):
         check_epochs(path, state, self.max_epoch)
         checkpoint.load_weights(self.model, state, path)
         if self.optim and self.sched:
-            self.optim.load_state_dict(state["optimizer"])
-            self.sched.load_state_dict(state["scheduler"])
+            load_optimizer(self.optim, self.sched, state)
         if state["max_epoch"] != self.max_epoch and self.cfg.OPTIM.LR_SCHEDULER == "cosine":
             logger.warning(
                 "the cosine schedule goes on as one of %d epochs; it was %d", self.max_epoch, state["max_epoch"]
             )
         self.best_result = state["best_result"]
+        self.together = max(self.together, state.get("together", 1))
         self.clock.take_over(state["seconds"])
         self._take_best(path.with_name(checkpoint.BEST))
         logger.info("resuming after epoch %d from %s", state["epoch"], path)
@@ -157,10 +160,24 @@ class CheckpointedTrainer(TrainerX):
         state = checkpoint.read(path)
         check_same_model(path, state, model_identity(self.cfg, self.embeddings))
         checkpoint.check_holds(path, state, LOADED)
-        if not self.trains:
+        if not self.begun:
             check_same_record(Path(directory), path, state)
         checkpoint.load_weights(self.model, state, path)
         self.epoch = state["epoch"] - 1
         self.seed = state["seed"]
         self.loaded = path, state
         logger.info("loaded %s (epoch %d)", path, state["epoch"])
+
+
+def load_optimizer(optimizer: Any, schedule: Any, state: dict[str, Any]) -> None:
+    """Load optimiser and schedule of a checkpoint, but for the learning rate at the start: this run has its own.
+
+    It follows from the number of epochs too, which a run that goes on may change.
+    """
+    rates = list(schedule.base_lrs)
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["scheduler"])
+    schedule.base_lrs = rates
+    for group, rate, factor in zip(optimizer.param_groups, rates, schedule.lr_lambdas, strict=True):
+        group["initial_lr"] = rate
+        group["lr"] = rate * factor(schedule.last_epoch)

@@ -22,7 +22,6 @@ class ContextOptimisation(EmbeddingTrainer):
     """
 
     unused_keys = ("CLASSIFIER.INIT",)
-    joint = False
 
     def make_classifier(self) -> ContextClassifier:
         """The classifier by the prompts with their first context.

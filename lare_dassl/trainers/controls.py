@@ -13,6 +13,8 @@ from .lare import LARE
 class GaussianNoise(EmbeddingTrainer):
     """Adds the training embeddings with noise that knows of no class and no region."""
 
+    joint = True
+
     def make_augmentation(self) -> NoisyEmbeddings:
         """Noise of TRAINER.GAUSSIANNOISE.SIGMA."""
         settings = self.cfg.TRAINER.GAUSSIANNOISE
@@ -23,6 +25,8 @@ class GaussianNoise(EmbeddingTrainer):
 class TextInterpolation(EmbeddingTrainer):
     """Adds points between a training embedding and the text of its class."""
 
+    joint = True
+
     def make_augmentation(self) -> TextInterpolations:
         """Towards the class text embeddings."""
         rows, samples = self.train_rows, self.cfg.TRAINER.TEXTINTERPOLATION.SAMPLES_PER_IMAGE
@@ -32,6 +36,8 @@ class TextInterpolation(EmbeddingTrainer):
 @TRAINER_REGISTRY.register()
 class RegionCentre(LARE):
     """Adds the centres of LARE's regions instead of samples from them; its settings are those of TRAINER.LARE."""
+
+    joint = True
 
     def make_augmentation(self) -> MovedEmbeddings:
         """Each centre scaled to unit length, as often as LARE would draw a sample."""

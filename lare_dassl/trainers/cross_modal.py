@@ -14,6 +14,8 @@ class CrossModal(EmbeddingTrainer):
     The paper starts the classifier as the zero-shot one; here CLASSIFIER.INIT says, as for every linear probe.
     """
 
+    joint = True
+
     def make_augmentation(self) -> ClassTexts:
         """The text of each image's class."""
         return ClassTexts(self.embeddings.class_text, self.train_rows.label)

@@ -67,8 +67,8 @@ class EmbeddingTrainer(CheckpointedTrainer):
             vary them.
         trains: whether there is anything to train; else --eval-only needs no trained model.
         linear: whether its classifier is one linear layer, which can be averaged with the zero-shot one.
-        joint: whether runs that differ in their seed alone can be trained together, see trainers/together.py.
-        together: number of runs that are trained at once with this one, itself included.
+        joint: whether runs of this very class that differ in their seed alone can be trained together, see
+            trainers/together.py; a subclass, whose step may be another, has to say so itself.
         told_as: what stands before the lines that tell of the run's progress.
         chosen: the settings that were chosen on validation rows; the record keeps them.
 
@@ -80,8 +80,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
     unused_keys: tuple[str, ...] = ()
     trains = True
     linear = True
-    joint = True
-    together = 1
+    joint = False
     told_as = ""
 
     def __init__(self, cfg: Any) -> None:
@@ -232,13 +231,14 @@ class EmbeddingTrainer(CheckpointedTrainer):
     def before_train(self) -> None:
         """Resume where there is a checkpoint, run the first stage, and open tensorboard's event file."""
         make_folder(Path(self.output_dir), "--output-dir")
-        self.trains = True
+        self.begun = True
         directory = self.cfg.RESUME or self.output_dir
         self.start_epoch = self.resume_model_if_exist(directory)
         self.prepare_training(Path(directory))
         if self.start_epoch < self.max_epoch:
             self.init_writer(str(make_folder(Path(self.output_dir) / "tensorboard", "--output-dir")))
-            logger.info("training: epochs %d to %d", self.start_epoch + 1, self.max_epoch)
+            rate = self.optim_settings().LR
+            logger.info("training: epochs %d to %d, learning rate %g", self.start_epoch + 1, self.max_epoch, rate)
 
     def run_epoch(self) -> None:
         """One pass over the training batches; figures are gathered on the device and read once."""
@@ -417,9 +417,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
 def probe_figures(model: Callable[[Tensor], Tensor], embedding: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy and accuracy in percent of a model on a batch (B, D) with labels (B,), each a scalar tensor."""
     logits = model(embedding)
-    loss = F.cross_entropy(logits, label)
-    own, greatest = logits.detach().gather(1, label[:, None]).squeeze(1), logits.detach().amax(dim=1)
-    return loss, 100.0 * (own == greatest).float().mean()
+    return F.cross_entropy(logits, label), 100.0 * (logits.argmax(dim=1) == label).float().mean()
 
 
 def make_optimizer(model: nn.Module | list[Tensor], optim_cfg: Any) -> torch.optim.Optimizer:
@@ -452,7 +450,11 @@ def check_optim(optim_cfg: Any, *, linear: bool) -> None:
     """
     epochs = optim_cfg.MAX_EPOCH or LEAST_EPOCHS
     if epochs < optim_cfg.WARMUP_EPOCH:
-        told = f"OPTIM.MAX_EPOCH {epochs}" if optim_cfg.MAX_EPOCH else f"{epochs} epochs, which OPTIM.STEPS may come to"
+        told = (
+            f"OPTIM.MAX_EPOCH {epochs}"
+            if optim_cfg.MAX_EPOCH
+            else f"{epochs} epochs, which OPTIM.STEPS may come to (or give OPTIM.MAX_EPOCH)"
+        )
         raise InputError(f"OPTIM.WARMUP_EPOCH {optim_cfg.WARMUP_EPOCH} is more than {told}: lower it")
     if optim_cfg.STAGED_LR and linear:
         raise InputError("OPTIM.STAGED_LR True needs several layers, but the classifier is one: leave it False")

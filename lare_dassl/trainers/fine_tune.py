@@ -9,3 +9,5 @@ from .embedding_trainer import EmbeddingTrainer
 @TRAINER_REGISTRY.register()
 class FineTune(EmbeddingTrainer):
     """One linear layer on frozen image embeddings, trained with cross-entropy."""
+
+    joint = True

@@ -33,6 +33,7 @@ class LADS(TwoStageTrainer):
     """
 
     describes_domains = True
+    joint = True
     section = "TRAINER.LADS"
     stage_one_folder = "augmentation"
 

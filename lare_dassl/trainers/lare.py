@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 class LARE(TwoStageTrainer):
     """Stage 1 fits the region network; stage 2 trains the classifier on real embeddings and fresh regional samples."""
 
+    joint = True
     section = "TRAINER.LARE"
     stage_one_folder = "regions"
 
@@ -67,6 +68,7 @@ class LARE(TwoStageTrainer):
         for run, network in zip(runs, networks, strict=True):
             run.clock.add("stage1", (time.perf_counter() - started) / len(runs))
             run.keep_network(network)
+            run.fitted = network
 
     @property
     def logit_scale(self) -> float:

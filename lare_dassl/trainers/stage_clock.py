@@ -25,6 +25,10 @@ class StageClock:
         """Seconds of each stage so far, and of all under "total"; those of earlier legs included."""
         return self._stages | {"total": time.perf_counter() - self._started}
 
+    def share(self, since: float, parts: int) -> None:
+        """Count of the time since then, of `time.perf_counter`, only the part that falls to one of several runs."""
+        self._started += (time.perf_counter() - since) * (1 - 1 / parts)
+
     def take_over(self, seconds: dict[str, float]) -> None:
         """Go on from the times of the run that is resumed, as `seconds` gave them."""
         self._started -= seconds["total"]

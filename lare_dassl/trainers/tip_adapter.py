@@ -20,7 +20,6 @@ class CacheTrainer(EmbeddingTrainer):
     """
 
     linear = False
-    joint = False
     unused_keys: tuple[str, ...] = ("CLASSIFIER.INIT",)
 
     def choices(self) -> dict[str, str]:

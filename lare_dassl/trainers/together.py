@@ -9,10 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from yacs.config import CfgNode
 
+from ..dassl_api import TRAINER_REGISTRY
 from ..embeddings.loaders import MixedLoader
 from ..host import checkpoint
 from ..methods.together import RepeatedStep, StackedNetworks, recordable, set_learning_rate
@@ -20,27 +23,37 @@ from .embedding_trainer import EmbeddingTrainer, make_optimizer, probe_figures
 from .run_identity import STAGE_FOLDERS, settings_but_seed
 
 
-def reason_apart(trainers: Sequence[EmbeddingTrainer]) -> str:
-    """Why these trainers cannot be trained together, in words; "" where they can."""
-    first = trainers[0]
-    texts = [trainer.embeddings.class_text for trainer in trainers]
+def reason_apart_by_settings(cfgs: Sequence[CfgNode]) -> str:
+    """Why runs of these configurations cannot be trained together, before any data are read; "" where nothing says so.
+
+    A class that inherits a trainer of ours may do its step in another way, so each class has to say that it is joint.
+    """
+    trainer = TRAINER_REGISTRY.get(cfgs[0].TRAINER.NAME)
     hindrances = {
-        f"{first.cfg.TRAINER.NAME} trains no linear probe": not first.joint or type(first.model) is not nn.Linear,
-        "they differ in more than their seed": _differ(settings_but_seed(trainer.cfg) for trainer in trainers),
-        "OPTIM.STAGED_LR sets learning rates by the names of layers": first.cfg.OPTIM.STAGED_LR,
-        "they have different numbers of images": _differ(trainer.train_rows.embedding.shape for trainer in trainers),
-        "they have different class texts": not all(torch.equal(text, texts[0]) for text in texts),
-        "some of them go on from a checkpoint": any(_begun(trainer) for trainer in trainers),
+        f"{cfgs[0].TRAINER.NAME} is not trained for several seeds together": not vars(trainer).get("joint", False),
+        "they differ in more than their seed": _differ(map(settings_but_seed, cfgs)),
+        "some of them go on from a checkpoint": any(map(_begun, cfgs)),
     }
     return next((reason for reason, holds in hindrances.items() if holds), "")
+
+
+def reason_apart(trainers: Sequence[EmbeddingTrainer]) -> str:
+    """Why these trainers cannot be trained together, in words; "" where they can."""
+    texts = [trainer.embeddings.class_text for trainer in trainers]
+    hindrances = {
+        "they have different numbers of images": _differ(trainer.train_rows.embedding.shape for trainer in trainers),
+        "they have different class texts": not all(torch.equal(text, texts[0]) for text in texts),
+    }
+    by_settings = reason_apart_by_settings([trainer.cfg for trainer in trainers])
+    return by_settings or next((reason for reason, holds in hindrances.items() if holds), "")
 
 
 def _differ(values: Iterable[Hashable]) -> bool:
     return len(set(values)) > 1
 
 
-def _begun(trainer: EmbeddingTrainer) -> bool:
-    folder = Path(trainer.cfg.RESUME or trainer.output_dir)
+def _begun(cfg: CfgNode) -> bool:
+    folder = Path(cfg.RESUME or cfg.OUTPUT_DIR)
     return any(checkpoint.latest(folder / part) is not None for part in ("model", *STAGE_FOLDERS))
 
 
@@ -53,6 +66,7 @@ def train_together(trainers: Sequence[EmbeddingTrainer]) -> None:
     Raises:
         InputError: see EmbeddingTrainer.train.
     """
+    began = time.perf_counter()
     for trainer in trainers:
         trainer.together, trainer.told_as = len(trainers), f"seed {trainer.seed}: "
     type(trainers[0]).fit_first_stages(trainers)
@@ -72,6 +86,8 @@ def train_together(trainers: Sequence[EmbeddingTrainer]) -> None:
             trainer.update_lr()
             trainer.after_epoch()
     for trainer in trainers:
+        trainer.clock.share(began, len(trainers))
+    for trainer in trainers:
         trainer.after_train()
 
 
@@ -90,7 +106,7 @@ class JointEpochs:
         self._networks = StackedNetworks([trainer.model for trainer in trainers])
         self._of_batch = self._networks.each(probe_figures)
         self._optimizer = self._make_optimizer()
-        self._take_step = RepeatedStep(self._step, self._device, self._generators)
+        self._repeated = RepeatedStep(self._device, self._generators)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         trainer = self._trainers[0]
@@ -106,7 +122,7 @@ class JointEpochs:
         orders = torch.stack([loader.start_epoch(epoch, generator) for loader, generator in started])
         sums = torch.zeros(1, device=self._device)
         for rows in orders.split(self._loaders[0].batch_size, dim=1):
-            sums = sums + self._take_step(rows)
+            sums = sums + self._repeated(self._step, rows)
         self._share_state()
         means = (sums / len(self._loaders[0])).T.tolist()
         return [{"loss": loss, "accuracy": accuracy} for loss, accuracy in means]
@@ -127,5 +143,10 @@ class JointEpochs:
         for name, stacked in self._networks.parameters.items():
             state = self._optimizer.state[stacked]
             for place, trainer in enumerate(self._trainers):
-                own = {key: value[place] if value.shape == stacked.shape else value for key, value in state.items()}
+                own = {key: _part(value, stacked, place) for key, value in state.items()}
                 trainer.optim.state[trainer.model.get_parameter(name)] = own
+
+
+def _part(value: Any, stacked: Tensor, place: int) -> Any:
+    """What a run has of a part of the joint optimiser's state: its own where there is one for each, else the same."""
+    return value[place] if isinstance(value, Tensor) and value.shape == stacked.shape else value

@@ -28,11 +28,13 @@ class TwoStageTrainer(EmbeddingTrainer):
         stage_one_folder: name of the folder in the run's that keeps the network; it is one of
             run_identity.STAGE_FOLDERS.
         network: the outcome of stage 1.
+        fitted: the same where it was fitted for several runs together.
     """
 
     section: str
     stage_one_folder: str
     network: nn.Module
+    fitted: nn.Module | None = None
 
     def stage_one_settings(self, cfg: Any) -> FittingSettings:
         """The settings of stage 1 that a configuration holds."""
@@ -57,7 +59,7 @@ class TwoStageTrainer(EmbeddingTrainer):
 
     def prepare_training(self, directory: Path) -> None:
         """Stage 1, unless its outcome is there already; then mix what it adds into the training loader."""
-        kept = self._kept_network(directory)
+        kept = self.fitted or self._kept_network(directory)
         self.network = self._fitted_network() if kept is None else kept
         super().prepare_training(directory)
 

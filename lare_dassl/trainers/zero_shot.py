@@ -17,7 +17,6 @@ class ZeroShot(EmbeddingTrainer):
 
     trains = False
     unused_keys: tuple[str, ...] = ("CLASSIFIER.INIT", "CLASSIFIER.AVERAGE", "OPTIM.")
-    joint = False
 
     def build_model(self) -> None:
         """Make the classifier; there is no optimiser."""

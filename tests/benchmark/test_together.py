@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from lare_dassl import locks, run
 from lare_dassl.benchmark.command import benchmark, carry_out_all
 from lare_dassl.benchmark.execution import units
 from lare_dassl.benchmark.plan import make_plan
@@ -29,8 +31,8 @@ def test_seeds_are_trained_together_where_the_method_can(words, tmp_path):
     alone = metrics_below(tmp_path / "out")
     assert together_of(tmp_path / "out") == [1] * 6
     assert together.keys() == alone.keys()
-    for run, metrics in alone.items():
-        assert together[run]["accuracy"] == pytest.approx(metrics["accuracy"], abs=3.0)
+    for place, metrics in alone.items():
+        assert together[place]["accuracy"] == pytest.approx(metrics["accuracy"], abs=3.0)
     first, second, _ = sorted((tmp_path / "first").rglob("LARE*/**/log.txt"))
     assert "seed 2: epoch 4/4" in first.read_text()
     assert f"see {tmp_path / 'out'}" in second.read_text()
@@ -56,3 +58,32 @@ def test_finished_seeds_are_not_trained_again(words, tmp_path):
     carry_out_all(words("--trainers", "FineTune", "--seeds", 1, "--together", "yes"))
     carry_out_all(words("--trainers", "FineTune", "--seeds", 3, "--together", "yes"))
     assert together_of(tmp_path / "out") == [1, 2, 2]
+
+
+def test_a_run_whose_folder_is_in_use_is_refused_and_the_others_are_done(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.1)
+    command = words("--trainers", "FineTune", "--seeds", 2, "--together", "yes")
+    folder = make_plan(command).runs[1].folder
+    folder.mkdir(parents=True)
+    with locks.only_one(folder / ".lock", "trains there"), pytest.raises(InputError, match="1 of 2 runs failed"):
+        benchmark(command)
+    assert f"another process is at work in {folder}" in capsys.readouterr().err
+    assert together_of(tmp_path / "out") == [1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+def test_a_log_that_cannot_be_written_loses_no_run(words, tmp_path):
+    command = words("--trainers", "FineTune", "--seeds", 2, "--together", "yes")
+    folder = make_plan(command).runs[1].folder
+    folder.mkdir(parents=True)
+    (folder / "log.txt").symlink_to("/dev/full")
+    assert carry_out_all(command).failed == []
+    assert together_of(tmp_path / "out") == [2, 2]
+
+
+def test_a_method_that_is_not_joint_is_built_once_a_run_and_its_log_is_its_own(words, tmp_path, monkeypatch):
+    built, build = [], run.build_trainer
+    monkeypatch.setattr(run, "build_trainer", lambda cfg: built.append(cfg.SEED) or build(cfg))
+    carry_out_all(words("--trainers", "ZeroShot", "--seeds", 3, "--together", "yes"))
+    assert built == [0, 1, 2]
+    assert not any("trained together" in path.read_text() for path in (tmp_path / "out").rglob("log.txt"))

@@ -35,6 +35,19 @@ def test_the_fast_path_is_equal_to_the_equations(clusters, alpha):
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
 
 
+def test_corners_that_are_nearly_opposite_give_losses_of_the_same_size_in_float32_too():
+    generator = torch.Generator().manual_seed(0)
+    upper = F.normalize(torch.randn(1, 16, generator=generator), dim=-1)
+    class_text = F.normalize(torch.randn(4, 16, generator=generator), dim=-1)
+    for gap in (1e-2, 1e-3, 3e-4, 1e-5):
+        regions = Regions(-upper + gap * class_text[:1], upper)
+        exact, fast = (
+            losses(regions, torch.tensor([1]), class_text, 100.0, RegionSettings())[0].item()
+            for losses in (region_losses, fast_region_losses)
+        )
+        assert fast == pytest.approx(exact, rel=0.02 if gap >= 1e-2 else 1.0)
+
+
 def boxes(rows=3, width=5):
     """Corners (N, D) of some boxes, far from unit length."""
     generator = torch.Generator().manual_seed(0)

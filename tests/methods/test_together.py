@@ -88,8 +88,9 @@ def test_training_stacked_parameters_trains_the_networks():
 
 
 def test_without_a_gpu_a_step_is_taken_as_it_is_and_rates_stay_numbers():
-    step = RepeatedStep(lambda rows: rows + 1, torch.device("cpu"))
-    assert [step(torch.tensor([[index]])).item() for index in range(6)] == [1, 2, 3, 4, 5, 6]
+    repeated = RepeatedStep(torch.device("cpu"))
+    found = [repeated(lambda rows: rows + 1, torch.tensor([[index]])).item() for index in range(6)]
+    assert found == [1, 2, 3, 4, 5, 6]
     assert recordable(0.1, torch.device("cpu")) == {}
 
 

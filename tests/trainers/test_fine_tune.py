@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,3 +88,18 @@ def test_without_a_number_of_epochs_steps_decide_and_a_shorter_training_takes_lo
 def test_a_given_number_of_epochs_keeps_the_given_learning_rate(build):
     trainer = build("FineTune", "run", "OPTIM.MAX_EPOCH", 7)
     assert (trainer.max_epoch, trainer.optim.param_groups[0]["lr"]) == (7, 0.03)
+
+
+@pytest.mark.parametrize(("first", "then"), [(0, 20), (20, 0)])
+def test_a_run_that_goes_on_with_another_number_of_epochs_takes_the_rate_of_that_number(build, first, then):
+    keys = ("DATALOADER.TRAIN_X.BATCH_SIZE", 16, "OPTIM.STEPS", 30, "TRAIN.CHECKPOINT_FREQ", 1, "OPTIM.MAX_EPOCH")
+    trainer = build("FineTune", "run", *keys, first)
+    trainer.max_epoch = 3
+    trainer.train()
+    again = build("FineTune", "run", *keys, then)
+    again.before_train()
+    assert again.start_epoch == 3
+    full = 0.03 * (1 if then else 20**0.5)
+    share = (1 + math.cos(math.pi * 3 / (then or 10))) / 2
+    assert again.optim.param_groups[0]["lr"] == pytest.approx(full * share)
+    assert again.sched.base_lrs == pytest.approx([full])
