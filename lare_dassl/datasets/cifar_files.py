@@ -90,8 +90,11 @@ class CifarRows:
     names: list[str]
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """An unpickler that knows arrays of bytes and refuses to look up anything else."""
+class _ArrayUnpickler(pickle._Unpickler):
+    """An unpickler that knows arrays of bytes and refuses to look up anything else.
+
+    It is the one in Python: that in C makes room for as many values as a file of some bytes says that it will keep.
+    """
 
     def __init__(self, file: Any, path: Path) -> None:
         # Python 2 wrote the files: its strings are bytes.

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import resource
 import struct
 import warnings
 from pathlib import Path
@@ -178,6 +179,16 @@ def test_damaged_files_are_told_in_one_line(tmp_path, content):
     assert str(error.value).startswith(f"cannot read '{tmp_path / 'train'}' (")
     assert str(error.value).endswith("says what is missing and where to get it")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("word", [b"r\xff\xff\xff\x7f", b"p2000000000\n"])
+def test_a_file_of_some_bytes_gets_no_gigabytes_of_memory(tmp_path, word):
+    file = write(tmp_path / "train", b"\x80\x02}" + word + b".")
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="it has no 'data'"):
+        read_rows(file)
+    # In kilobytes; the place that it names would take 16 to 32 gigabytes.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 100_000
 
 
 def test_a_missing_file_is_named(tmp_path):
