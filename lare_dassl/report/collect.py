@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -85,7 +86,8 @@ def collect(folder: Path) -> Collection:
 
 def _read_runs(folder: Path) -> tuple[list[Run], list[str]]:
     runs, problems = [], []
-    for path in sorted(folder.rglob(FILE_NAME)):
+    # Unlike rglob, it passes over folders that a benchmark at work there removes at this moment.
+    for path in sorted(Path(place) / FILE_NAME for place, _, files in os.walk(folder) if FILE_NAME in files):
         # Folders that begin with a dot are being written.
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue

@@ -131,12 +131,12 @@ def test_a_run_without_its_network_is_told(copied_runs):
 
 
 def test_a_run_on_a_dataset_of_a_plugin_that_is_not_there_is_told(copied_runs):
-    path = next(copied_runs.rglob("regions")).parent / "record.json"
-    record = json.loads(path.read_text())
+    folder = next(copied_runs.rglob("regions")).parent
+    record = read_record(folder / "record.json")
     record["config"]["DATASET"]["NAME"] = "EmbeddingFiles"
-    path.write_text(json.dumps(record))
+    write_record(folder, record)
     with pytest.raises(InputError, match=r"unknown dataset 'EmbeddingFiles'.*EmbeddingFile"):
-        open_run(path.parent)
+        open_run(folder)
 
 
 def test_a_network_of_another_width_is_refused(copied_runs):
