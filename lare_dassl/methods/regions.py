@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .fitting import FittingSettings
+from .ordering import ordered
 
 PARAMETRISATIONS = ("minmax", "residual")
 # A residual region starts this narrow: softplus(-4) is a half-width of about 0.018 in every dimension.
@@ -106,9 +107,7 @@ class RegionNetwork(nn.Module):
         if self.parametrisation == "residual":
             centre, half_width = embedding + first, F.softplus(second + RESIDUAL_START)
             return Regions(centre - half_width, centre + half_width)
-        # Not by minimum and maximum, whose gradients take four times as long.
-        ordered = first <= second
-        return Regions(torch.where(ordered, first, second), torch.where(ordered, second, first))
+        return Regions(*ordered(first, second))
 
 
 def volume_loss(lower: Tensor, upper: Tensor) -> Tensor:
