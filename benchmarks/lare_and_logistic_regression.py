@@ -23,6 +23,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of both")
     parser.add_argument("--strength", type=float, default=10.0, help="C of LogisticRegression")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings of LARE")
     return parser.parse_args()
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     accuracies: dict[str, float] = {}
 
     def lare() -> float:
-        trainer = runs.trainer("LARE")
+        trainer = runs.trainer("LARE", *arguments.opts)
         duration = seconds(trainer.train)
         accuracies["LARE"] = trainer.results["accuracy"]
         return duration
