@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,9 @@ def scripts(place, source, images):
         (place / name).mkdir()
         command = [sys.executable, "-c", SCRIPT, source.model, place / name, images[0].parent]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        begun[name] = subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
+        # Tests that run in the background of a shell ignore Ctrl-C, and so would every process that they start.
+        hearing = {"preexec_fn": partial(signal.signal, signal.SIGINT, signal.SIG_DFL)}
+        begun[name] = subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes, **hearing)
     yield begun
     for script in begun.values():
         script.kill()
@@ -257,7 +260,7 @@ def test_an_interruption_ends_all_in_one_line_and_what_is_encoded_is_kept(script
     processes = all_but_one_kept(script)
     # As Ctrl-C does, to all processes of the script's group.
     os.killpg(script.pid, signal.SIGINT)
-    assert script.communicate()[1] == "interrupted: the same command goes on from what is done\n"
+    assert script.communicate(timeout=60)[1] == "interrupted: the same command goes on from what is done\n"
     assert script.returncode == 130
     assert all_end(processes)
     kept, report = Encoder(source, "fp32", CPU, place / "interrupted").encode_images(images)
