@@ -5,28 +5,19 @@ python benchmarks/growth.py            # about 5 minutes and 8 GiB
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
-from measuring import ROWS, WIDTH, Runs, machine, prepare, synthetic
+from measuring import ROWS, WIDTH, Runs, machine, parser, prepare, synthetic
 from rich.table import Table
 
 from lare_dassl import run
 
 FACTORS = (1, 10, 100)
 EPOCHS = 2
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0 for as many as it takes by itself")
-    parser.add_argument("--file", type=Path, help="measure in this process, on this embedding file")
-    return parser.parse_args()
 
 
 def peak_bytes() -> int:
@@ -46,7 +37,9 @@ def measure(file: Path) -> None:
 
 def main() -> None:
     """Measure each number of rows, and print the table."""
-    arguments = parse_arguments()
+    flags = parser(__doc__)
+    flags.add_argument("--file", type=Path, help="measure in this process, on this embedding file")
+    arguments = flags.parse_args()
     prepare(arguments.threads)
     if arguments.file:
         return measure(arguments.file)

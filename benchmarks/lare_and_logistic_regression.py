@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from measuring import Runs, in_turns, machine, prepare, seconds, show_ratio, synthetic
+from measuring import Runs, in_turns, machine, parser, prepare, seconds, show_ratio, synthetic
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
@@ -17,19 +17,12 @@ from threadpoolctl import threadpool_limits
 from lare_dassl import run
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1, help="of both")
-    parser.add_argument("--strength", type=float, default=10.0, help="C of LogisticRegression")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings of LARE")
-    return parser.parse_args()
-
-
 def main() -> None:
     """Measure, and print times and accuracies."""
-    arguments = parse_arguments()
+    flags = parser(__doc__, repetitions=5)
+    flags.add_argument("--strength", type=float, default=10.0, help="C of LogisticRegression")
+    flags.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings of LARE")
+    arguments = flags.parse_args()
     prepare(arguments.threads)
     embeddings = synthetic()
     runs = Runs(embeddings)

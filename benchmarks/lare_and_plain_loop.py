@@ -8,26 +8,30 @@ for each item, and meters that read each figure at each step, as Dassl's trainer
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring import BATCH, CLASSES, HIDDEN, WIDTH, Runs, in_turns, machine, prepare, seconds, show_ratio, synthetic
+from measuring import (
+    BATCH,
+    CLASSES,
+    HIDDEN,
+    WIDTH,
+    Runs,
+    in_turns,
+    machine,
+    parser,
+    prepare,
+    seconds,
+    show_ratio,
+    synthetic,
+)
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lare_dassl.embeddings.embedding_set import EmbeddingSet
 from lare_dassl.methods.regions import RegionNetwork, RegionSettings, region_losses, sample_regions
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0 for as many as it takes by itself")
-    return parser.parse_args()
 
 
 class Meter:
@@ -79,7 +83,7 @@ def plain_run(embeddings: EmbeddingSet, epochs_one: int, epochs_two: int) -> Non
 
 def main() -> None:
     """Measure, and print the table."""
-    arguments = parse_arguments()
+    arguments = parser(__doc__, repetitions=3).parse_args()
     prepare(arguments.threads)
     embeddings = synthetic()
     runs = Runs(embeddings)

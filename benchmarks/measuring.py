@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import math
 import statistics
@@ -111,6 +112,20 @@ def show_ratio(title: str, times: dict[str, list[float]], unit: str = "ms", scal
         ratios = [mine / theirs for mine, theirs in zip(times[first], times[other], strict=True)]
         table.add_row(f"ratio: {first} ÷ {other}", spread(ratios))
     run.show(table)
+
+
+def parser(description: str | None, **defaults: int) -> argparse.ArgumentParser:
+    """A command line with the flags that the scripts share.
+
+    Args:
+        description: the script's docstring, of which the first line is shown.
+        defaults: whole numbers that the command line takes too, such as repetitions=3, with their defaults.
+    """
+    made = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    for name, default in defaults.items():
+        made.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
+    made.add_argument("--threads", type=int, default=1, help="of torch; 0 for as many as it takes by itself")
+    return made
 
 
 def prepare(threads: int) -> None:

@@ -10,24 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from measuring import Runs, in_turns, machine, prepare, seconds, show_ratio, synthetic
+from measuring import Runs, in_turns, machine, parser, prepare, seconds, show_ratio, synthetic
 
 from lare_dassl.trainers.together import reason_apart, train_together
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0 for as many as it takes by itself")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings of all runs")
-    return parser.parse_args()
-
-
 def main() -> None:
     """Measure, and print the table."""
-    arguments = parse_arguments()
+    flags = parser(__doc__, seeds=5, repetitions=3)
+    flags.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="settings of all runs")
+    arguments = flags.parse_args()
     prepare(arguments.threads)
     runs = Runs(synthetic())
 

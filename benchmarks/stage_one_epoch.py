@@ -5,22 +5,13 @@ python benchmarks/stage_one_epoch.py
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import torch
-from measuring import BATCH, HIDDEN, WIDTH, in_turns, machine, prepare, seconds, show_ratio, synthetic
+from measuring import BATCH, HIDDEN, WIDTH, in_turns, machine, parser, prepare, seconds, show_ratio, synthetic
 
 from lare_dassl import RegionSettings, fit_regions
 from lare_dassl.vlm import available_device
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0 for as many as it takes by itself")
-    return parser.parse_args()
 
 
 def products(embedding: torch.Tensor, class_text: torch.Tensor) -> Callable[[], None]:
@@ -40,7 +31,7 @@ def products(embedding: torch.Tensor, class_text: torch.Tensor) -> Callable[[], 
 
 def main() -> None:
     """Measure, and print the table."""
-    arguments = parse_arguments()
+    arguments = parser(__doc__, repetitions=9).parse_args()
     prepare(arguments.threads)
     device = available_device()
     embeddings = synthetic().to(device)

@@ -5,18 +5,8 @@ python benchmarks/stage_two_epoch.py
 
 from __future__ import annotations
 
-import argparse
-
 import torch
-from measuring import BATCH, Runs, in_turns, machine, prepare, seconds, show_ratio, synthetic
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0 for as many as it takes by itself")
-    return parser.parse_args()
+from measuring import BATCH, Runs, in_turns, machine, parser, prepare, seconds, show_ratio, synthetic
 
 
 def bare_epoch(embedding: torch.Tensor, weight: torch.Tensor) -> None:
@@ -28,7 +18,7 @@ def bare_epoch(embedding: torch.Tensor, weight: torch.Tensor) -> None:
 
 def main() -> None:
     """Measure, and print the table."""
-    arguments = parse_arguments()
+    arguments = parser(__doc__, repetitions=15).parse_args()
     prepare(arguments.threads)
     embeddings = synthetic()
     runs = Runs(embeddings)

@@ -220,7 +220,7 @@ def use_linear_probe_defaults(cfg: CfgNode) -> None:
     """Set what suits a linear classifier on embeddings; Dassl's own defaults are for networks on images.
 
     docs/lare.md shows how the values were chosen. Our tools call this for our trainers; in another train.py, its
-    extend_cfg is the place.
+    extend_cfg is the place, for these trainers alone: no other knows what MAX_EPOCH 0 stands for.
     """
     cfg.OPTIM.NAME = "adamw"
     cfg.OPTIM.LR = 0.03

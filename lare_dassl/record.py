@@ -88,13 +88,7 @@ def make_record(
         files: by the names of the run's safetensors files, the sha256 in their metadata.
     """
     known = vars(vlm) if isinstance(vlm, VLMIdentity) else {"model": vlm}
-    return {
-        "format": FORMAT,
-        "trainer": cfg.TRAINER.NAME,
-        "dataset": cfg.DATASET.NAME,
-        "seed": cfg.SEED,
-        "shots": cfg.DATASET.NUM_SHOTS,
-        "imbalance": cfg.DATASET.LONG_TAIL.RATIO,
+    return _what_ran(cfg) | {
         "host": dassl_api.HOST,
         "vlm": {name: known.get(name) for name in VLM_FIELDS},
         "source_domains": list(source_domains),
@@ -111,6 +105,17 @@ def make_record(
         "versions": _versions(),
         "machine": _machine(cfg) | {"together": together},
         "config": json.loads(json.dumps(cfg)),
+    }
+
+
+def _what_ran(cfg: CfgNode) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "trainer": cfg.TRAINER.NAME,
+        "dataset": cfg.DATASET.NAME,
+        "seed": cfg.SEED,
+        "shots": cfg.DATASET.NUM_SHOTS,
+        "imbalance": cfg.DATASET.LONG_TAIL.RATIO,
     }
 
 

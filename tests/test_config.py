@@ -240,16 +240,6 @@ def test_an_unknown_key_is_told_with_the_nearest(cfg, key, nearest):
 # Files and command lines.
 
 
-@pytest.fixture
-def write(tmp_path):
-    def written(content):
-        path = tmp_path / "my.yaml"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return written
-
-
 def test_a_file_sets_what_it_names_and_nothing_else(cfg, write):
     before = dict(config.leaf_keys(cfg))
     config.merge_file(cfg, write("TRAINER:\n  LARE:\n    ALPHA: 1\n    LR: 1e-2\nVLM:\n  TEMPLATES: ['a {}']\n"))

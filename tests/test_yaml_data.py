@@ -13,16 +13,6 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 
 
-@pytest.fixture
-def write(tmp_path):
-    def written(content):
-        path = tmp_path / "my.yaml"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return written
-
-
 @pytest.mark.parametrize(
     ("text", "value"),
     [

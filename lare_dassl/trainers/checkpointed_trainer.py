@@ -15,6 +15,7 @@ from ..event_file import EventFile
 from ..host import checkpoint
 from .earlier_run import check_epochs, checkpoint_to_resume, checkpoint_to_test
 from .run_identity import (
+    MODEL_FOLDER,
     check_same_model,
     check_same_record,
     check_same_run,
@@ -109,7 +110,7 @@ class CheckpointedTrainer(TrainerX):
         }
         names = [model_name or checkpoint.epoch_file(epoch + 1)] + ([checkpoint.BEST] if is_best else [])
         for name in reversed(names):
-            checkpoint.write(state, Path(directory) / "model", name)
+            checkpoint.write(state, Path(directory) / MODEL_FOLDER, name)
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Go on from the latest checkpoint in a run's folder; gives the number of epochs done, 0 where there is none.
@@ -145,7 +146,7 @@ class CheckpointedTrainer(TrainerX):
 
     def _take_best(self, best: Path) -> None:
         """Bring along the best model so far where the run goes on in another folder."""
-        folder = Path(self.output_dir) / "model"
+        folder = Path(self.output_dir) / MODEL_FOLDER
         if self.cfg.TEST.FINAL_MODEL == "best_val" and best.is_file() and best.parent.resolve() != folder.resolve():
             checkpoint.write(checkpoint.read(best), folder, checkpoint.BEST)
 

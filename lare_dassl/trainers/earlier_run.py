@@ -10,9 +10,14 @@ from yacs.config import CfgNode
 from ..errors import InputError
 from ..host import checkpoint
 from ..methods.fitting import MOST_EPOCHS
-from .run_identity import check_same_model, check_same_run, check_same_settings, run_settings, with_seed_of
-
-MODEL_FOLDER = "model"
+from .run_identity import (
+    MODEL_FOLDER,
+    check_same_model,
+    check_same_run,
+    check_same_settings,
+    run_settings,
+    with_seed_of,
+)
 
 
 def checkpoint_to_resume(directory: str, resume: str) -> Path | None:

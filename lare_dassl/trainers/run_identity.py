@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ FREE_SECTIONS = (
 # What a trained model may be tested under though it was trained under another; the seed has done its work by then.
 FREE_IN_TESTS = {"DATASET.TARGET_DOMAINS", "SEED"}
 
+MODEL_FOLDER = "model"
 # Folders of a run that keep the outcome of a first stage.
 STAGE_FOLDERS = ("regions", "augmentation")
 
@@ -74,10 +76,17 @@ def settings_but_seed(cfg: CfgNode) -> str:
     return str([(key, value) for key, value in leaf_keys(cfg) if key not in ("SEED", "OUTPUT_DIR", "RESUME")])
 
 
-def _kept_seed(folder: Path) -> int | None:
-    for part in ("model", *STAGE_FOLDERS):
+def kept_checkpoints(folder: Path) -> Iterator[Path]:
+    """The latest checkpoint of the model and of each first stage that a run's folder keeps."""
+    for part in (MODEL_FOLDER, *STAGE_FOLDERS):
         path = checkpoint.latest(folder / part)
-        run = checkpoint.read(path).get("run") if path is not None else None
+        if path is not None:
+            yield path
+
+
+def _kept_seed(folder: Path) -> int | None:
+    for path in kept_checkpoints(folder):
+        run = checkpoint.read(path).get("run")
         if isinstance(run, dict) and str(run.get("SEED")).isdecimal():
             return int(run["SEED"])
     return None

@@ -17,10 +17,9 @@ from yacs.config import CfgNode
 
 from ..dassl_api import TRAINER_REGISTRY
 from ..embeddings.loaders import MixedLoader
-from ..host import checkpoint
 from ..methods.together import RepeatedStep, StackedNetworks, recordable, set_learning_rate
 from .embedding_trainer import EmbeddingTrainer, make_optimizer, probe_figures
-from .run_identity import STAGE_FOLDERS, settings_but_seed
+from .run_identity import kept_checkpoints, settings_but_seed
 
 
 def reason_apart_by_settings(cfgs: Sequence[CfgNode]) -> str:
@@ -53,8 +52,7 @@ def _differ(values: Iterable[Hashable]) -> bool:
 
 
 def _begun(cfg: CfgNode) -> bool:
-    folder = Path(cfg.RESUME or cfg.OUTPUT_DIR)
-    return any(checkpoint.latest(folder / part) is not None for part in ("model", *STAGE_FOLDERS))
+    return any(kept_checkpoints(Path(cfg.RESUME or cfg.OUTPUT_DIR)))
 
 
 def train_together(trainers: Sequence[EmbeddingTrainer]) -> None:
