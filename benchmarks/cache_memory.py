@@ -23,10 +23,10 @@ from PIL import Image
 from rich.table import Table
 
 from lare_dassl import vlm
-from lare_dassl.embeddings.extract import SHARD_ROWS, Encoder
-from lare_dassl.embeddings.key_index import KEY_BYTES
-from lare_dassl.embeddings.store import EmbeddingStore
-from lare_dassl.run import show
+from lare_dassl.commands.run import show
+from lare_dassl.embeddings.cache.keys import KEY_BYTES
+from lare_dassl.embeddings.cache.store import EmbeddingStore
+from lare_dassl.embeddings.encoder.encoder import SHARD_ROWS, Encoder
 
 MIB = 2**20
 FINGERPRINT = "0" * 64

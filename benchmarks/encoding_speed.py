@@ -28,14 +28,14 @@ from PIL import Image
 from rich.table import Table
 
 from lare_dassl import vlm
-from lare_dassl.cores import usable_cores
-from lare_dassl.embeddings import extract
-from lare_dassl.embeddings.cache import FileHashes
-from lare_dassl.embeddings.decoding import decode_image, thread_pool
-from lare_dassl.embeddings.decoding_processes import decoded_by_processes
-from lare_dassl.embeddings.encoding_threads import calls_side_by_side
-from lare_dassl.embeddings.extract import Encoder
-from lare_dassl.run import show
+from lare_dassl.commands.run import show
+from lare_dassl.embeddings.cache.hashes import FileHashes
+from lare_dassl.embeddings.encoder import encoder as encoding
+from lare_dassl.embeddings.encoder.decoding import decode_image, thread_pool
+from lare_dassl.embeddings.encoder.decoding_processes import decoded_by_processes
+from lare_dassl.embeddings.encoder.encoder import Encoder
+from lare_dassl.embeddings.encoder.threads import calls_side_by_side
+from lare_dassl.system.cores import usable_cores
 
 BATCH = 64
 WORKERS = 4
@@ -91,13 +91,13 @@ class Bench:
 
     def ours_in_threads(self) -> None:
         """The same, with threads in the place of processes."""
-        with mock.patch.object(extract, "processes_pay", lambda *_: False):
+        with mock.patch.object(encoding, "processes_pay", lambda *_: False):
             self.ours()
 
     def processes(self) -> None:
         """What processes decode when nothing holds them up, with their start."""
         places = range(len(self.paths))
-        workers = extract.usable_cores()
+        workers = encoding.usable_cores()
         resize = self.vlm.parts.resize
         for _ in decoded_by_processes(self.paths, resize, places, BATCH, processes=workers, ahead=2 * BATCH):
             pass
@@ -201,7 +201,7 @@ def main() -> None:
     os.environ["TQDM_DISABLE"] = "1"
     arguments = parse_arguments()
     if arguments.workers:
-        mock.patch.object(extract, "usable_cores", lambda: arguments.workers).start()
+        mock.patch.object(encoding, "usable_cores", lambda: arguments.workers).start()
     with tempfile.TemporaryDirectory() as place:
         paths = chosen(arguments.images, arguments.count, Path(place))
         bench = Bench(arguments.model, paths, vlm.available_device())

@@ -14,7 +14,7 @@ from pathlib import Path
 from measuring import ROWS, WIDTH, Runs, machine, parser, prepare, synthetic
 from rich.table import Table
 
-from lare_dassl import run
+from lare_dassl.commands import run
 
 FACTORS = (1, 10, 100)
 EPOCHS = 2

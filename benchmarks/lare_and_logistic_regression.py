@@ -14,7 +14,7 @@ from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from lare_dassl import run
+from lare_dassl.commands import run
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lare_dassl.embeddings.embedding_set import EmbeddingSet
-from lare_dassl.methods.regions import RegionNetwork, RegionSettings, region_losses, sample_regions
+from lare_dassl.methods.lare.regions import RegionNetwork, RegionSettings, region_losses, sample_regions
 
 
 class Meter:

@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from rich.table import Table
 from torch import Tensor
 
-from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, run, write_embedding_file
-from lare_dassl.logs import start_logging
+from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, write_embedding_file
+from lare_dassl.commands import run
+from lare_dassl.system.logs import start_logging
 from tools.train import parse_arguments as train_arguments
 
 ROWS, WIDTH, CLASSES, BATCH, HIDDEN = 5994, 768, 200, 256, 384

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from measuring import Runs, in_turns, machine, parser, prepare, seconds, show_ratio, synthetic
 
-from lare_dassl.trainers.together import reason_apart, train_together
+from lare_dassl.trainers.base.seeds_together import reason_apart, train_together
 
 
 def main() -> None:

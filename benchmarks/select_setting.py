@@ -31,8 +31,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def validation_accuracy(arguments: argparse.Namespace, file: str, shots: int, value: str, seed: int) -> float:
     """Accuracy in percent on the validation rows after one run."""
-    from lare_dassl import run
-    from lare_dassl.record import read_record
+    from lare_dassl.commands import run
+    from lare_dassl.results.record import read_record
     from tools.train import parse_arguments as train_arguments
 
     pairs = [*arguments.opts, arguments.key, value, "DATASET.NAME", "EmbeddingFile", "DATASET.NUM_SHOTS", str(shots)]
@@ -48,7 +48,7 @@ def main() -> None:
     """Run the product of files, shots, values and seeds, and print mean ± std by value."""
     import pandas as pd
 
-    from lare_dassl.report.summary import show_value
+    from lare_dassl.report.runs.summary import show_value
 
     arguments = parse_arguments()
     rows = []

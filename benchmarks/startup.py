@@ -20,8 +20,8 @@ sys.path.insert(0, str(ROOT))
 # Runs in a process of its own: the tool, which ends at its first step.
 CHILD = """
 import os, sys, time
-from lare_dassl import run
-from lare_dassl.trainers.embedding_trainer import EmbeddingTrainer
+from lare_dassl.commands import run
+from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 from tools.train import parse_arguments
 
 def first_step(*_):
@@ -61,7 +61,7 @@ def main() -> None:
     """Fill the cache with a first start, and measure those after it."""
     from rich.table import Table
 
-    from lare_dassl.run import show
+    from lare_dassl.commands.run import show
 
     parsed = parse_arguments()
     with tempfile.TemporaryDirectory() as folder:

@@ -4,20 +4,21 @@ Importing this package registers its trainers, datasets and evaluator with Dassl
 Dassl is installed) and adds its keys to Dassl's default configuration.
 """
 
-from . import config
+from .config import merging
 
-config.register()
+merging.register()
 
-from . import datasets, evaluation, trainers  # noqa: E402, F401
+from . import datasets, trainers  # noqa: E402, F401
 from .embeddings.embedding_file import read_embedding_file, write_embedding_file  # noqa: E402
 from .embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings, VLMIdentity  # noqa: E402
 from .embeddings.loaders import MixedLoader  # noqa: E402
 from .errors import InputError  # noqa: E402
-from .methods.augmentation import Augmentation, MovedEmbeddings  # noqa: E402
 from .methods.lads import AugmentationNetwork, AugmentationSettings, fit_augmentation  # noqa: E402
-from .methods.region_fit import fit_regions  # noqa: E402
-from .methods.regions import RegionalSamples, RegionNetwork, Regions, RegionSettings, sample_regions  # noqa: E402
-from .prediction import ImageClassifier, Prediction, load_classifier  # noqa: E402
+from .methods.lare.fit import fit_regions  # noqa: E402
+from .methods.lare.regions import RegionalSamples, RegionNetwork, Regions, RegionSettings, sample_regions  # noqa: E402
+from .methods.shared.augmentation import Augmentation, MovedEmbeddings  # noqa: E402
+from .results import metrics  # noqa: E402, F401
+from .results.image_classifier import ImageClassifier, Prediction, load_classifier  # noqa: E402
 
 __version__ = "0.1.0"
 

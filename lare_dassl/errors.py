@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .text import printable
-
 # Characters of a user's value that a message repeats.
 LONGEST_SHOWN = 200
 
@@ -98,3 +96,22 @@ def exit_code(command: Callable[[], None]) -> int:
         sys.stderr.write("interrupted: the same command goes on from what is done\n")
         return 130
     return 0
+
+
+def printable(text: str) -> str:
+    """A text in one line without anything that steers: such characters are written as in a Python string."""
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same of each line."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def all_printable(content: Any) -> Any:
+    """The same of each text in dictionaries, lists and tuples."""
+    if isinstance(content, dict):
+        return {all_printable(key): all_printable(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return type(content)(map(all_printable, content))
+    return printable(content) if isinstance(content, str) else content

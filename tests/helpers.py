@@ -19,9 +19,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, config, run, write_embedding_file
-from lare_dassl.dassl_api import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGISTRY
+from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, write_embedding_file
+from lare_dassl.commands import run
+from lare_dassl.config import merging
 from lare_dassl.errors import exit_code
+from lare_dassl.host.door import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGISTRY
 from tools import train as train_tool
 
 CLASSNAMES = ("cat", "dog", "heron", "owl", "wren")
@@ -46,9 +48,9 @@ def make_domain_tree(root: Path, domains: Sequence[str], classes: Sequence[str],
 
 def make_cfg(**keys: Any) -> Any:
     """The default config with some keys set: `make_cfg(DATASET__ROOT="x")` sets DATASET.ROOT."""
-    cfg = config.new_config()
+    cfg = merging.new_config()
     for key, value in keys.items():
-        config.merge_key(cfg, key.replace("__", "."), str(value) if isinstance(value, Path) else value, where="test")
+        merging.merge_key(cfg, key.replace("__", "."), str(value) if isinstance(value, Path) else value, where="test")
     return cfg
 
 

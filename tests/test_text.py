@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lare_dassl.text import all_printable, printable, printable_lines
+from lare_dassl.errors import all_printable, printable, printable_lines
 
 
 def test_what_steers_a_terminal_is_written_out():

@@ -92,7 +92,7 @@ def main() -> int:
     parsed = parse_arguments()
 
     def open_command() -> Callable[[], None]:
-        from lare_dassl.benchmark.command import benchmark
+        from lare_dassl.commands.benchmark.command import benchmark
 
         return lambda: benchmark(parsed)
 

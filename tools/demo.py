@@ -34,7 +34,7 @@ def main() -> int:
     arguments = parse_arguments()
 
     def open_command() -> Callable[[], None]:
-        from lare_dassl.benchmark.command import compare_on_demo
+        from lare_dassl.commands.benchmark.command import compare_on_demo
 
         config_file, output_dir = ROOT / "configs" / "demo.yaml", Path(arguments.output_dir)
         return lambda: compare_on_demo(config_file, arguments.seeds, arguments.root, output_dir)

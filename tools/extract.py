@@ -29,7 +29,7 @@ def main() -> int:
     parsed = parse_arguments()
 
     def open_command() -> Callable[[], None]:
-        from lare_dassl.run import extract
+        from lare_dassl.commands.run import extract
 
         return lambda: extract(parsed)
 

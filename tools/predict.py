@@ -34,7 +34,7 @@ def main() -> int:
     parsed = parse_arguments()
 
     def open_command() -> Callable[[], None]:
-        from lare_dassl.predict_command import predict
+        from lare_dassl.commands.predict import predict
 
         return lambda: predict(parsed)
 

@@ -36,7 +36,7 @@ def main() -> int:
     parsed = parse_arguments()
 
     def open_command() -> Callable[[], None]:
-        from lare_dassl.preparation.prepare import prepare
+        from lare_dassl.commands.prepare.prepare import prepare
 
         return lambda: prepare(parsed, ROOT / "configs")
 

@@ -10,7 +10,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from lare_dassl.demo_pretraining import Settings, pretrain
+from lare_dassl.demo.pretraining import Settings, pretrain
 from lare_dassl.errors import exit_code
 from tools.arguments import Parser
 

@@ -52,9 +52,9 @@ def main() -> int:
     parsed = parse_arguments()
 
     def open_command() -> Callable[[], None]:
-        from lare_dassl.logs import start_logging
+        from lare_dassl.commands.run import show
         from lare_dassl.report.page import Options, write_report
-        from lare_dassl.run import show
+        from lare_dassl.system.logs import start_logging
 
         settings = vars(parsed) | {"output": parsed.output or parsed.folder / "report.html"}
         options = Options(**settings | {"classes": tuple(parsed.classes)})

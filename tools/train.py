@@ -27,7 +27,7 @@ def main() -> int:
     parsed = parse_arguments()
 
     def open_command() -> Callable[[], None]:
-        from lare_dassl.run import train
+        from lare_dassl.commands.run import train
 
         return lambda: train(parsed)
 

@@ -1,5 +1,5 @@
 """Datasets; importing this package registers each of them in the host's DATASET_REGISTRY."""
 
-from lare_dassl.datasets import cifar100, cub_painting, demo_world, domain_folders, domainnet_mini, embedding_file
+from . import cifar100, cub_painting, demo_world, domain_folders, domainnet_mini, embedding_file
 
 __all__ = ["cifar100", "cub_painting", "demo_world", "domain_folders", "domainnet_mini", "embedding_file"]

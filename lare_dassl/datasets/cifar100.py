@@ -12,18 +12,19 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase
-from lare_dassl.datasets.checks import check_tested, check_trained, refuse_partial, shown_names
-from lare_dassl.datasets.cifar_files import ORIGIN, CifarRows, check_class_names, read_rows
-from lare_dassl.datasets.class_names import CIFAR100_CLASSES, cifar100_class, prompt_name
-from lare_dassl.datasets.domains import chosen_domains
-from lare_dassl.datasets.image_items import ImageItem, files_alone
-from lare_dassl.datasets.image_tree import dataset_root, folders_in, images_in
-from lare_dassl.datasets.sources import how_to_get
-from lare_dassl.datasets.splits import check_fractions, split_groups, training_items
-from lare_dassl.embeddings.cache import file_sha256
+from lare_dassl.datasets.base.checks import check_tested, check_trained, refuse_partial, shown_names
+from lare_dassl.datasets.base.class_names import CIFAR100_CLASSES, cifar100_class, prompt_name
+from lare_dassl.datasets.base.domains import chosen_domains
+from lare_dassl.datasets.base.image_items import ImageItem, files_alone
+from lare_dassl.datasets.base.image_tree import dataset_root, folders_in, images_in
+from lare_dassl.datasets.base.sources import how_to_get
+from lare_dassl.datasets.base.splits import check_fractions, split_groups, training_items
+from lare_dassl.embeddings.cache.hashes import file_sha256
 from lare_dassl.errors import InputError, unknown_name
-from lare_dassl.files import Marker, filled_folder, make_folder
+from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase
+from lare_dassl.io.files import Marker, filled_folder, make_folder
+
+from .cifar_files import ORIGIN, CifarRows, check_class_names, read_rows
 
 logger = logging.getLogger(__name__)
 

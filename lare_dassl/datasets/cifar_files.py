@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lare_dassl.datasets.class_names import CIFAR100_CLASSES
-from lare_dassl.datasets.sources import how_to_get
+from lare_dassl.datasets.base.class_names import CIFAR100_CLASSES
+from lare_dassl.datasets.base.sources import how_to_get
 from lare_dassl.errors import InputError
 
 ORIGIN = "cifar100"

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase
-from lare_dassl.datasets.checks import (
+from lare_dassl.datasets.base.checks import (
     check_count,
     check_no_repeat,
     check_tested,
@@ -17,13 +16,14 @@ from lare_dassl.datasets.checks import (
     refuse_partial,
     shown_names,
 )
-from lare_dassl.datasets.class_names import comparable_name, prompt_name, without_number
-from lare_dassl.datasets.domains import chosen_domains
-from lare_dassl.datasets.image_items import ImageItem, files_alone
-from lare_dassl.datasets.image_tree import dataset_root, folders_in, images_in
-from lare_dassl.datasets.sources import SOURCES, how_to_get
-from lare_dassl.datasets.splits import Split, split_groups, training_items
+from lare_dassl.datasets.base.class_names import comparable_name, prompt_name, without_number
+from lare_dassl.datasets.base.domains import chosen_domains
+from lare_dassl.datasets.base.image_items import ImageItem, files_alone
+from lare_dassl.datasets.base.image_tree import dataset_root, folders_in, images_in
+from lare_dassl.datasets.base.sources import SOURCES, how_to_get
+from lare_dassl.datasets.base.splits import Split, split_groups, training_items
 from lare_dassl.errors import InputError
+from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase
 
 PHOTO, PAINTING = "photo", "painting"
 PHOTO_FOLDER, PAINTING_FOLDER = "CUB_200_2011", "CUB-200-Painting"

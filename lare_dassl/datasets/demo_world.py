@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
-from lare_dassl.datasets.demo_rendering import COLOURS, SHAPES, STYLES, render
-from lare_dassl.datasets.domains import chosen_domains
-from lare_dassl.datasets.splits import training_items
+from lare_dassl.datasets.base.domains import chosen_domains
+from lare_dassl.datasets.base.splits import training_items
+from lare_dassl.demo.rendering import COLOURS, SHAPES, STYLES, render
 from lare_dassl.errors import InputError
-from lare_dassl.files import Marker, filled_folder, make_folder
+from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.io.files import Marker, filled_folder, make_folder
 
 logger = logging.getLogger(__name__)
 

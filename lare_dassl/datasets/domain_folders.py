@@ -8,17 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase
-from lare_dassl.datasets.checks import check_count, check_tested
-from lare_dassl.datasets.class_names import prompt_name
-from lare_dassl.datasets.domains import chosen_domains
-from lare_dassl.datasets.image_items import ImageItem, files_alone
-from lare_dassl.datasets.image_tree import also_get, dataset_root, folders_in, images_in, natural_key
-from lare_dassl.datasets.sources import SOURCES, how_to_get
-from lare_dassl.datasets.splits import Split, split_groups, training_items
+from lare_dassl.datasets.base.checks import check_count, check_tested
+from lare_dassl.datasets.base.class_names import prompt_name
+from lare_dassl.datasets.base.domains import chosen_domains
+from lare_dassl.datasets.base.image_items import ImageItem, files_alone
+from lare_dassl.datasets.base.image_tree import also_get, dataset_root, folders_in, images_in, natural_key
+from lare_dassl.datasets.base.sources import SOURCES, how_to_get
+from lare_dassl.datasets.base.splits import Split, split_groups, training_items
 from lare_dassl.errors import InputError, unknown_name
-from lare_dassl.files import composed
-from lare_dassl.json_files import read_json
+from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase
+from lare_dassl.io.files import composed
+from lare_dassl.io.json_files import read_json
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
-from lare_dassl.datasets.checks import (
+from lare_dassl.datasets.base.checks import (
     check_count,
     check_no_repeat,
     check_tested,
@@ -15,12 +14,13 @@ from lare_dassl.datasets.checks import (
     refuse_partial,
     shown_names,
 )
-from lare_dassl.datasets.class_names import prompt_name
-from lare_dassl.datasets.domains import chosen_domains
-from lare_dassl.datasets.image_tree import dataset_root
-from lare_dassl.datasets.sources import how_to_get
-from lare_dassl.datasets.splits import check_fractions, split_groups, training_items
+from lare_dassl.datasets.base.class_names import prompt_name
+from lare_dassl.datasets.base.domains import chosen_domains
+from lare_dassl.datasets.base.image_tree import dataset_root
+from lare_dassl.datasets.base.sources import how_to_get
+from lare_dassl.datasets.base.splits import check_fractions, split_groups, training_items
 from lare_dassl.errors import InputError
+from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase, Datum
 
 ORIGIN = "domainnet_mini"
 FOLDER = "domainnet"

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lare_dassl.dassl_api import DATASET_REGISTRY, DatasetBase, Datum
-from lare_dassl.datasets.domains import check_domains
-from lare_dassl.datasets.splits import training_rows
+from lare_dassl.config.split_settings import SplitSettings
+from lare_dassl.datasets.base.domains import check_domains
+from lare_dassl.datasets.base.splits import training_rows
 from lare_dassl.embeddings.embedding_file import read_embedding_file
 from lare_dassl.embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings
 from lare_dassl.errors import InputError
-from lare_dassl.split_settings import SplitSettings
+from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase, Datum
 
 
 @DATASET_REGISTRY.register()

@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
-from ..json_files import parse_json
-from ..tensor_files import DIGEST, json_list, read_tensors, write_tensors
+from lare_dassl.errors import InputError
+from lare_dassl.io.json_files import parse_json
+from lare_dassl.io.tensors import DIGEST, json_list, read_tensors, write_tensors
+
 from .embedding_set import EmbeddingSet, LabelledEmbeddings, VLMIdentity
 
 FORMAT = "embedding-file/1"

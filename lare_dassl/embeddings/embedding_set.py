@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from lare_dassl.errors import InputError
 
 RANDOM_WEIGHTS = "random"
 """What stands for the hash of random weights."""

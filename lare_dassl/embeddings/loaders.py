@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..methods.augmentation import Augmentation
+from lare_dassl.errors import InputError
+from lare_dassl.methods.shared.augmentation import Augmentation
+
 from .embedding_set import LabelledEmbeddings
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InputError
+from lare_dassl.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
-from .linear import text_classifier
+from lare_dassl.errors import InputError
+from lare_dassl.methods.shared.linear import text_classifier
 
 RANDOM_STD = 0.02
 """Standard deviation that random context vectors start with, the paper's."""

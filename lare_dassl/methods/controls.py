@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
+from lare_dassl.errors import InputError
 
 
 @dataclass(frozen=True)

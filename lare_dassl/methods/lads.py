@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InputError
-from .fitting import FittingSettings, check_inputs, fit_epochs, seeded_network
-from .regions import consistency_loss
+from lare_dassl.errors import InputError
+from lare_dassl.methods.lare.regions import consistency_loss
+from lare_dassl.methods.shared.fitting import FittingSettings, check_inputs, fit_epochs, seeded_network
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..split_settings import ALL_SHOTS
-from ..text import printable
-from .collect import Collection
-from .layout import ReportTable
-from .summary import method_label, method_order, shots_label
+from lare_dassl.config.split_settings import ALL_SHOTS
+from lare_dassl.errors import printable
+from lare_dassl.report.runs.collect import Collection
+from lare_dassl.report.runs.summary import method_label, method_order, shots_label
+
+from .runs.layout import ReportTable
 
 MOST_MISSING = 20
 NO_PLAN = (

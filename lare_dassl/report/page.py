@@ -16,20 +16,20 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..errors import InputError
-from ..files import check_path, make_folder, replaced
-from ..text import printable
-from .collect import Collection, Run, collect
-from .compared_runs import METHOD
-from .data_notes import data_notes
-from .differences import difference_tables
-from .drawings import Drawing, all_drawings
-from .figures import save
-from .inside import check_run, open_run
-from .inside_view import ExampleView, InsideView, look_inside
-from .layout import MISSING, ReportTable
+from lare_dassl.errors import InputError, printable
+from lare_dassl.io.files import check_path, make_folder, replaced
+from lare_dassl.report.figures.drawings import Drawing, all_drawings
+from lare_dassl.report.figures.figures import save
+from lare_dassl.report.inside.look import check_run, open_run
+from lare_dassl.report.inside.view import ExampleView, InsideView, look_inside
+from lare_dassl.report.runs.collect import Collection, Run, collect
+from lare_dassl.report.runs.compared_runs import METHOD
+from lare_dassl.report.runs.data_notes import data_notes
+from lare_dassl.report.runs.differences import difference_tables
+from lare_dassl.report.runs.results import BASELINE, Results, results_of
+
 from .overview import missing_lines, runs_table, summary_text
-from .results import BASELINE, Results, results_of
+from .runs.layout import MISSING, ReportTable
 from .settings import settings_tables
 from .tables import accuracy_tables, domain_tables, write_tables
 

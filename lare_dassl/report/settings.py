@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import leaf_keys
-from .layout import ReportTable
+from lare_dassl.config.merging import leaf_keys
+
+from .runs.layout import ReportTable
 
 # What the table of runs says of each.
 LEFT_OUT = {"OUTPUT_DIR", "RESUME", "SEED", "TRAINER.NAME"}

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..record import BY_DOMAIN, METRICS
-from ..text import printable
-from .collect import Collection, Run
-from .data_notes import data_notes
-from .differences import difference_tables
-from .layout import (
+from lare_dassl.errors import printable
+from lare_dassl.report.runs.collect import Collection, Run
+from lare_dassl.report.runs.data_notes import data_notes
+from lare_dassl.report.runs.differences import difference_tables
+from lare_dassl.report.runs.results import Results
+from lare_dassl.report.runs.summary import method_label, tidy
+from lare_dassl.results.record import BY_DOMAIN, METRICS
+
+from .runs.layout import (
     LATEX_NEEDS,
     MARK,
     MISSING,
@@ -31,8 +34,6 @@ from .layout import (
     write_csv,
     write_text,
 )
-from .results import Results
-from .summary import method_label, tidy
 
 CURVES = (
     ("shots", "in_domain_accuracy"),

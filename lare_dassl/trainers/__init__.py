@@ -1,10 +1,11 @@
 """The trainers; importing this package registers them with the host."""
 
+from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
+
 from .clip_adapter import CLIPAdapter
 from .context_optimisation import ContextOptimisation
 from .controls import GaussianNoise, RegionCentre, TextInterpolation
 from .cross_modal import CrossModal
-from .embedding_trainer import EmbeddingTrainer
 from .fine_tune import FineTune
 from .lads import LADS
 from .lare import LARE

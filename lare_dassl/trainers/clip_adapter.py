@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..config import adapter_settings
-from ..dassl_api import TRAINER_REGISTRY
-from ..errors import InputError
-from ..methods.clip_adapter import AdapterClassifier
-from ..methods.fitting import seeded_network
-from .embedding_trainer import EmbeddingTrainer
+from lare_dassl.config.merging import adapter_settings
+from lare_dassl.errors import InputError
+from lare_dassl.host.door import TRAINER_REGISTRY
+from lare_dassl.methods.clip_adapter import AdapterClassifier
+from lare_dassl.methods.shared.fitting import seeded_network
+from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 
 
 @TRAINER_REGISTRY.register()

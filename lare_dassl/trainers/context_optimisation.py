@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .. import vlm
-from ..dassl_api import TRAINER_REGISTRY
-from ..embeddings.extract import weights_sha256
-from ..encoding import prompt_names
-from ..errors import InputError
-from ..methods.context import ContextClassifier, ContextPrompts, find_context, starting_context
-from .embedding_trainer import EmbeddingTrainer
+from lare_dassl import vlm
+from lare_dassl.embeddings.encoder.encoder import weights_sha256
+from lare_dassl.encoding.build import prompt_names
+from lare_dassl.errors import InputError
+from lare_dassl.host.door import TRAINER_REGISTRY
+from lare_dassl.methods.context import ContextClassifier, ContextPrompts, find_context, starting_context
+from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 
 # A word of one token in every vocabulary of byte pairs; random vectors take its place.
 PLACEHOLDER = "x"

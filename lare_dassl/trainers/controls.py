@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ..dassl_api import TRAINER_REGISTRY
-from ..methods.augmentation import MovedEmbeddings
-from ..methods.controls import NoisyEmbeddings, TextInterpolations
-from .embedding_trainer import EmbeddingTrainer
+from lare_dassl.host.door import TRAINER_REGISTRY
+from lare_dassl.methods.controls import NoisyEmbeddings, TextInterpolations
+from lare_dassl.methods.shared.augmentation import MovedEmbeddings
+from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
+
 from .lare import LARE
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..dassl_api import TRAINER_REGISTRY
-from ..methods.cross_modal import ClassTexts
-from .embedding_trainer import EmbeddingTrainer
+from lare_dassl.host.door import TRAINER_REGISTRY
+from lare_dassl.methods.cross_modal import ClassTexts
+from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 
 
 @TRAINER_REGISTRY.register()

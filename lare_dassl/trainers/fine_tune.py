@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..dassl_api import TRAINER_REGISTRY
-from .embedding_trainer import EmbeddingTrainer
+from lare_dassl.host.door import TRAINER_REGISTRY
+from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 
 
 @TRAINER_REGISTRY.register()

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import lads_settings
-from ..dassl_api import DATASET_REGISTRY, TRAINER_REGISTRY
-from ..embeddings.embedding_set import EmbeddingSet
-from ..errors import InputError, unknown_name
-from ..methods.augmentation import MovedEmbeddings
-from ..methods.lads import AugmentationLoss, AugmentationNetwork, AugmentationSettings, fit_augmentation
-from ..prompts import domain_templates
-from .embedding_trainer import worth_a_line
-from .run_identity import sha256_of
-from .two_stage import TwoStageTrainer
+from lare_dassl.config.merging import lads_settings
+from lare_dassl.embeddings.embedding_set import EmbeddingSet
+from lare_dassl.encoding.prompts import domain_templates
+from lare_dassl.errors import InputError, unknown_name
+from lare_dassl.host.door import DATASET_REGISTRY, TRAINER_REGISTRY
+from lare_dassl.methods.lads import AugmentationLoss, AugmentationNetwork, AugmentationSettings, fit_augmentation
+from lare_dassl.methods.shared.augmentation import MovedEmbeddings
+from lare_dassl.trainers.base.embedding_trainer import worth_a_line
+from lare_dassl.trainers.base.run_identity import sha256_of
+from lare_dassl.trainers.base.two_stage import TwoStageTrainer
 
 logger = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import torch
 
-from ..config import named, region_settings
-from ..dassl_api import TRAINER_REGISTRY
-from ..methods.augmentation import Augmentation
-from ..methods.region_fast_path import CompactSamples
-from ..methods.region_fit import StageOneLoss, fit_regions, fit_regions_together
-from ..methods.regions import RegionNetwork, RegionSettings
-from .embedding_trainer import EmbeddingTrainer, worth_a_line
-from .two_stage import TwoStageTrainer
+from lare_dassl.config.merging import named, region_settings
+from lare_dassl.host.door import TRAINER_REGISTRY
+from lare_dassl.methods.lare.fast_path import CompactSamples
+from lare_dassl.methods.lare.fit import StageOneLoss, fit_regions, fit_regions_together
+from lare_dassl.methods.lare.regions import RegionNetwork, RegionSettings
+from lare_dassl.methods.shared.augmentation import Augmentation
+from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer, worth_a_line
+from lare_dassl.trainers.base.two_stage import TwoStageTrainer
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,18 @@ from typing import Any
 
 from torch import nn
 
-from ..dassl_api import TRAINER_REGISTRY
-from ..methods.tip_adapter import ALPHA, ALPHAS, BETA, BETAS, CacheClassifier, cache_classifier, choose_strengths
-from .embedding_trainer import EmbeddingTrainer
+from lare_dassl.host.door import TRAINER_REGISTRY
+from lare_dassl.methods.tip_adapter import (
+    ALPHA,
+    ALPHAS,
+    BETA,
+    BETAS,
+    CacheClassifier,
+    cache_classifier,
+    choose_strengths,
+)
+from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
+
 from .zero_shot import ZeroShot
 
 

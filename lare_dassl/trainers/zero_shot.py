@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import nn
 
-from ..dassl_api import TRAINER_REGISTRY
-from ..methods.linear import text_classifier
-from .embedding_trainer import EmbeddingTrainer
+from lare_dassl.host.door import TRAINER_REGISTRY
+from lare_dassl.methods.shared.linear import text_classifier
+from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 
 
 @TRAINER_REGISTRY.register()

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lare_dassl import config, vlm
+from lare_dassl import vlm
+from lare_dassl.config import merging
+from lare_dassl.embeddings.cache.store import EmbeddingStore
 from lare_dassl.embeddings.embedding_file import read_embedding_file
-from lare_dassl.embeddings.store import EmbeddingStore
+from lare_dassl.encoding.prompts import read_prompts_file
 from lare_dassl.errors import InputError
-from lare_dassl.host import checkpoint
-from lare_dassl.prompts import read_prompts_file
-from lare_dassl.report.collect import read_plan
+from lare_dassl.io import checkpoint
+from lare_dassl.report.runs.collect import read_plan
 from lare_dassl.vlm import open_clip
 from tests.helpers import run_train, write_embeddings, write_tiny_model
 
@@ -204,7 +205,7 @@ YAML_TEXTS = {
 def test_yaml_made_to_hurt_is_refused(tmp_path, kind):
     path = tmp_path / "settings.yaml"
     path.write_text(YAML_TEXTS[kind].format(harm=tmp_path / "harm"))
-    message = refusal(lambda: config.merge_file(config.new_config(), path))
+    message = refusal(lambda: merging.merge_file(merging.new_config(), path))
     assert str(path) in message and len(message) < 2_000
     assert not (tmp_path / "harm").exists()
 
@@ -214,7 +215,7 @@ def test_yaml_made_to_hurt_is_refused(tmp_path, kind):
 def test_values_made_to_hurt_run_nothing(tmp_path, monkeypatch, key, value):
     monkeypatch.chdir(tmp_path)
     try:
-        config.merge_overrides(config.new_config(), [key, value])
+        merging.merge_overrides(merging.new_config(), [key, value])
     except InputError as error:
         assert key in str(error) and "\n" not in str(error)
     assert list(tmp_path.iterdir()) == []

@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from rich.table import Table
 
-from lare_dassl import run
+from lare_dassl.commands import run
 from lare_dassl.errors import InputError, exit_code
-from lare_dassl.logs import start_logging
-from lare_dassl.report.layout import write_csv
 from lare_dassl.report.page import Options, write_report
+from lare_dassl.report.runs.layout import write_csv
+from lare_dassl.system.logs import start_logging
 from tests.helpers import run_train, shifted_embeddings, write_embeddings
 
 STEERING = "\x1b[31m\x1b]0;title\x07\r\x9b2J\u202e\x00\udcff"

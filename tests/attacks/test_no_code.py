@@ -26,14 +26,14 @@ ALLOWED = {
     # An unpickler that looks up nothing but arrays of bytes.
     ("lare_dassl/datasets/cifar_files.py", "import pickle"),
     # What this process tells the workers that it has started, through a pipe that nobody else has.
-    ("lare_dassl/embeddings/decoding_processes.py", "import pickle"),
-    ("lare_dassl/embeddings/decoding_processes.py", "pickle.dumps"),
-    ("lare_dassl/embeddings/decoding_worker.py", "import pickle"),
-    ("lare_dassl/embeddings/decoding_worker.py", "pickle.load"),
+    ("lare_dassl/embeddings/encoder/decoding_processes.py", "import pickle"),
+    ("lare_dassl/embeddings/encoder/decoding_processes.py", "pickle.dumps"),
+    ("lare_dassl/embeddings/encoder/decoding_worker.py", "import pickle"),
+    ("lare_dassl/embeddings/encoder/decoding_worker.py", "pickle.load"),
     ("lare_dassl/datasets/cifar_files.py", "pickle._Unpickler"),
     # --plugin names a module of the user's own; the others are names in the source.
-    ("lare_dassl/run.py", "import_module of a variable"),
-    ("lare_dassl/dassl_api.py", "import_module of a variable"),
+    ("lare_dassl/commands/run.py", "import_module of a variable"),
+    ("lare_dassl/host/door.py", "import_module of a variable"),
 }
 
 

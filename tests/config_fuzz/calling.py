@@ -8,9 +8,8 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from unittest import mock
 
+from tests.config_fuzz.conftest import OUTCOMES
 from tests.helpers import kept_process
-
-from .conftest import OUTCOMES
 
 
 def call(main: Callable[[], int], *words: object) -> tuple[int, str]:

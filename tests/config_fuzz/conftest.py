@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from lare_dassl import network, vlm
+from lare_dassl import vlm
+from lare_dassl.system import network
 from tests.helpers import make_domain_tree, shifted_embeddings, write_embeddings, write_tiny_model
 
 # LARE_DASSL_FUZZ=100 tries a hundred times as many cases, and others each time; without it they are the same each time.

@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from lare_dassl import config
-from lare_dassl.allowed import ALLOWED, ANY
+from lare_dassl.config import merging
+from lare_dassl.config.allowed import ALLOWED, ANY
 
-KEYS = {key: value for key, value in config.leaf_keys(config.new_config()) if key not in config.MAPPINGS}
+KEYS = {key: value for key, value in merging.leaf_keys(merging.new_config()) if key not in merging.MAPPINGS}
 TRAINERS = (
     *("ZeroShot", "FineTune", "LADS", "LARE", "ContextOptimisation", "CLIPAdapter", "TipAdapter", "TipAdapterF"),
     *("CrossModal", "GaussianNoise", "TextInterpolation", "RegionCentre"),
@@ -70,7 +70,7 @@ def _misspelt(key: str) -> st.SearchStrategy[str]:
         places.map(lambda place: f"{key[:place]}X{key[place:]}"),
         st.sampled_from([key.lower(), key.rpartition(".")[0] or key, f"{key}.X", f".{key}", f"{key}."]),
         st.text(max_size=12),
-        st.sampled_from([*config.MAPPINGS]).flatmap(lambda name: st.text(max_size=5).map(lambda end: f"{name}.{end}")),
+        st.sampled_from([*merging.MAPPINGS]).flatmap(lambda name: st.text(max_size=5).map(lambda end: f"{name}.{end}")),
     )
 
 

@@ -9,13 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lare_dassl import run
-from lare_dassl.config import MAPPINGS
+from lare_dassl.commands import run
+from lare_dassl.config.merging import MAPPINGS
+from tests.config_fuzz.calling import call, judge
+from tests.config_fuzz.conftest import examples
+from tests.config_fuzz.mistakes import (
+    KEYS,
+    TRAINERS,
+    as_word,
+    files,
+    odd_files,
+    one_line,
+    overrides,
+    right_values,
+    trees,
+)
 from tools import train
-
-from .calling import call, judge
-from .conftest import examples
-from .mistakes import KEYS, TRAINERS, as_word, files, odd_files, one_line, overrides, right_values, trees
 
 DATASETS = {
     "EmbeddingFile": ("--root", "{world}/data.safetensors", "--seed", "0"),

@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lare_dassl.benchmark import command
-from lare_dassl.preparation import prepare
+from lare_dassl.commands.benchmark import command
+from lare_dassl.commands.prepare import prepare
+from tests.config_fuzz.calling import call, judge
+from tests.config_fuzz.conftest import examples
 from tests.helpers import train_on_images
 from tools import benchmark, extract, predict, prepare_data, report
-
-from .calling import call, judge
-from .conftest import examples
 
 NUMBERS = ("0", "-1", "1", "2", "1.5", "1e3", "nan", "inf", "foo", "", " ", "٣", "9" * 12, "9" * 400, "9" * 5000)
 PLACES = ("", "no/such", "/dev/null", "/proc/no", "a" * 300, "a/" * 3000, "~nobody/x", "a\nb", "\udcff", ".", "--x")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lare_dassl.dassl_api import HOST, HOST_VERSION
+from lare_dassl.host.door import HOST, HOST_VERSION
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lare_dassl.dassl_api import HOST
-from lare_dassl.record import read_record
+from lare_dassl.host.door import HOST
+from lare_dassl.results.record import read_record
 from tests.helpers import make_domain_tree, write_tiny_model
 
 COOP = os.environ.get("LARE_DASSL_COOP", "")

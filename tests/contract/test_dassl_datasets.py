@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl.dassl_api import DATASET_REGISTRY, HOST
-from lare_dassl.record import read_record
+from lare_dassl.host.door import DATASET_REGISTRY, HOST
+from lare_dassl.results.record import read_record
 from tests.helpers import run_train, write_image, write_tiny_model
 
 pytestmark = pytest.mark.skipif(HOST != "dassl", reason="these datasets are the real Dassl's, and none is installed")

@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lare_dassl import dassl_api as api
-from lare_dassl.host import config as builtin_config
-from lare_dassl.host.optim import build_lr_scheduler
+from lare_dassl.host import door as api
+from lare_dassl.host.builtin import config as builtin_config
+from lare_dassl.methods.shared.schedule import build_lr_scheduler
 
 REGISTRIES = {"trainer": api.TRAINER_REGISTRY, "dataset": api.DATASET_REGISTRY, "evaluator": api.EVALUATOR_REGISTRY}
 DEFAULTS = {

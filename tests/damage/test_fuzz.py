@@ -20,28 +20,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from lare_dassl import config
-from lare_dassl.classifier_file import read_classifier
-from lare_dassl.comparison import _reached_ratio
+from lare_dassl.config import merging
 from lare_dassl.datasets.cifar_files import read_rows
 from lare_dassl.datasets.domain_folders import read_split
-from lare_dassl.embeddings.cache import FileHashes, file_sha256, text_key
+from lare_dassl.embeddings.cache.hashes import FileHashes, file_sha256, text_key
+from lare_dassl.embeddings.cache.store import EmbeddingStore
 from lare_dassl.embeddings.embedding_file import read_embedding_file
-from lare_dassl.embeddings.store import EmbeddingStore
+from lare_dassl.encoding.prompts import read_prompts_file
 from lare_dassl.errors import InputError
-from lare_dassl.host import checkpoint
-from lare_dassl.json_files import sealed
-from lare_dassl.predictions import read_predictions
-from lare_dassl.prompts import read_prompts_file
-from lare_dassl.record import read_record
-from lare_dassl.report.collect import PLAN_FORMAT, collect, read_plan
-from lare_dassl.report.layout import latex, markdown
-from lare_dassl.report.results import results_of
+from lare_dassl.io import checkpoint
+from lare_dassl.io.json_files import sealed
+from lare_dassl.io.tensors import read_tensors
+from lare_dassl.report.runs.collect import PLAN_FORMAT, collect, read_plan
+from lare_dassl.report.runs.layout import latex, markdown
+from lare_dassl.report.runs.results import results_of
 from lare_dassl.report.tables import report_tables, write_tables
-from lare_dassl.tensor_files import read_tensors
+from lare_dassl.report.terminal import _reached_ratio
+from lare_dassl.results.classifier_file import read_classifier
+from lare_dassl.results.predictions import read_predictions
+from lare_dassl.results.record import read_record
+from tests.commands.prepare.test_archives import GOOD, contents, unpack_here, write_tar, write_zip
 from tests.damage.damaging import TIMES, Damage, damages, flip_at, json_changes, safetensors_parts, tried
 from tests.datasets.cifar_writing import official_rows, python2_pickle
-from tests.preparation.test_archives import GOOD, contents, unpack_here, write_tar, write_zip
 
 
 def same(one: Any, other: Any) -> bool:
@@ -284,7 +284,7 @@ def given_files(tmp_path_factory):
     return {
         "split": (SPLIT, lambda path: read_split(path, root, tree, ["photo"])),
         "prompts": (PROMPTS, lambda path: read_prompts_file(path, names, names)),
-        "settings": (SETTINGS, lambda path: config.merge_file(config.new_config(), path)),
+        "settings": (SETTINGS, lambda path: merging.merge_file(merging.new_config(), path)),
         "record": (None, read_record),
     }
 

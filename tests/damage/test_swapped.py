@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lare_dassl.classifier_file import read_classifier
-from lare_dassl.embeddings.cache import text_key
-from lare_dassl.embeddings.store import EmbeddingStore
+from lare_dassl.embeddings.cache.hashes import text_key
+from lare_dassl.embeddings.cache.store import EmbeddingStore
 from lare_dassl.errors import InputError
-from lare_dassl.prediction import load_classifier
-from lare_dassl.predictions import read_predictions
-from lare_dassl.record import read_record
+from lare_dassl.results.classifier_file import read_classifier
+from lare_dassl.results.image_classifier import load_classifier
+from lare_dassl.results.predictions import read_predictions
+from lare_dassl.results.record import read_record
 from tests.damage.conftest import train_in
 from tests.helpers import run_train, shifted_embeddings
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lare_dassl.datasets.class_names import CIFAR100_CLASSES
+from lare_dassl.datasets.base.class_names import CIFAR100_CLASSES
 
 _EMPTY_ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01bt\x52"
 _BYTE_TYPE = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lare_dassl.dassl_api import build_dataset
 from lare_dassl.datasets import cifar100
-from lare_dassl.datasets.class_names import CIFAR100_CLASSES
+from lare_dassl.datasets.base.class_names import CIFAR100_CLASSES
 from lare_dassl.errors import InputError
+from lare_dassl.host.door import build_dataset
 from tests.datasets.cifar_writing import official_meta, official_rows, pixels, write_official
 from tests.helpers import make_cfg
 

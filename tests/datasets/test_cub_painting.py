@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lare_dassl.dassl_api import build_dataset
 from lare_dassl.datasets import cub_painting
-from lare_dassl.datasets.splits import image_keys
+from lare_dassl.datasets.base.splits import image_keys
 from lare_dassl.errors import InputError
+from lare_dassl.host.door import build_dataset
 from tests.helpers import make_cfg
 
 NAMES = ["Black_footed_Albatross", "Laysan_Albatross", "Red_winged_Blackbird"]

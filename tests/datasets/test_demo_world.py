@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from lare_dassl.datasets import demo_world
-from lare_dassl.datasets.demo_rendering import STYLES, render
+from lare_dassl.datasets.base.splits import image_keys
 from lare_dassl.datasets.demo_world import DemoWorld, Part, is_complete
-from lare_dassl.datasets.splits import image_keys
+from lare_dassl.demo.rendering import STYLES, render
 from lare_dassl.errors import InputError
 from tests.helpers import make_cfg
 
@@ -176,6 +176,6 @@ def test_a_root_that_is_a_file_is_refused(tmp_path):
 
 
 def test_dataset_and_pretraining_render_from_other_seeds():
-    from lare_dassl import demo_pretraining
+    from lare_dassl.demo import pretraining
 
-    assert demo_world.RENDERING_SEED != demo_pretraining.PRETRAINING_SEED
+    assert demo_world.RENDERING_SEED != pretraining.PRETRAINING_SEED

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl import config
-from lare_dassl.dassl_api import build_dataset
-from lare_dassl.datasets.sources import SOURCES
+from lare_dassl.config import merging
+from lare_dassl.datasets.base.sources import SOURCES
 from lare_dassl.errors import InputError
+from lare_dassl.host.door import build_dataset
 from tests.helpers import make_cfg, make_domain_tree
 
 DOMAINS = ["photo", "sketch", "cartoon"]
@@ -281,7 +281,7 @@ def test_an_unknown_origin_is_answered_with_the_nearest(root):
 @pytest.mark.parametrize(("name", "images"), [("pacs", 9_991), ("office_home", 15_588), ("vlcs", 10_729)])
 def test_the_configs_of_published_datasets_agree_with_their_sources(name, images):
     cfg = make_cfg()
-    config.merge_file(cfg, CONFIGS / f"{name}.yaml")
+    merging.merge_file(cfg, CONFIGS / f"{name}.yaml")
     (source,) = SOURCES[cfg.DATASET.ORIGIN]
     domains = {*cfg.DATASET.SOURCE_DOMAINS, *cfg.DATASET.TARGET_DOMAINS}
     assert (name, source.gives) == (cfg.DATASET.ORIGIN, cfg.DATASET.FOLDER)

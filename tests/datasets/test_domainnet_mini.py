@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl.dassl_api import build_dataset
 from lare_dassl.datasets import domainnet_mini
 from lare_dassl.datasets.domainnet_mini import CLASSES
 from lare_dassl.errors import InputError
+from lare_dassl.host.door import build_dataset
 from tests.helpers import make_cfg
 
 # Of all 345 classes, three that are not among the 40; labels count all of them in alphabetical order.

@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lare_dassl.dassl_api import build_dataset
-from lare_dassl.datasets.splits import class_order, split_items, write_split
+from lare_dassl.datasets.base.splits import class_order, split_items, write_split
 from lare_dassl.embeddings.embedding_file import read_embedding_file, write_embedding_file
 from lare_dassl.embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings, VLMIdentity
 from lare_dassl.errors import InputError
+from lare_dassl.host.door import build_dataset
 from tests.helpers import make_cfg
 
 CALTECH = Path(__file__).parents[3] / "shared" / "data" / "caltech39-clip-vit-b32.safetensors"

@@ -10,17 +10,17 @@ import sys
 import pytest
 
 from lare_dassl import vlm
-from lare_dassl.bad_images import count_skipped
-from lare_dassl.dassl_api import build_dataset
-from lare_dassl.datasets.splits import split_items
+from lare_dassl.commands.run import extract
+from lare_dassl.datasets.base.splits import split_items
 from lare_dassl.embeddings.embedding_file import read_embedding_file
-from lare_dassl.encoding import build_embeddings, build_encoder
+from lare_dassl.encoding.build import build_embeddings, build_encoder
+from lare_dassl.encoding.shards import encode_shard
+from lare_dassl.encoding.unreadable import count_skipped
 from lare_dassl.errors import UnreadableError, exit_code
-from lare_dassl.record import read_record
-from lare_dassl.report.inside import open_run
+from lare_dassl.host.door import build_dataset
+from lare_dassl.report.inside.look import open_run
 from lare_dassl.report.page import Options, write_report
-from lare_dassl.run import extract
-from lare_dassl.shard_encoding import encode_shard
+from lare_dassl.results.record import read_record
 from tests.dirty_images.making import END_OF_JPEG, cut_jpeg
 from tests.helpers import forget_plugins, make_cfg, make_domain_tree, run_train, write_tiny_model
 from tools import benchmark as benchmark_tool
@@ -280,14 +280,14 @@ def test_a_look_inside_a_run_sees_what_the_run_saw(spoilt, caplog):
 
 
 PLUGIN = """
-from lare_dassl.dassl_api import TRAINER_REGISTRY
+from lare_dassl.host.door import TRAINER_REGISTRY
 
 
 @TRAINER_REGISTRY.register()
 class ReadsImages:
     def __init__(self, cfg):
         from types import SimpleNamespace
-        from lare_dassl.dassl_api import build_dataset
+        from lare_dassl.host.door import build_dataset
         self.dm = SimpleNamespace(dataset=build_dataset(cfg))
 """
 

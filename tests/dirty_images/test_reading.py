@@ -12,8 +12,8 @@ import torch
 from PIL import Image, ImageFile
 
 from lare_dassl import vlm
-from lare_dassl.embeddings.decoding import decode_image, decoded_batches
-from lare_dassl.embeddings.image_files import file_trouble, read_rgb, rgb_of
+from lare_dassl.embeddings.encoder.decoding import decode_image, decoded_batches
+from lare_dassl.embeddings.encoder.image_files import file_trouble, read_rgb, rgb_of
 from lare_dassl.errors import InputError
 from tests.dirty_images.making import (
     HEIGHT,

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from lare_dassl.datasets.image_tree import folders_in, images_in
+from lare_dassl.datasets.base.image_tree import folders_in, images_in
 from lare_dassl.errors import InputError, exit_code
 from tests.dirty_images.making import write_as
 from tests.dirty_images.test_bad_images import SKIP, record_of, split_of, train

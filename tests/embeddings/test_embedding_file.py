@@ -291,7 +291,7 @@ def test_a_write_that_fails_keeps_the_old_file(path, monkeypatch):
         raise KeyboardInterrupt
 
     before = path.read_bytes()
-    monkeypatch.setattr("lare_dassl.tensor_files.save_file", fail)
+    monkeypatch.setattr("lare_dassl.io.tensors.save_file", fail)
     with pytest.raises(KeyboardInterrupt):
         write_embedding_file(path, shifted_embeddings())
     assert path.read_bytes() == before

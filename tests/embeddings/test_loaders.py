@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from lare_dassl.embeddings.embedding_set import LabelledEmbeddings
 from lare_dassl.embeddings.loaders import MixedLoader, RowLoader
 from lare_dassl.errors import InputError
-from lare_dassl.methods.augmentation import MovedEmbeddings
-from lare_dassl.methods.regions import RegionalSamples, Regions
+from lare_dassl.methods.lare.regions import RegionalSamples, Regions
+from lare_dassl.methods.shared.augmentation import MovedEmbeddings
 
 ROWS, WIDTH = 10, 6
 

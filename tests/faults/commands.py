@@ -13,10 +13,11 @@ from typing import Any
 import safetensors.numpy
 import torch
 
-from lare_dassl import locks, run
-from lare_dassl.benchmark import command as benchmark_command
+from lare_dassl.commands import run
+from lare_dassl.commands.benchmark import command as benchmark_command
 from lare_dassl.datasets import demo_world
-from lare_dassl.embeddings import extract as extraction
+from lare_dassl.embeddings.encoder import encoder as extraction
+from lare_dassl.io import locks
 from tests.faults.processes import Process, Steps, fork, start
 from tests.helpers import train_arguments
 from tools.benchmark import parse_arguments as benchmark_arguments

@@ -14,7 +14,7 @@ from lare_dassl.methods.lads import (
     fit_augmentation,
     lads_loss,
 )
-from lare_dassl.methods.regions import consistency_loss
+from lare_dassl.methods.lare.regions import consistency_loss
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}

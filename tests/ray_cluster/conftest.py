@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from lare_dassl.ray_engine import Cluster, Surroundings, connected, shared_tokens
+from lare_dassl.cluster.ray_tasks import Cluster, Surroundings, connected, shared_tokens
 
 NODES = 3
 ROOT = Path(__file__).parents[2]

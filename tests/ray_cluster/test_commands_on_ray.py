@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lare_dassl import ray_engine, run
-from lare_dassl.benchmark import command
+from lare_dassl.cluster import ray_tasks
+from lare_dassl.commands import run
+from lare_dassl.commands.benchmark import command
 from lare_dassl.embeddings.embedding_file import read_embedding_file
 from lare_dassl.errors import exit_code
-from tests.benchmark.conftest import metrics_below
+from tests.commands.benchmark.conftest import metrics_below
 from tests.helpers import make_domain_tree, write_tiny_model
 from tools.benchmark import parse_arguments
 from tools.extract import parse_arguments as parse_extract_arguments
@@ -39,7 +40,7 @@ def test_a_benchmark_on_a_cluster_does_all_and_then_finds_all_done(nodes, flags,
     assert list(tmp_path.rglob(".shared.*")) == []
     assert benchmark("local", "--jobs", 1) == 0
     assert metrics_below(tmp_path / "ray") == metrics_below(tmp_path / "local")
-    monkeypatch.setattr(ray_engine, "_probe", None)
+    monkeypatch.setattr(ray_tasks, "_probe", None)
     assert benchmark("ray", *on_ray) == 0
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl import ray_engine
+from lare_dassl.cluster import ray_tasks
+from lare_dassl.cluster.ray_tasks import ATTEMPTS, Demand, connected
 from lare_dassl.errors import ClusterError, InputError
-from lare_dassl.ray_engine import ATTEMPTS, Demand, connected
 from tests.ray_cluster.conftest import kill_a_busy_node
 
 ONE_CORE = Demand(1, 0)
@@ -119,8 +119,8 @@ def test_all_nodes_lost_is_one_line_and_what_was_done_is_given_before(cluster, n
 
 
 def test_a_head_that_is_gone_is_one_line(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_engine, "_answers", lambda address: False)
-    monkeypatch.setattr(ray_engine, "HEAD_SECONDS", 1)
+    monkeypatch.setattr(ray_tasks, "_answers", lambda address: False)
+    monkeypatch.setattr(ray_tasks, "HEAD_SECONDS", 1)
     with pytest.raises(ClusterError, match=r"has had no head that answers for \d s; what is done is kept"):
         list(cluster.results(partial(slow, tmp_path), range(6), ONE_CORE))
 
@@ -136,7 +136,7 @@ def test_a_fraction_of_a_gpu_is_asked_for_where_there_are_any(cluster, monkeypat
 
 @pytest.mark.usefixtures("_ray")
 def test_a_cluster_that_is_not_there_is_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(ray_engine, "CONNECT_SECONDS", 8)
+    monkeypatch.setattr(ray_tasks, "CONNECT_SECONDS", 8)
     with (
         pytest.raises(ClusterError, match=r"^cannot reach the Ray cluster at 127\.0\.0\.1:1: no answer within 8 s"),
         connected("127.0.0.1:1", {"--output-dir": tmp_path}, {}, patience=5.0),

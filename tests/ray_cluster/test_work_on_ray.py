@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lare_dassl import encoding, ray_engine, shard_encoding
-from lare_dassl.benchmark.cluster_execution import outcomes_on
-from lare_dassl.benchmark.execution import outcomes, units
-from lare_dassl.benchmark.plan import make_plan
+from lare_dassl.cluster import ray_tasks
+from lare_dassl.commands.benchmark.cluster_execution import outcomes_on
+from lare_dassl.commands.benchmark.execution import outcomes, units
+from lare_dassl.commands.benchmark.plan import make_plan
+from lare_dassl.encoding import build, shards
 from lare_dassl.errors import ClusterError, UnreadableError
-from tests.benchmark.conftest import QUICK, metrics_below
+from tests.commands.benchmark.conftest import QUICK, metrics_below
 from tests.helpers import forget_plugins, make_cfg, make_domain_tree, write_embeddings, write_tiny_model
 from tests.ray_cluster.conftest import NODES, kill_a_busy_node
 from tools.benchmark import parse_arguments
@@ -23,7 +24,7 @@ IMAGES = 46
 PLUGIN = """
 import time
 from pathlib import Path
-from lare_dassl.dassl_api import TRAINER_REGISTRY
+from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.trainers import FineTune
 
 
@@ -99,23 +100,23 @@ def images_of(folder):
 def encoded_here(cfg, folder, paths):
     alone = cfg.clone()
     alone.EMBEDDINGS.CACHE_DIR = str(folder / "alone")
-    return encoding.build_encoder(alone).encode_images(paths)[0]
+    return build.build_encoder(alone).encode_images(paths)[0]
 
 
 def test_shards_give_the_embeddings_of_one_process_to_the_bit(cluster, cfg, tmp_path):
     paths = images_of(tmp_path)
-    assert shard_encoding.encode_on(cluster, cfg, paths) == IMAGES
-    embedding, report = encoding.build_encoder(cfg).encode_images(paths)
+    assert shards.encode_on(cluster, cfg, paths) == IMAGES
+    embedding, report = build.build_encoder(cfg).encode_images(paths)
     assert report.decoded == 0
     assert torch.equal(embedding, encoded_here(cfg, tmp_path, paths))
-    assert shard_encoding.encode_on(cluster, cfg, paths) == 0
+    assert shards.encode_on(cluster, cfg, paths) == 0
 
 
 def test_unreadable_images_are_named_as_ever_and_the_others_kept(cluster, cfg, tmp_path):
     paths = images_of(tmp_path)
     paths[5].write_bytes(b"no image")
-    shard_encoding.encode_on(cluster, cfg, paths)
-    encoder = encoding.build_encoder(cfg)
+    shards.encode_on(cluster, cfg, paths)
+    encoder = build.build_encoder(cfg)
     assert encoder.missing_images(paths) == [paths[5]]
     with pytest.raises(UnreadableError, match=f"^1 of {IMAGES} images cannot be read: {paths[5]} "):
         encoder.encode_images(paths)
@@ -123,25 +124,25 @@ def test_unreadable_images_are_named_as_ever_and_the_others_kept(cluster, cfg, t
 
 def test_images_that_nodes_do_not_see_are_named(cluster, cfg, tmp_path, monkeypatch):
     paths = images_of(tmp_path)
-    monkeypatch.setattr(encoding.Encoder, "missing_images", lambda self, _: [*paths, tmp_path / "local.png"])
+    monkeypatch.setattr(build.Encoder, "missing_images", lambda self, _: [*paths, tmp_path / "local.png"])
     with pytest.raises(ClusterError, match=rf"^node \S+: {tmp_path}/local\.png is not to be seen there"):
-        shard_encoding.encode_on(cluster, cfg, paths)
+        shards.encode_on(cluster, cfg, paths)
 
 
 def test_a_shard_that_is_lost_again_and_again_is_one_line(cfg, tmp_path):
     class Losing:
-        demand = staticmethod(lambda cpus, gpus: ray_engine.Demand(cpus, 0))
+        demand = staticmethod(lambda cpus, gpus: ray_tasks.Demand(cpus, 0))
         places = staticmethod(lambda demand: 1)
 
         def results(self, function, inputs, demand):
             yield next(iter(inputs)), None
 
     with pytest.raises(ClusterError, match=r"the worker that encoded \S+\.png was lost again and again; what is done"):
-        shard_encoding.encode_on(Losing(), cfg, images_of(tmp_path))
+        shards.encode_on(Losing(), cfg, images_of(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("images", "batch", "places", "size"), [(46, 4, 3, 4), (10_000, 64, 4, 640), (10**6, 64, 2, 1024), (0, 64, 1, 64)]
 )
 def test_shards_are_whole_batches(images, batch, places, size):
-    assert shard_encoding.shard_size(images, batch, places) == size
+    assert shards.shard_size(images, batch, places) == size

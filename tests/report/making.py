@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from lare_dassl.predictions import Predictions
-from lare_dassl.record import FORMAT, METRICS
-from lare_dassl.report.collect import Collection, Run
+from lare_dassl.report.runs.collect import Collection, Run
+from lare_dassl.results.predictions import Predictions
+from lare_dassl.results.record import FORMAT, METRICS
 
 
 def record(trainer: str, seed: int, accuracy: float = 60.0, **changes: Any) -> dict[str, Any]:

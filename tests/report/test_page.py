@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from lare_dassl.errors import InputError
-from lare_dassl.record import read_record, write_record
-from lare_dassl.report import results
-from lare_dassl.report.layout import ReportTable
 from lare_dassl.report.page import Options, inline_svg, key_column, numeric_columns, write_report
+from lare_dassl.report.runs import results
+from lare_dassl.report.runs.layout import ReportTable
 from lare_dassl.report.settings import settings_tables
+from lare_dassl.results.record import read_record, write_record
 from tests.report.making import record, write
 from tests.report.run_making import HOSTILE_CLASSES, HOSTILE_DOMAINS, make_runs_on_embeddings
 

@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 
 from lare_dassl.errors import InputError
-from lare_dassl.report.layout import WIDE_LATEX, ReportTable, escape_latex, latex, latex_labels, markdown
-from lare_dassl.report.results import results_of
-from lare_dassl.report.summary import cells
+from lare_dassl.report.runs.layout import WIDE_LATEX, ReportTable, escape_latex, latex, latex_labels, markdown
+from lare_dassl.report.runs.results import results_of
+from lare_dassl.report.runs.summary import cells
 from lare_dassl.report.tables import accuracy_tables, curve_tables, domain_tables, write_tables
-
-from .making import collection_of, record
+from tests.report.making import collection_of, record
 
 
 def few_shot_records():

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lare_dassl.host import checkpoint
+from lare_dassl.io import checkpoint
 
 # Times, places and the machine are no two runs' the same; the settings hold the places, and the checksum covers all.
 FREE_IN_RECORDS = {"seconds", "config", "versions", "machine", "host", "sha256"}

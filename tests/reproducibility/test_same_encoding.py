@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lare_dassl import dassl_api, vlm
-from lare_dassl.dassl_api import HOST
-from lare_dassl.embeddings.extract import Encoder
+from lare_dassl import vlm
+from lare_dassl.embeddings.encoder.encoder import Encoder
+from lare_dassl.host import door
+from lare_dassl.host.door import HOST
 from tests.helpers import run_train
 from tests.reproducibility.conftest import on_images, torch_threads
 from tests.reproducibility.leaving import different, left_by
@@ -60,7 +61,7 @@ def test_a_training_through_the_text_tower_is_the_same_again(world, tmp_path, mo
     words = [*on_images(world, tmp_path / "cache"), "TRAINER.NAME", "ContextOptimisation"]
     for folder, settings in (("one", ()), ("other", ("DATALOADER.NUM_WORKERS", 3, "EMBEDDINGS.BATCH_SIZE", 5))):
         assert run_train("--output-dir", tmp_path / folder, *words, *settings) == 0
-        monkeypatch.setattr(dassl_api, "set_random_seed", lambda _: torch.manual_seed(77))
+        monkeypatch.setattr(door, "set_random_seed", lambda _: torch.manual_seed(77))
     one = left_by(tmp_path / "one")
     assert one["trainer"] == "ContextOptimisation" and "model/context" in one
     assert different(left_by(tmp_path / "other"), one) == []

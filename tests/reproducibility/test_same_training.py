@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lare_dassl import dassl_api, run
+from lare_dassl.commands import run
+from lare_dassl.host import door
 from lare_dassl.trainers import lads, lare
 from tests.helpers import run_train, train_arguments
 from tests.reproducibility.conftest import on_embeddings, torch_threads
@@ -36,7 +37,7 @@ def test_place_of_the_data_and_global_random_state_do_not_count(
     expected = straight(trainer)
     shutil.copy(embedding_file, tmp_path / "moved.safetensors")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dassl_api, "set_random_seed", lambda _: seed_everything(77))
+    monkeypatch.setattr(door, "set_random_seed", lambda _: seed_everything(77))
     assert run_train(*on_embeddings(trainer, "moved.safetensors"), "OUTPUT_DIR", "run") == 0
     assert different(left_by(tmp_path / "run"), expected) == []
 
@@ -55,7 +56,7 @@ def test_what_is_compared_is_no_less_than_what_a_run_leaves(straight, embedding_
 )
 def test_choices_are_the_same_again(straight, embedding_file, tmp_path, monkeypatch, choice):
     expected = straight("LARE", *choice)
-    monkeypatch.setattr(dassl_api, "set_random_seed", lambda _: seed_everything(77))
+    monkeypatch.setattr(door, "set_random_seed", lambda _: seed_everything(77))
     assert run_train("--output-dir", tmp_path, *on_embeddings("LARE", embedding_file), *choice) == 0
     found = left_by(tmp_path)
     assert different(found, expected) == []

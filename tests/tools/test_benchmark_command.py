@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmark.conftest import metrics_below
+from tests.commands.benchmark.conftest import metrics_below
 from tests.helpers import write_embeddings
 from tests.tools.test_train_command import HEAVY, ROOT, run_python
 

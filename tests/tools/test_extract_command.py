@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from lare_dassl import run
+from lare_dassl.commands import run
 from lare_dassl.embeddings.embedding_file import read_embedding_file
 from lare_dassl.errors import exit_code
 from tests.helpers import make_domain_tree, run_train, write_tiny_model

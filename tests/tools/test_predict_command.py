@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lare_dassl import vlm
-from lare_dassl.classifier_file import read_classifier, write_classifier
+from lare_dassl.commands.predict import predict
 from lare_dassl.errors import exit_code
-from lare_dassl.predict_command import predict
-from lare_dassl.prediction import load_classifier
+from lare_dassl.results.classifier_file import read_classifier, write_classifier
+from lare_dassl.results.image_classifier import load_classifier
 from tests.helpers import train_on_images, write_image
 from tests.tools.test_train_command import HEAVY, ROOT, run_python
 from tools.predict import main, parse_arguments

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl.dassl_api import HOST
+from lare_dassl.host.door import HOST
 from tests.helpers import write_embeddings
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def test_one_run_end_to_end(tmp_path):
 REGISTERED = """
 import json
 import lare_dassl
-from lare_dassl import dassl_api
+from lare_dassl.host import door as dassl_api
 cfg = dassl_api.get_cfg_default()
 print(json.dumps([
     dassl_api.TRAINER_REGISTRY.registered_names(),

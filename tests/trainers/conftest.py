@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lare_dassl import run
+from lare_dassl.commands import run
 from tests.helpers import train_arguments, write_embeddings
 
 QUICK = ("OPTIM.MAX_EPOCH", 6, "DATALOADER.TRAIN_X.BATCH_SIZE", 16)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from lare_dassl.host import checkpoint
+from lare_dassl.io import checkpoint
 from tests.helpers import run_train
 from tests.trainers.conftest import QUICK
 

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from lare_dassl.errors import InputError
-from lare_dassl.methods.averaging import WEIGHTS, average
-from lare_dassl.methods.linear import text_classifier
+from lare_dassl.methods.shared.averaging import WEIGHTS, average
+from lare_dassl.methods.shared.linear import text_classifier
 from tests.helpers import run_train, shifted_embeddings, write_embeddings
 from tests.trainers.interruption import last_state, metrics_of, train_until
 

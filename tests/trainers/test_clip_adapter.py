@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lare_dassl.classifier_file import FILE_NAME, read_classifier
 from lare_dassl.errors import InputError
 from lare_dassl.methods.clip_adapter import AdapterClassifier
-from lare_dassl.methods.fitting import seeded_network
+from lare_dassl.methods.shared.fitting import seeded_network
+from lare_dassl.results.classifier_file import FILE_NAME, read_classifier
 from tests.trainers.interruption import check_that_a_resumed_run_equals_a_straight_one, metrics_of
 
 

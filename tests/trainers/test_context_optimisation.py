@@ -9,10 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, network, run, vlm
-from lare_dassl.classifier_file import FILE_NAME, read_classifier
-from lare_dassl.embeddings.cache import file_sha256
+from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, vlm
+from lare_dassl.commands import run
+from lare_dassl.embeddings.cache.hashes import file_sha256
 from lare_dassl.errors import InputError
+from lare_dassl.results.classifier_file import FILE_NAME, read_classifier
+from lare_dassl.system import network
 from tests.helpers import (
     make_domain_tree,
     run_train,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from lare_dassl.methods.linear import random_classifier
+from lare_dassl.methods.shared.linear import random_classifier
 from tests.trainers.interruption import check_that_a_resumed_run_equals_a_straight_one, metrics_of
 
 

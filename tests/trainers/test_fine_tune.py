@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lare_dassl.errors import InputError
-from lare_dassl.methods.linear import random_classifier
+from lare_dassl.methods.shared.linear import random_classifier
 from tests.trainers.interruption import metrics_of
 
 

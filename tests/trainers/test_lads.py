@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity
 from lare_dassl.errors import InputError
-from lare_dassl.host import checkpoint
+from lare_dassl.io import checkpoint
 from lare_dassl.methods.lads import AugmentationSettings, fit_augmentation
 from tests.helpers import CLASSNAMES, make_domain_tree, shifted_embeddings, write_embeddings, write_tiny_model
 from tests.trainers.interruption import Killed, last_state, metrics_of, train_until

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from lare_dassl import RegionSettings, fit_regions
 from lare_dassl.errors import InputError
-from lare_dassl.host import checkpoint
+from lare_dassl.io import checkpoint
 from tests.helpers import shifted_embeddings, write_embeddings
 from tests.trainers.interruption import Killed, last_state, train_until
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl.record import read_record
+from lare_dassl.results.record import read_record
 from tests.helpers import run_train
 
 FILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "caltech39-clip-vit-b32.safetensors"

@@ -1,0 +1,271 @@
+"""What tools/benchmark.py and tools/demo.py do: plan, run what is not done, show the tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from lare_dassl.cluster.engine import LOCAL, check_engine, cluster_of
+from lare_dassl.cluster.ray_tasks import Cluster
+from lare_dassl.commands import run
+from lare_dassl.config.allowed import Allowed, check_flag
+from lare_dassl.encoding.shards import ahead_on
+from lare_dassl.errors import InputError, UnwritableError, printable
+from lare_dassl.io.files import check_path, make_folder, replaced
+from lare_dassl.io.json_files import sealed
+from lare_dassl.io.locks import LOCK_FILE, in_folder, only_one
+from lare_dassl.report.page import Options, write_report
+from lare_dassl.report.runs.collect import PLAN_FILE, PLAN_FORMAT, read_plan
+from lare_dassl.report.runs.data_notes import data_notes
+from lare_dassl.report.runs.summary import dataset_label
+from lare_dassl.report.terminal import accuracy_table, domain_table
+from lare_dassl.results.record import FILE_NAME
+from lare_dassl.system.logs import start_logging
+
+from .cluster_execution import outcomes_on
+from .execution import Outcomes, outcomes, suited_jobs, units
+from .one_run import ForeignRecordError, finished_record, reason_of
+from .plan import FILE_KEYS, Plan, PlannedRun, deciding_settings, make_plan
+from .shared_encoding import encode_shared
+
+WORKERS_OF_RUNS = Allowed(1, 1024)
+REPORT_FILE = "report.html"
+DEMO_TRAINERS = ("ZeroShot", "FineTune", "LADS", "LARE")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a benchmark went.
+
+    Attributes:
+        records: of the finished runs, in the order of the plan.
+        planned: for every run of the plan its record, or what is known of it where it is not finished.
+        failed: one line for each run that is not finished: its folder and the reason.
+        refused: one line for each part of the command that was refused.
+    """
+
+    records: list[dict[str, Any]]
+    planned: list[dict[str, Any]]
+    failed: list[str]
+    refused: list[str]
+
+
+def benchmark(arguments: argparse.Namespace) -> None:
+    """Run tools/benchmark.py.
+
+    Args:
+        arguments: see tools/benchmark.py.
+
+    Raises:
+        InputError: the command is at fault, or something of it was refused or has failed; all else is done by then.
+    """
+    outcome = carry_out_all(arguments)
+    with failures_told_last(outcome):
+        if outcome.records:
+            show_tables(outcome, Path(arguments.output_dir))
+
+
+def show_tables(outcome: Outcome, output_dir: Path) -> None:
+    """Print mean ± std of each cell, and where records and report are."""
+    run.show(accuracy_table(outcome.records, outcome.planned, title="mean ± std over seeds"))
+    show_places(outcome, output_dir)
+
+
+def show_places(outcome: Outcome, output_dir: Path) -> None:
+    """Tell what to know of the images, print where the records are, and write the HTML report.
+
+    What stops a report leaves the runs as they are.
+
+    Raises:
+        UnwritableError: the report cannot be written.
+    """
+    _tell(f"note: {line}" for line in data_notes(outcome.records, outcome.planned))
+    run.show(f"records: {output_dir}/<dataset>/<method>/<settings>/seed<k>/{FILE_NAME}")
+    try:
+        run.show(f"report: {write_report(Options(output_dir, output_dir / REPORT_FILE))}")
+    except UnwritableError:
+        raise
+    except InputError as error:
+        _tell([f"no report: {error}"])
+
+
+def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) -> None:
+    """Run the methods on the demo world with seeds 0 to seeds - 1, and print mean ± std of their accuracies.
+
+    Args:
+        config_file: of the demo world.
+        seeds: number of seeds, at least 1.
+        root: folder of the rendered images.
+        output_dir: folder of the runs; finished ones are kept.
+
+    Raises:
+        InputError: fewer than one seed, a folder that cannot be written to, or a run that failed.
+    """
+    arguments = argparse.Namespace(
+        dataset_config_file=[str(config_file)],
+        trainers=list(DEMO_TRAINERS),
+        seeds=seeds,
+        root=[root],
+        output_dir=str(output_dir),
+        **{name: [] for name in ("shots", "ratios", "set", "config_file", "config_of", "plugin", "opts")},
+        **{"profile": "", "backbone": "", "jobs": None, "threads": 1, "together": "auto", **LOCAL},
+    )
+    outcome = carry_out_all(arguments)
+    with failures_told_last(outcome):
+        if outcome.records:
+            run.show(accuracy_table(outcome.records, outcome.planned, title="Demo world: mean ± std"))
+            run.show(domain_table(outcome.records, title="Accuracy on each domain, %: mean ± std"))
+            show_places(outcome, output_dir)
+
+
+def carry_out_all(arguments: argparse.Namespace) -> Outcome:
+    """Run what is planned and not done yet.
+
+    Raises:
+        InputError: the command is at fault, or nothing of it can be run.
+    """
+    start_logging(logging.WARNING)
+    for flag in ("jobs", "threads"):
+        check_flag(f"--{flag}", getattr(arguments, flag), WORKERS_OF_RUNS)
+    if not arguments.output_dir:
+        raise InputError("--output-dir is empty: name the folder of the runs")
+    check_path(arguments.output_dir, "--output-dir")
+    check_engine(arguments)
+    if arguments.engine != "local" and arguments.jobs is not None:
+        raise InputError("--jobs has no effect with --engine ray: --ray-cpus says how many runs fit on a node")
+    plan = make_plan(arguments)
+    if not plan.runs:
+        _tell(f"refused: {line}" for line in plan.refused[:-1])
+        raise InputError(plan.refused[-1])
+    _tell([*(f"refused: {line}" for line in plan.refused), *plan.repeated])
+    output_dir = make_folder(Path(arguments.output_dir), "--output-dir")
+    with only_one(output_dir / LOCK_FILE, in_folder(output_dir, "--output-dir")):
+        return _carry_out_plan(plan, arguments, output_dir)
+
+
+def _carry_out_plan(plan: Plan, arguments: argparse.Namespace, output_dir: Path) -> Outcome:
+    write_plan(output_dir, plan.runs)
+    to_run, failed = _still_to_run(plan)
+    run.show(f"{len(plan.runs)} runs: {len(plan.runs) - len(to_run) - len(failed)} are done, {len(to_run)} to do")
+    with _cluster(to_run, arguments, output_dir) as cluster:
+        failed |= encode_shared(to_run, ahead_on(cluster))
+        failed |= _carry_out([planned for planned in to_run if planned.folder not in failed], arguments, cluster)
+    return _outcome(plan, failed)
+
+
+def write_plan(output_dir: Path, runs: Iterable[PlannedRun]) -> Path:
+    """Write what is planned into the benchmark's folder, so that a report can tell what is missing.
+
+    What earlier commands have planned there stays behind it, but for runs of the same settings in other folders: of
+    those the files that they name have changed.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    path = output_dir / PLAN_FILE
+    outlines = [planned.outline() | {"folder": planned.folder.relative_to(output_dir).as_posix()} for planned in runs]
+    planned_now = {_identity(outline) for outline in outlines}
+    outlines += [earlier for earlier in read_plan(path)[0] if _identity(earlier) not in planned_now]
+    with replaced(path) as temporary:
+        temporary.write_text(json.dumps(sealed({"format": PLAN_FORMAT, "runs": outlines})) + "\n", encoding="utf-8")
+    return path
+
+
+def _identity(outline: dict[str, Any]) -> str:
+    """What sets planned runs apart, wherever the files are that they name."""
+    settings = {key: value for key, value in deciding_settings(outline["config"]).items() if key not in FILE_KEYS}
+    return json.dumps([dataset_label(outline), outline["seed"], sorted(settings.items())])
+
+
+def _still_to_run(plan: Plan) -> tuple[list[PlannedRun], dict[Path, str]]:
+    """The runs without a record, and those that cannot run since another's record is in their folder, with the line."""
+    to_run, foreign = [], {}
+    for planned in plan.runs:
+        try:
+            if finished_record(planned) is None:
+                to_run.append(planned)
+        except ForeignRecordError as error:
+            foreign[planned.folder] = reason_of(error)
+        except InputError as error:
+            _tell([f"run again: {reason_of(error)}"])
+            to_run.append(planned)
+    return to_run, foreign
+
+
+def _cluster(
+    runs: Sequence[PlannedRun], arguments: argparse.Namespace, output_dir: Path
+) -> AbstractContextManager[Cluster | None]:
+    """The cluster for runs; nobody is asked for one where there are none."""
+    if not runs:
+        return nullcontext()
+    cache_dir = runs[0].config["EMBEDDINGS"]["CACHE_DIR"]
+    return cluster_of(arguments, cache_dir, {"--output-dir": output_dir})
+
+
+def _carry_out(runs: Sequence[PlannedRun], arguments: argparse.Namespace, cluster: Cluster | None) -> dict[Path, str]:
+    """Run, with a progress bar on standard error; gives the failures."""
+    failed: dict[Path, str] = {}
+    if not runs:
+        return failed
+    how, started = _start(runs, arguments, cluster)
+    with tqdm(total=len(runs), desc=f"runs, {how}", unit="run") as progress, closing(started) as ended:
+        for planned, reason in ended:
+            if reason:
+                failed[planned.folder] = reason
+            progress.set_postfix_str(f"{planned.trainer} seed {planned.config['SEED']}", refresh=False)
+            progress.update()
+    return failed
+
+
+def _start(runs: Sequence[PlannedRun], arguments: argparse.Namespace, cluster: Cluster | None) -> tuple[str, Outcomes]:
+    """The outcomes of runs that nobody has asked for yet, and in words how they are carried out."""
+    work = units(runs, arguments.together == "yes" or (arguments.together == "auto" and torch.cuda.is_available()))
+    if cluster is not None:
+        return "on Ray", outcomes_on(cluster, work, arguments.threads)
+    jobs = arguments.jobs or suited_jobs(len(work), arguments.threads)
+    return f"{jobs} at a time", outcomes(work, jobs, arguments.threads)
+
+
+def _outcome(plan: Plan, failed: dict[Path, str]) -> Outcome:
+    records, planned_records = [], []
+    for planned in plan.runs:
+        record = None if planned.folder in failed else finished_record(planned)
+        records += [record] if record else []
+        planned_records.append(record or planned.outline())
+    lines = [f"{folder}: {reason}" for folder, reason in failed.items()]
+    return Outcome(records, planned_records, lines, list(plan.refused))
+
+
+@contextmanager
+def failures_told_last(outcome: Outcome) -> Iterator[None]:
+    """Name what has failed, behind all else that is shown, and even if showing it fails.
+
+    Raises:
+        InputError: something was refused or has failed; says how much.
+    """
+    try:
+        yield
+    finally:
+        _tell([*(f"refused: {line}" for line in outcome.refused), *(f"failed: {line}" for line in outcome.failed)])
+    if outcome.failed or outcome.refused:
+        failed = f"{len(outcome.failed)} of {len(outcome.planned)} runs failed" if outcome.failed else ""
+        refused = f"{len(outcome.refused)} of the command's parts refused" if outcome.refused else ""
+        raise InputError(
+            f"{', '.join(filter(None, (failed, refused)))} (see the lines above), all else is done: the same command, "
+            "mended, runs the rest"
+        )
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stderr.write(f"{printable(line)}\n")

@@ -1,0 +1,312 @@
+"""What a benchmark is to run: the product of methods, datasets, settings and seeds, each run in a folder of its own."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from lare_dassl.commands import run
+from lare_dassl.config import merging
+from lare_dassl.config.allowed import Allowed, check_flag
+from lare_dassl.config.split_settings import ALL_SHOTS
+from lare_dassl.datasets.base.image_tree import images_in
+from lare_dassl.embeddings.cache.hashes import file_sha256
+from lare_dassl.errors import InputError, shortened
+from lare_dassl.host.door import TRAINER_REGISTRY
+from lare_dassl.report.runs.summary import GENERIC_DATASETS, UNTOLD_KEYS, dataset_label, settings_without, shots_label
+
+SHOTS, RATIO, PROFILE = "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "DATASET.LONG_TAIL.PROFILE"
+SEEDS = Allowed(1, 10_000)
+NAMED_FIRST = (SHOTS, RATIO, PROFILE)
+# Settings that decide the outcome, though tables do not list them among what sets methods apart.
+COUNTED_KEYS = {"DATASET.NAME", SHOTS, RATIO, "TRAINER.NAME", "TEST.NO_TEST"}
+# The plan gives these to each run.
+PLANNED_KEYS = ("OUTPUT_DIR", "RESUME", "SEED", "TRAINER.NAME")
+# Keys that may name a file whose content decides the outcome.
+FILE_KEYS = ("DATASET.ROOT", "DATASET.SPLIT_FILE", "VLM.PROMPTS_FILE", "VLM.PRETRAINED")
+DIGEST_LENGTH = 10
+NAME_LENGTH = 80
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a benchmark.
+
+    Attributes:
+        folder: its own.
+        arguments: what tools/train.py would be given for it.
+        config: its whole configuration, as its record will hold it.
+    """
+
+    folder: Path
+    arguments: argparse.Namespace
+    config: dict[str, Any]
+
+    @property
+    def trainer(self) -> str:
+        """Name of the method."""
+        return str(self.config["TRAINER"]["NAME"])
+
+    def outline(self) -> dict[str, Any]:
+        """What a record says of a run before there are results."""
+        dataset = self.config["DATASET"]
+        return {
+            "dataset": dataset["NAME"],
+            "shots": dataset["NUM_SHOTS"],
+            "imbalance": dataset["LONG_TAIL"]["RATIO"],
+            "trainer": self.trainer,
+            "seed": self.config["SEED"],
+            "config": self.config,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a benchmark is to do.
+
+    Attributes:
+        runs: no two with the same folder.
+        refused: a line for each part of the command that no run can have.
+        repeated: a line for each part of the command that is in it twice.
+    """
+
+    runs: tuple[PlannedRun, ...]
+    refused: tuple[str, ...]
+    repeated: tuple[str, ...] = ()
+
+
+def make_plan(arguments: argparse.Namespace) -> Plan:
+    """The product of datasets, methods, shots, ratios, values of --set, and seeds.
+
+    Values that no run can have are refused, a second run of the same settings is left out; all others are planned. Of
+    methods that do not know a key of --set, such as FineTune of TRAINER.LARE.ALPHA, one run is planned for all its
+    values.
+
+    Args:
+        arguments: see tools/benchmark.py.
+
+    Raises:
+        InputError: the command itself is at fault: a key is set twice, there are no seeds, or too few roots.
+    """
+    _check_command(arguments)
+    _listing_hash.cache_clear()
+    cells: dict[Path, list[PlannedRun]] = {}
+    refused, repeated = [], []
+    for dataset, trainer, settings in product(_datasets(arguments), arguments.trainers, product(*_axes(arguments))):
+        try:
+            runs = _runs_of_cell(arguments, dataset, trainer, dict(settings))
+            folder = runs[0].folder.parent
+            if folder not in cells:
+                cells[folder] = runs
+            elif _knows(runs[0], dict(settings)):
+                repeated.append(f"left out: a second run with the same folder {folder}")
+        except InputError as error:
+            refused.append(str(error))
+    lines = (tuple(dict.fromkeys(lines)) for lines in (refused, repeated))
+    return Plan(tuple(run for runs in cells.values() for run in runs), *lines)
+
+
+def _datasets(arguments: argparse.Namespace) -> list[dict[str, str]]:
+    """The config file and the root of each dataset.
+
+    Raises:
+        InputError: there are several roots, but not one for each dataset.
+    """
+    files, roots = arguments.dataset_config_file or [""], arguments.root or [""]
+    if len(roots) not in (1, len(files)):
+        raise InputError(
+            f"--root is given {len(roots)} times for {len(files)} datasets: give it once, or once for each "
+            "--dataset-config-file, in their order"
+        )
+    roots = roots if len(roots) == len(files) else roots * len(files)
+    return [{"dataset_config_file": file, "root": root} for file, root in zip(files, roots, strict=True)]
+
+
+def _knows(planned: PlannedRun, settings: dict[str, str]) -> bool:
+    """Whether all of these keys are settings of a run, and have an effect on it."""
+    known, unused = dict(merging.leaf_keys(planned.config)), _unused_keys(planned.trainer)
+    return all(key in known and not key.startswith(unused) for key in settings)
+
+
+def _unused_keys(trainer: str) -> tuple[str, ...]:
+    return TRAINER_REGISTRY.get(trainer).unused_keys if run.is_embedding_trainer(trainer) else ()
+
+
+def _check_command(arguments: argparse.Namespace) -> None:
+    check_flag("--seeds", arguments.seeds, SEEDS)
+    for words in arguments.set:
+        if len(words) < 2:
+            raise InputError(f"--set {words[0]}: give at least one value behind the key")
+    for name, file in arguments.config_of:
+        if name not in arguments.trainers:
+            raise InputError(f"--config-of {name} {file}: {name} is not among --trainers")
+    _check_no_keys_among_values(arguments)
+    keys = Counter([*PLANNED_KEYS, *(key for key, _ in _axis_values(arguments)), *arguments.opts[::2]])
+    twice = [key for key, count in keys.items() if count > 1]
+    if twice:
+        raise InputError(f"{twice[0]} is set twice: by flags of the benchmark, --set or the KEY VALUE pairs")
+
+
+def _check_no_keys_among_values(arguments: argparse.Namespace) -> None:
+    """A flag that takes several values takes in KEY VALUE pairs behind it too; say so, not what follows of it."""
+    values = {"--trainers": arguments.trainers, "--shots": arguments.shots, "--ratios": arguments.ratios}
+    values |= {f"--set {words[0]}": words[1:] for words in arguments.set}
+    keys = dict(merging.leaf_keys(merging.new_config())).keys()
+    for flag, words in values.items():
+        taken = [word for word in words if word in keys]
+        if taken:
+            raise InputError(
+                f"{flag} takes in '{taken[0]}': put a flag that takes one value, such as --seeds, before the pairs"
+            )
+
+
+def _axis_values(arguments: argparse.Namespace) -> list[tuple[str, list[str]]]:
+    """The keys that the benchmark varies, with the values of each; text, as on a command line."""
+    shots = [str(ALL_SHOTS) if value == "all" else value for value in arguments.shots]
+    profile = [arguments.profile] if arguments.profile else []
+    axes = [(SHOTS, shots), (RATIO, arguments.ratios), (PROFILE, profile)]
+    axes += [(words[0], words[1:]) for words in arguments.set]
+    return [(key, values) for key, values in axes if values]
+
+
+def _axes(arguments: argparse.Namespace) -> list[list[tuple[str, str]]]:
+    return [[(key, value) for value in values] for key, values in _axis_values(arguments)]
+
+
+def _runs_of_cell(
+    arguments: argparse.Namespace, dataset: dict[str, str], trainer: str, settings: dict[str, str]
+) -> list[PlannedRun]:
+    """The runs that differ in their seeds alone.
+
+    Raises:
+        InputError: no run can have these settings.
+    """
+    _check_values(settings)
+    unused = _unused_keys(trainer)
+    words = [word for key, value in settings.items() if not key.startswith(unused) for word in (key, value)]
+    common = argparse.Namespace(
+        trainer=trainer,
+        **dataset,
+        config_file=[*arguments.config_file, *(file for name, file in arguments.config_of if name == trainer)],
+        **{name: getattr(arguments, name) for name in ("backbone", "plugin")},
+        **{"resume": "", "eval_only": False, "model_dir": "", "load_epoch": None, "no_train": False},
+        opts=[*arguments.opts, *words],
+    )
+    cfg = run.make_config(argparse.Namespace(**vars(common), seed=0))
+    plain = json.loads(json.dumps(cfg))
+    folder = cell_folder(Path(arguments.output_dir), plain, settings)
+    return [_run_of_seed(common, plain, folder / f"seed{seed}", seed) for seed in range(arguments.seeds)]
+
+
+def _check_values(settings: dict[str, str]) -> None:
+    """Refuse numbers of shots and ratios by the flags that they were given with.
+
+    Raises:
+        InputError: a value is none, or out of its range.
+    """
+    shots, ratio = settings.get(SHOTS, "1"), settings.get(RATIO, "1")
+    if shots != str(ALL_SHOTS) and not re.fullmatch(r"0*[1-9]\d{0,8}", shots):
+        raise InputError(f"--shots {shortened(shots)}: give the images per class, at least 1, or 'all'")
+    if not re.fullmatch(r"\d{1,9}(\.\d*)?", ratio) or float(ratio) < 1:
+        raise InputError(f"--ratios {shortened(ratio)}: give a number, at least 1")
+
+
+def _run_of_seed(common: argparse.Namespace, plain: dict[str, Any], folder: Path, seed: int) -> PlannedRun:
+    own = argparse.Namespace(**vars(common), seed=seed, output_dir=str(folder))
+    return PlannedRun(folder, own, plain | {"SEED": seed, "OUTPUT_DIR": str(folder)})
+
+
+def cell_folder(output_dir: Path, plain: dict[str, Any], varied: Iterable[str]) -> Path:
+    """The folder of the runs that differ in their seeds alone, such as out/DemoWorld/LARE/shots_4-ALPHA_0.5-0f3a….
+
+    Args:
+        output_dir: of the benchmark.
+        plain: the whole configuration of one of them.
+        varied: the keys that the benchmark varies; their values are part of the name of a folder that is new.
+    """
+    dataset, tail = plain["DATASET"], plain["DATASET"]["LONG_TAIL"]
+    words = [f"shots_{shots_label(dataset['NUM_SHOTS'])}"]
+    words += [f"ratio_{tail['RATIO']:g}_{tail['PROFILE']}"] if tail["RATIO"] != 1 else []
+    deciding = deciding_settings(plain)
+    words += [
+        f"{key.rpartition('.')[2]}_{deciding[key]}" for key in varied if key in deciding and key not in NAMED_FIRST
+    ]
+    label = dataset_label({"dataset": dataset["NAME"], "config": plain})
+    folder = output_dir / _safe(label) / _safe(plain["TRAINER"]["NAME"])
+    digest = settings_digest(plain)
+    # The same settings may have been given in other words.
+    there = sorted(folder.glob(f"*-{digest}"))
+    return there[0] if there else folder / f"{_safe('-'.join(words))[:NAME_LENGTH]}-{digest}"
+
+
+def _safe(name: str) -> str:
+    """A name with nothing in it that some file system does not take."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "_"
+
+
+def settings_digest(plain: dict[str, Any]) -> str:
+    """A hash of all settings that decide the outcome, but for the seed; of files that they name the content counts.
+
+    Of a dataset that is any folder of images their names and sizes count, wherever it is; other datasets are known.
+    """
+    settings = deciding_settings(plain) | {key: _content_hash(path) for key, path in _named_files(plain).items()}
+    root = Path(plain["DATASET"]["ROOT"]).expanduser()
+    if plain["DATASET"]["NAME"] in GENERIC_DATASETS and root.is_dir():
+        folder = root / plain["DATASET"]["FOLDER"]
+        settings["DATASET.ROOT"] = _listing_hash(folder if folder.is_dir() else root)
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def _named_files(plain: dict[str, Any]) -> dict[str, Path]:
+    """The files that settings name, by their keys."""
+    values = dict(merging.leaf_keys(plain))
+    paths = {key: Path(values[key]).expanduser() for key in FILE_KEYS if values[key]}
+    return {key: path for key, path in paths.items() if path.is_file()}
+
+
+def _content_hash(path: Path) -> str:
+    return _hash_in_state(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _hash_in_state(path: Path, mtime_ns: int) -> str:
+    """The hash of a file, read once for all cells; `mtime_ns` only tells its states apart."""
+    return file_sha256(path)
+
+
+@cache
+def _listing_hash(folder: Path) -> str:
+    """The hash of the names and sizes of all images below a folder, which is searched once for all cells of a plan."""
+    names = images_in(folder, dead_links=True)
+    sizes = [(folder / name).stat().st_size if (folder / name).is_file() else None for name in names]
+    return hashlib.sha256(json.dumps([names, sizes]).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def deciding_settings(plain: dict[str, Any]) -> dict[str, str]:
+    """The settings that decide the outcome of a run of a given seed, as texts by their keys."""
+    ratio = dict(merging.leaf_keys(plain)).get(RATIO, math.nan)
+    return settings_without(UNTOLD_KEYS - COUNTED_KEYS, plain, imbalance=ratio)
+
+
+def settings_difference(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """What sets two configurations apart, such as "SEED is 1 there and 0 here"; "" where nothing does.
+
+    Where files are is no difference: their content is in the name of the folder.
+    """
+    both = [deciding_settings(plain) | {"SEED": str(plain.get("SEED"))} for plain in (there, here)]
+    files = _named_files(here)
+    keys = [key for key in both[1] | both[0] if key not in files and both[0].get(key) != both[1].get(key)]
+    if not keys:
+        return ""
+    values = [settings.get(keys[0], "not set") for settings in both]
+    return f"{keys[0]} is {values[0]} there and {values[1]} here"

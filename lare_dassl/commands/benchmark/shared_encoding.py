@@ -1,0 +1,93 @@
+"""The encoding that the runs of a benchmark share: done once, before any of them starts."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
+
+from lare_dassl.commands import run
+from lare_dassl.datasets.base.splits import ALL_SHOTS, split_items
+from lare_dassl.encoding.build import EncodeAhead, build_embeddings
+from lare_dassl.errors import ClusterError
+from lare_dassl.host import door
+from lare_dassl.host.door import TRAINER_REGISTRY
+
+from .one_run import reason_of
+from .plan import PlannedRun
+
+SPLIT_SETTINGS = ("NUM_SHOTS", "LONG_TAIL")
+ENCODER_KEYS = ("VLM", "MODEL", "EMBEDDINGS", "USE_CUDA")
+
+
+def encode_shared(runs: Iterable[PlannedRun], encode_ahead: EncodeAhead | None = None) -> dict[Path, str]:
+    """Encode the images and texts of all runs into the cache.
+
+    Runs of trainers that are not on embeddings are left alone.
+
+    Args:
+        runs: see make_plan.
+        encode_ahead: see build_embeddings.
+
+    Returns:
+        The folder of each run whose data cannot be used, with the reason.
+
+    Raises:
+        ClusterError: encode_ahead does.
+    """
+    refused: dict[Path, str] = {}
+    on_embeddings = [planned for planned in runs if run.is_embedding_trainer(planned.trainer)]
+    for members in _grouped(on_embeddings, _data):
+        refused |= _encode_group(members, encode_ahead)
+    return refused
+
+
+def _grouped(runs: Iterable[PlannedRun], key: Callable[[PlannedRun], Hashable]) -> list[list[PlannedRun]]:
+    groups: dict[Hashable, list[PlannedRun]] = defaultdict(list)
+    for planned in runs:
+        groups[key(planned)].append(planned)
+    return list(groups.values())
+
+
+def _data(planned: PlannedRun) -> str:
+    """What runs have in common that share their images and the model."""
+    dataset = {name: value for name, value in planned.config["DATASET"].items() if name not in SPLIT_SETTINGS}
+    return json.dumps([dataset, *(planned.config[name] for name in ENCODER_KEYS)])
+
+
+def _split(planned: PlannedRun) -> str:
+    return json.dumps([planned.config["DATASET"][name] for name in SPLIT_SETTINGS])
+
+
+def _encode_group(members: Sequence[PlannedRun], encode_ahead: EncodeAhead | None) -> dict[Path, str]:
+    """Encode the images of runs on the same data: all of them where one run needs all, else those of each split.
+
+    The images of a few-shot split follow from the seed, but whether there are enough does not.
+    """
+    describes = any(TRAINER_REGISTRY.get(planned.trainer).describes_domains for planned in members)
+    with_all_images = any(_needs_all(planned) for planned in members)
+    refused: dict[Path, str] = {}
+    for alike in _grouped(members, lambda planned: (_split(planned), with_all_images or planned.config["SEED"])):
+        try:
+            encode = not with_all_images or _needs_all(alike[0])
+            _load(alike[0], encode=encode, describes=describes, encode_ahead=encode_ahead)
+        except ClusterError:
+            raise
+        except Exception as error:  # a plugin's dataset may raise anything
+            refused |= {planned.folder: reason_of(error) for planned in alike}
+    return refused
+
+
+def _needs_all(planned: PlannedRun) -> bool:
+    dataset = planned.config["DATASET"]
+    return bool(dataset["NUM_SHOTS"] == ALL_SHOTS and dataset["LONG_TAIL"]["RATIO"] == 1)
+
+
+def _load(planned: PlannedRun, encode: bool, describes: bool, encode_ahead: EncodeAhead | None) -> None:
+    """Build a run's dataset and split as its trainer will, and encode it where asked to."""
+    cfg = run.make_config(planned.arguments)
+    dataset = door.build_dataset(cfg)
+    split = split_items(dataset, cfg)
+    if encode:
+        build_embeddings(cfg, dataset, split, describe_domains=describes, encode_ahead=encode_ahead)

@@ -1,0 +1,106 @@
+"""Verifying a dataset: its own checks on being built, counts, and a sample of images decoded."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from tqdm import tqdm
+from yacs.config import CfgNode
+
+from lare_dassl.embeddings.encoder.image_files import file_trouble, pillow_silent, read_rgb
+from lare_dassl.errors import InputError, shortened
+from lare_dassl.host import door
+
+ALL = "all"
+SHOWN = 5
+
+
+def build_what_is_there(cfg: CfgNode) -> Any | None:
+    """The dataset with those of its domains that can be read, where not all of them can; None where none can.
+
+    A domain that cannot be a source may still be a target beside one that can.
+    """
+    domains = [*cfg.DATASET.SOURCE_DOMAINS, *cfg.DATASET.TARGET_DOMAINS]
+    sources = [name for name in domains if _try_to_build(cfg, [name], [])]
+    if not sources:
+        return None
+    targets = [name for name in domains if name not in sources and _try_to_build(cfg, sources[:1], [name])]
+    first = [name for name in sources if name in cfg.DATASET.SOURCE_DOMAINS] or sources[:1]
+    return _try_to_build(cfg, first, [name for name in domains if name in {*sources, *targets} - {*first}])
+
+
+def _try_to_build(cfg: CfgNode, sources: list[str], targets: list[str]) -> Any | None:
+    cfg = cfg.clone()
+    cfg.DATASET.SOURCE_DOMAINS, cfg.DATASET.TARGET_DOMAINS = sources, targets
+    try:
+        return door.build_dataset(cfg)
+    except InputError:
+        return None
+
+
+def counts_table(dataset: Any) -> Table:
+    """Images of each split, in each of the chosen domains."""
+    domains = [*dataset.source_domains, *dataset.target_domains]
+    table = Table("images", *domains, "all")
+    for title, items in _splits(dataset).items():
+        count = Counter(dataset.domain_names[item.domain] for item in items)
+        table.add_row(title, *(f"{count[domain]:,}" for domain in domains), f"{len(items):,}")
+    return table
+
+
+def _splits(dataset: Any) -> dict[str, list[Any]]:
+    return {"train": list(dataset.train_x), "val": list(dataset.val or []), "test": list(dataset.test)}
+
+
+def sample_size(given: str) -> int | None:
+    """What --sample means: so many images, or None for all of them.
+
+    Raises:
+        InputError: it is neither a number from 0 up nor "all".
+    """
+    if given == ALL:
+        return None
+    if not re.fullmatch(r"\d{1,9}", given):
+        raise InputError(f"--sample takes a number of images, or {ALL}, not '{shortened(given)}'")
+    return int(given)
+
+
+def check_images(dataset: Any, sample: int | None) -> int:
+    """Decode images of a dataset, evenly spread over it; gives their number.
+
+    Args:
+        dataset: one of ours.
+        sample: how many images; None for all.
+
+    Raises:
+        InputError: some cannot be read, or are no files, which is seen of all of them; names them.
+    """
+    items = [item for members in _splits(dataset).values() for item in members]
+    paths = list(dict.fromkeys(Path(item.impath) for item in items))
+    size = len(paths) if sample is None else min(sample, len(paths))
+    chosen = [paths[place * len(paths) // size] for place in range(size)]
+    no_files = [Path(item.impath) for items in getattr(dataset, "no_files", {}).values() for item in items]
+    unreadable = [f"{path} ({file_trouble(path)})" for path in no_files]
+    for path in tqdm(chosen, desc="decoding images", unit="img", mininterval=0.5):
+        try:
+            with pillow_silent():
+                read_rgb(path)
+        except InputError as error:
+            unreadable.append(f"{path} ({error})")
+    if unreadable:
+        raise InputError(_unreadable(unreadable, size + len(no_files), len(paths) + len(no_files)))
+    return size
+
+
+def _unreadable(unreadable: Sequence[str], size: int, total: int) -> str:
+    more = f"; and {len(unreadable) - SHOWN} more" if len(unreadable) > SHOWN else ""
+    hint = "" if size == total else f", and look for more with --sample {ALL}"
+    return (
+        f"{len(unreadable)} of {size:,} decoded images cannot be read: {'; '.join(unreadable[:SHOWN])}{more}. "
+        f"Put good copies in their place{hint}"
+    )

@@ -1,0 +1,270 @@
+"""The cached embeddings of one model: each image and text is encoded once. D: embedding width.
+
+    <cache>/<model>/model.json          the model's width and logit scale, and whether its precision passed the guard
+    <cache>/<model>/<hash>.safetensors  a shard: `key` uint8 (n, 32) and `embedding` float32 (n, D), metadata `folder`
+    <cache>/<model>/shards.index        the keys of all shards, so that a start need not read them
+
+<model> is the fingerprint of VLMSource; a key is the sha256 of an image file's bytes or of a text. A shard is named by
+the sha256 of its own bytes, so a damaged one is recognised, and holds the name of its folder, so that one of another
+model is too; model.json has a checksum and the name of its folder. Shards are written whole or not at all, and never
+changed. A shard that the index does not know as it is, is read whole on opening; any other is checked before its first
+use.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+from torch import Tensor
+
+from lare_dassl.errors import InputError
+from lare_dassl.io.files import make_folder, replaced
+from lare_dassl.io.json_files import opened, read_json, sealed
+
+from .hashes import file_sha256
+from .keys import KEY_BYTES, KeyIndex, Shard, keys_from_hex, read_index, write_index
+
+logger = logging.getLogger(__name__)
+
+Keys = Sequence[str] | np.ndarray
+"""Hexadecimal digests, or, where they are many, an array uint8 (N, 32)."""
+
+
+class GoneError(InputError):
+    """Embeddings that were there a moment ago have gone: another process has found their shard damaged."""
+
+
+class EmbeddingStore:
+    """The cached embeddings of one model; other processes may add to the same folder.
+
+    Args:
+        folder: of the cache.
+        fingerprint: of the model, see VLMSource.fingerprint.
+
+    Raises:
+        InputError: the folder cannot be written to, or a damaged shard in it not be removed.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder = make_folder(folder / fingerprint[:32], "EMBEDDINGS.CACHE_DIR")
+        self._index_file = self.folder / "shards.index"
+        # Shards whose content was seen to match their names by this process.
+        self._sound: set[str] = set()
+        self._fresh: list[KeyIndex] = []
+        self._open()
+
+    def __contains__(self, key: str) -> bool:
+        return bool(self.holds([key])[0])
+
+    def holds(self, keys: Keys) -> np.ndarray:
+        """Which keys have an embedding: bool (N,). The shards that they lie in are checked; damaged ones are removed.
+
+        Raises:
+            InputError: a damaged shard cannot be removed.
+        """
+        return self._find(_as_array(keys)) >= 0
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """The keys that have no embedding yet, each once, in order."""
+        distinct = list(dict.fromkeys(keys))
+        return [key for key, held in zip(distinct, self.holds(distinct), strict=True) if not held]
+
+    def add(self, keys: Keys, embedding: Tensor) -> None:
+        """Keep embeddings, float32 (n, D), under n keys, as one shard.
+
+        Raises:
+            InputError: the shard cannot be written.
+        """
+        array = _as_array(keys)
+        tensors = {"key": torch.tensor(array), "embedding": embedding.contiguous()}
+        content = save(tensors, {"folder": self.folder.name})
+        path = self.folder / f"{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
+        with replaced(path) as temporary:
+            temporary.write_bytes(content)
+        shard = Shard.at(path)
+        if shard is not None and shard not in self._shards:
+            self._take_in(shard, array)
+
+    def gather(self, keys: Keys) -> Tensor:
+        """The embeddings of keys that are all present: float32 (N, D).
+
+        Raises:
+            GoneError: some are not; where `missing` has just named none, another process has removed them.
+        """
+        place = self._find(_as_array(keys))
+        if (place < 0).any():
+            raise GoneError(f"{(place < 0).sum()} embeddings have gone from {self.folder}: run again")
+        numbers, rows = self._index.shard[place], self._index.row[place]
+        order = np.argsort(numbers, kind="stable")
+        # numpy copies whole rows, an order of magnitude faster than torch's indexing.
+        gathered = np.empty((0, 0), dtype=np.float32)
+        for positions in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []:
+            part = self._read(self._shards[numbers[positions[0]]], rows[positions])
+            if not len(gathered):
+                gathered = np.empty((len(place), part.shape[1]), dtype=np.float32)
+            gathered[positions] = part
+        return torch.from_numpy(gathered)
+
+    def facts(self) -> dict[str, Any]:
+        """What `remember` has noted of the model; empty before."""
+        path = self.folder / "model.json"
+        try:
+            facts = opened(read_json(path), required=True)
+            if facts.pop("folder", "") != self.folder.name:
+                raise ValueError("it is not of this model")
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            logger.warning("%s is damaged (%s) and is made anew", path, error)
+            return {}
+        return facts
+
+    def remember(self, **facts: Any) -> None:
+        """Note facts of the model, so that a later run need not load it."""
+        with replaced(self.folder / "model.json") as temporary:
+            known = sealed(self.facts() | facts | {"folder": self.folder.name})
+            temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+
+    def _open(self) -> None:
+        known, index = read_index(self._index_file)
+        present = [shard for path in self.folder.glob("*.safetensors") if (shard := Shard.at(path)) is not None]
+        there, seen = set(present), set(known)
+        stay = np.array([shard in there for shard in known], dtype=bool)
+        self._shards = [shard for shard in known if shard in there]
+        self._index = index if stay.all() else index.of_shards(stay)
+        for shard in sorted(there - seen, key=lambda shard: shard.name):
+            self._read_whole(shard)
+        self._settle(changed=not stay.all())
+
+    def _read_whole(self, shard: Shard) -> None:
+        try:
+            content = (self.folder / shard.name).read_bytes()
+        except OSError as error:
+            self._pass_over(shard, error)
+            return
+        if hashlib.sha256(content).hexdigest()[:32] != Path(shard.name).stem:
+            self._remove(shard, "its content does not match its name")
+            return
+        try:
+            self._check_model(shard)
+            self._take_in(shard, _keys_in(load(content)))
+        except (SafetensorError, ValueError) as error:
+            self._remove(shard, str(error))
+
+    def _take_in(self, shard: Shard, keys: np.ndarray) -> None:
+        self._fresh.append(KeyIndex.of_rows(keys, len(self._shards)))
+        self._shards.append(shard)
+        self._sound.add(shard.name)
+
+    def _settle(self, changed: bool = False) -> None:
+        """Put what is new into the index, and write it down."""
+        if self._fresh:
+            self._index = KeyIndex.merged([self._index, *self._fresh])
+            self._fresh, changed = [], True
+        if changed:
+            write_index(self._index_file, self._shards, self._index)
+
+    def _find(self, keys: np.ndarray) -> np.ndarray:
+        """Places in the index, int64 (N,), all in shards that were checked; -1 for keys that are in none."""
+        self._settle()
+        place = self._index.find(keys)
+        while self._drop_damaged(np.unique(self._index.shard[place[place >= 0]])):
+            place = self._index.find(keys)
+        return place
+
+    def _drop_damaged(self, numbers: np.ndarray) -> bool:
+        """Check shards that were not yet, and remove the damaged; gives whether there were any."""
+        stay = np.ones(len(self._shards), dtype=bool)
+        for number in numbers:
+            stay[number] = self._is_sound(self._shards[number])
+        if stay.all():
+            return False
+        self._index = self._index.of_shards(stay)
+        self._shards = [shard for shard, stays in zip(self._shards, stay, strict=True) if stays]
+        self._settle(changed=True)
+        return True
+
+    def _is_sound(self, shard: Shard) -> bool:
+        if shard.name in self._sound:
+            return True
+        try:
+            digest = file_sha256(self.folder / shard.name)
+        except OSError as error:
+            self._pass_over(shard, error)
+            return False
+        if digest[:32] != Path(shard.name).stem:
+            self._remove(shard, "its content does not match its name")
+            return False
+        try:
+            self._check_model(shard)
+        except (OSError, SafetensorError, ValueError) as error:
+            self._remove(shard, str(error))
+            return False
+        self._sound.add(shard.name)
+        return True
+
+    def _check_model(self, shard: Shard) -> None:
+        """Refuse a shard of another model, whose keys may be the same; one of older versions does not say whose it is.
+
+        Raises:
+            ValueError: it is.
+        """
+        with safe_open(self.folder / shard.name, framework="pt") as file:
+            if (file.metadata() or {}).get("folder", self.folder.name) != self.folder.name:
+                raise ValueError("it is of another model")
+
+    def _read(self, shard: Shard, rows: np.ndarray) -> np.ndarray:
+        """Rows of a shard, float32 (n, D), which is mapped into memory rather than read whole."""
+        try:
+            with safe_open(self.folder / shard.name, framework="pt") as file:
+                return file.get_tensor("embedding").numpy()[rows]
+        except (OSError, SafetensorError) as error:
+            self._sound.discard(shard.name)
+            raise GoneError(f"cache shard {self.folder / shard.name} has gone: run again ({error})") from error
+
+    def _pass_over(self, shard: Shard, error: OSError) -> None:
+        """Go on without a shard that another run has removed, or that the disk cannot give back any more.
+
+        Raises:
+            InputError: it cannot be read for another reason, and is none the worse for it.
+        """
+        if error.errno == errno.EIO:
+            self._remove(shard, error.strerror or str(error))
+        elif error.errno != errno.ENOENT:
+            path = self.folder / shard.name
+            raise InputError(f"cannot read the cache shard {path}: {error.strerror}; it is kept") from error
+
+    def _remove(self, shard: Shard, reason: str) -> None:
+        path = self.folder / shard.name
+        logger.warning("cache shard %s is damaged (%s): removed, its images are encoded again", path, reason)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot remove the damaged cache shard {path}: {error.strerror}") from error
+
+
+def _keys_in(tensors: dict[str, Tensor]) -> np.ndarray:
+    """The keys of a shard, uint8 (n, 32).
+
+    Raises:
+        ValueError: it holds something else than keys and embeddings.
+    """
+    key, embedding = (tensors.get(name, torch.empty(0)) for name in ("key", "embedding"))
+    shapes = key.ndim == embedding.ndim == 2 and key.shape == (len(embedding), KEY_BYTES)
+    if not shapes or (key.dtype, embedding.dtype) != (torch.uint8, torch.float32):
+        raise ValueError("it holds no keys and embeddings")
+    return key.numpy()
+
+
+def _as_array(keys: Keys) -> np.ndarray:
+    return keys if isinstance(keys, np.ndarray) else keys_from_hex(keys)

@@ -1,0 +1,92 @@
+"""Images that are in two splits of a dataset: what is then measured is partly remembered (DATASET.DUPLICATES).
+
+An image is known by its embedding, which the encoding cache keeps by the content of the file: copies of a file share it
+to the last bit, and so do rows of an embedding file that are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from yacs.config import CfgNode
+
+from lare_dassl.datasets.base.splits import SPLITS, ItemSplit
+from lare_dassl.embeddings.embedding_set import EmbeddingSet
+from lare_dassl.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
+SHOWN = 3
+KEY_WIDTH = 2
+
+
+def check_duplicates(cfg: CfgNode, dataset: Any, split: ItemSplit, embeddings: EmbeddingSet) -> dict[str, int]:
+    """Warn of images that are in two splits, or refuse them, as DATASET.DUPLICATES says.
+
+    Args:
+        cfg: the configuration.
+        dataset: one that has `rows` numbers its images by them.
+        split: what its embeddings are of.
+        embeddings: of the dataset.
+
+    Returns:
+        For each pair, such as "train/test", how many images of the second are in the first too.
+
+    Raises:
+        InputError: there are such images, and DATASET.DUPLICATES is "error".
+    """
+    none = np.empty((0, embeddings.vlm.embedding_dim), dtype=np.float32)
+    rows = dict.fromkeys(SPLITS, none)
+    rows |= {name: members.embedding.cpu().numpy() for name, members in embeddings.splits().items()}
+    shared = {(first, second): shared_rows(rows[first], rows[second]) for first, second in PAIRS}
+    told = [
+        f"{len(pairs)} of {len(rows[second])} {second} images are in {first} too, such as "
+        + ", ".join(
+            f"{_name(dataset, split, second, there)} = {_name(dataset, split, first, here)}"
+            for here, there in pairs[:SHOWN]
+        )
+        for (first, second), pairs in shared.items()
+        if pairs
+    ]
+    if told and cfg.DATASET.DUPLICATES == "error":
+        raise InputError(f"{'; '.join(told)}: take them out of one, or set DATASET.DUPLICATES warn")
+    if told:
+        logger.warning("the same image in two splits (DATASET.DUPLICATES): %s", "; ".join(told))
+    return {f"{first}/{second}": len(pairs) for (first, second), pairs in shared.items()}
+
+
+def shared_rows(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
+    """The rows of `second`, float32 (M, D), that are rows of `first`, float32 (N, D), too.
+
+    Returns:
+        For each its place in `first`, the first of several, and in `second`, which ascends.
+    """
+    # Few rows share their first numbers; those alone are compared whole.
+    start_of_first, start_of_second = _starts(first), _starts(second)
+    here = np.flatnonzero(np.isin(start_of_first, start_of_second))
+    place_of = {_digest(first[place]): place for place in here[::-1].tolist()}
+    there = np.flatnonzero(np.isin(start_of_second, start_of_first)).tolist()
+    found = [(place_of.get(_digest(second[place]), -1), place) for place in there]
+    return [(place, other) for place, other in found if place >= 0]
+
+
+def _starts(rows: np.ndarray) -> np.ndarray:
+    """The first numbers of each row as one."""
+    width = min(KEY_WIDTH, rows.shape[1])
+    starts = np.zeros((len(rows), KEY_WIDTH), dtype=np.float32)
+    starts[:, :width] = rows[:, :width]
+    return starts.view(np.int64).ravel()
+
+
+def _digest(row: np.ndarray) -> bytes:
+    return hashlib.sha256(row.tobytes()).digest()
+
+
+def _name(dataset: Any, split: ItemSplit, part: str, place: int) -> str:
+    numbers: Sequence[int] | None = getattr(dataset, "rows", {}).get(part)
+    return f"{part} row {numbers[place]}" if numbers is not None else str(getattr(split, part)[place].impath)

@@ -1,0 +1,82 @@
+"""Images that cannot be read: all are told of at once, or left out of the run and counted (DATASET.BAD_IMAGES)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from lare_dassl.datasets.base.splits import SPLITS, ItemSplit
+from lare_dassl.embeddings.encoder.encoder import SHOWN, shown_causes, unreadable_error
+from lare_dassl.errors import InputError, UnreadableError, printable
+from lare_dassl.io.files import replaced
+
+logger = logging.getLogger(__name__)
+
+LIST_FILE = "unreadable_images.txt"
+ROLES = {"train": "training", "val": "validation", "test": "test"}
+
+
+def readable_split(cfg: CfgNode, split: ItemSplit, causes: Mapping[Path, str]) -> ItemSplit:
+    """The images of a split that can be read; the others are in its `skipped`, and the log counts and names them.
+
+    Args:
+        cfg: the configuration; DATASET.BAD_IMAGES and OUTPUT_DIR are read.
+        split: see splits.split_items.
+        causes: why each of its images that cannot be read cannot be.
+
+    Raises:
+        InputError: there is one, and DATASET.BAD_IMAGES is "error"; or no image is left of a class to train on, or of a
+            domain to test on. Where the message has no room for all of them, it names a file that lists them.
+    """
+    if not causes:
+        return split
+    listed = _write_list(Path(cfg.OUTPUT_DIR), causes) if len(causes) > SHOWN else None
+    if cfg.DATASET.BAD_IMAGES == "error":
+        error = unreadable_error(causes, sum(map(len, split.listed().values())), listed)
+        raise UnreadableError(f"{error}; DATASET.BAD_IMAGES skip leaves them out")
+    kept = split.without(causes)
+    for name, items in split.listed().items():
+        of_split = {path: causes[path] for item in items if (path := Path(item.impath)) in causes}
+        if of_split:
+            _tell_skipped(name, of_split, len(items), listed)
+    _check_what_is_left(kept)
+    return kept
+
+
+def _write_list(folder: Path, causes: Mapping[Path, str]) -> Path:
+    """Write a line for each image, with the cause behind a tab."""
+    with replaced(folder / LIST_FILE) as temporary:
+        lines = (f"{printable(str(path))}\t{printable(cause)}\n" for path, cause in causes.items())
+        temporary.write_text("".join(lines), encoding="utf-8")
+    return folder / LIST_FILE
+
+
+def _tell_skipped(name: str, causes: Mapping[Path, str], size: int, listed: Path | None) -> None:
+    note = "" if name == "train" else f"; what is measured on {name} is measured on the other {size - len(causes)}"
+    logger.warning(
+        "DATASET.BAD_IMAGES skip: %d of %d %s images cannot be read and are left out%s: %s",
+        *(len(causes), size, ROLES[name], note, shown_causes(causes, listed)),
+    )
+
+
+def _check_what_is_left(kept: ItemSplit) -> None:
+    """Refuse to leave out all images of a class to train on, or of a domain to test on."""
+    trained = {item.label for item in kept.train}
+    for item in kept.skipped["train"]:
+        if item.label not in trained:
+            raise InputError(f"none of the training images of class '{item.classname}' can be read: mend one of them")
+    tested = {item.domain for item in kept.test}
+    for item in kept.skipped["test"]:
+        if item.domain not in tested:
+            raise InputError(
+                f"none of the test images of the domain of {item.impath} can be read: mend one of them, or take the "
+                "domain out of the run"
+            )
+
+
+def count_skipped(split: ItemSplit) -> dict[str, int]:
+    """How many images are left out of each part of a split, for the record."""
+    return {name: len(split.skipped.get(name, ())) for name in SPLITS}

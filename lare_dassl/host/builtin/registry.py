@@ -1,0 +1,74 @@
+"""Tables from names to classes, filled by decorators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from lare_dassl.errors import unknown_name
+
+Item = TypeVar("Item")
+
+
+class Registry:
+    """A table from a class's or function's own name to itself.
+
+    Args:
+        name: what the table holds, for messages ("TRAINER").
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._items: dict[str, Any] = {}
+
+    def register(self, obj: Any = None, force: bool = False) -> Any:
+        """Add a class or function: `@registry.register()` above it, or `registry.register(it)`.
+
+        Args:
+            obj: what to add; left out where the call is used as a decorator.
+            force: whether it may take the place of one with the same name.
+
+        Raises:
+            KeyError: the name is taken and `force` is false.
+        """
+        if obj is None:
+            return self._decorator(force)
+        self._add(obj, force)
+        return obj
+
+    def _decorator(self, force: bool) -> Callable[[Item], Item]:
+        def add(obj: Item) -> Item:
+            self._add(obj, force)
+            return obj
+
+        return add
+
+    def _add(self, obj: Any, force: bool) -> None:
+        name = obj.__name__
+        if name in self._items and not force:
+            raise KeyError(f"the {self._name} registry already has a '{name}'")
+        self._items[name] = obj
+
+    def get(self, name: str) -> Any:
+        """The object of that name.
+
+        Raises:
+            KeyError: no object has that name.
+        """
+        if name not in self._items:
+            raise KeyError(f"the {self._name} registry has no '{name}'")
+        return self._items[name]
+
+    def find(self, name: str) -> Any:
+        """The object of a name that the user gave.
+
+        Raises:
+            InputError: no object has that name; the message gives the nearest one.
+        """
+        if name not in self._items:
+            raise unknown_name(self._name.lower(), name, self._items)
+        return self._items[name]
+
+    def registered_names(self) -> list[str]:
+        """All names, in the order in which they were added."""
+        return list(self._items)

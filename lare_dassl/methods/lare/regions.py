@@ -1,0 +1,207 @@
+"""LARE: regions around embeddings and samples drawn from them (arXiv 2409.12597, stage 1 and the sampling of stage 2).
+
+Pure torch. N: images, B: images of a batch, D: embedding width, C: classes. Embeddings have unit length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lare_dassl.errors import InputError
+from lare_dassl.methods.shared.fitting import FittingSettings
+
+from .ordered import ordered
+
+PARAMETRISATIONS = ("minmax", "residual")
+# A residual region starts this narrow: softplus(-4) is a half-width of about 0.018 in every dimension.
+RESIDUAL_START = -4.0
+
+
+@dataclass(frozen=True)
+class RegionSettings(FittingSettings):
+    """How stage 1 fits the regions. The paper leaves these open; docs/lare.md shows how the values were chosen.
+
+    Attributes:
+        alpha: weight of class consistency against region volume in equation 5, in [0, 1].
+        parametrisation: "minmax" (the two outputs, ordered elementwise) or "residual" (a centre near the embedding
+            and a positive half-width).
+        normalise_corners: scale corners and centre to unit length inside the losses; False takes raw inner products.
+        hidden_dim: width of the region network's hidden layer.
+        epochs: passes over the training embeddings; 0 for as many as make `steps` steps, see `epochs_for`.
+        lr: learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        batch_size: embeddings of one step.
+        steps: of the optimiser, where `epochs` is 0.
+    """
+
+    alpha: float = 0.3
+    parametrisation: str = "minmax"
+    normalise_corners: bool = True
+    hidden_dim: int = 384
+    epochs: int = 0
+    lr: float = 3e-3
+    weight_decay: float = 5e-3
+    batch_size: int = 256
+    steps: int = 200
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parametrisation not in PARAMETRISATIONS:
+            raise InputError(
+                f"parametrisation must be one of {', '.join(PARAMETRISATIONS)}, not '{self.parametrisation}'"
+            )
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Boxes in embedding space.
+
+    Attributes:
+        lower: X⁻, (B, D).
+        upper: X⁺, (B, D); nowhere below `lower`.
+    """
+
+    lower: Tensor
+    upper: Tensor
+
+    @property
+    def centre(self) -> Tensor:
+        """(X⁺ + X⁻) / 2, (B, D)."""
+        return (self.upper + self.lower) / 2
+
+    def normalised(self) -> NormalisedRegions:
+        """Corners and centre, each scaled to unit length."""
+        return NormalisedRegions(*(F.normalize(corner, dim=-1) for corner in (self.lower, self.upper, self.centre)))
+
+
+@dataclass(frozen=True)
+class NormalisedRegions:
+    """Lower corner, upper corner and centre of regions, each (B, D) and of unit length; they no longer span a box."""
+
+    lower: Tensor
+    upper: Tensor
+    centre: Tensor
+
+
+class RegionNetwork(nn.Module):
+    """f_box: gives an embedding its region by two linear layers with a ReLU between.
+
+    Args:
+        embedding_dim: D.
+        hidden_dim: width of the hidden layer.
+        parametrisation: see RegionSettings.
+    """
+
+    def __init__(self, embedding_dim: int, hidden_dim: int, parametrisation: str = "minmax") -> None:
+        super().__init__()
+        self.parametrisation = parametrisation
+        self.hidden = nn.Linear(embedding_dim, hidden_dim)
+        self.corners = nn.Linear(hidden_dim, 2 * embedding_dim)
+
+    def forward(self, embedding: Tensor) -> Regions:
+        """Regions of embeddings (B, D)."""
+        first, second = self.corners(F.relu(self.hidden(embedding))).chunk(2, dim=-1)
+        if self.parametrisation == "residual":
+            centre, half_width = embedding + first, F.softplus(second + RESIDUAL_START)
+            return Regions(centre - half_width, centre + half_width)
+        return Regions(*ordered(first, second))
+
+
+def volume_loss(lower: Tensor, upper: Tensor) -> Tensor:
+    """Equation 1, box volume: the mean of X⁺ · X⁻ over the batch; lower values keep the corners further apart.
+
+    Args:
+        lower: (B, D).
+        upper: (B, D).
+    """
+    return (lower * upper).sum(dim=-1).mean()
+
+
+def consistency_loss(point: Tensor, label: Tensor, class_text: Tensor, logit_scale: float) -> Tensor:
+    """Equations 2, 3 and 4, class consistency of one point of each region: CE(softmax(s · point · Tᵀ), y), batch mean.
+
+    The loss of that name in LADS is the same, of a moved embedding.
+
+    Args:
+        point: upper corner (equation 2), lower corner (3) or centre (4), (B, D).
+        label: y, int64 (B,).
+        class_text: T, (C, D).
+        logit_scale: s, the inverse temperature.
+    """
+    return F.cross_entropy(logit_scale * point @ class_text.T, label)
+
+
+def lare_loss(volume: Tensor, upper: Tensor, lower: Tensor, centre: Tensor, alpha: float) -> Tensor:
+    """Equation 5: (1 − α) L_BV + (α / 3)(L_CC⁺ + L_CC⁻ + L_CC).
+
+    Args:
+        volume: L_BV of equation 1.
+        upper: L_CC⁺ of equation 2.
+        lower: L_CC⁻ of equation 3.
+        centre: L_CC of equation 4.
+        alpha: α in [0, 1].
+    """
+    return (1 - alpha) * volume + alpha / 3 * (upper + lower + centre)
+
+
+def sample_regions(regions: Regions, generator: torch.Generator | None = None) -> Tensor:
+    """One regional sample of each region: uniform between the corners, scaled to unit length.
+
+    Args:
+        regions: corners (B, D).
+        generator: source of the draw, on the corners' device.
+
+    Returns:
+        (B, D).
+    """
+    share = torch.rand(regions.lower.shape, generator=generator, dtype=regions.lower.dtype, device=regions.lower.device)
+    return F.normalize(torch.lerp(regions.lower, regions.upper, share), dim=-1)
+
+
+@dataclass(frozen=True)
+class RegionalSamples:
+    """Regional samples of the training embeddings, drawn afresh for every batch.
+
+    Attributes:
+        regions: a region for each embedding, corners (N, D).
+        samples_per_image: regional samples of each embedding in a batch.
+
+    Raises:
+        InputError: samples_per_image < 0, or corners of different shapes.
+    """
+
+    regions: Regions
+    samples_per_image: int = 1
+
+    def __post_init__(self) -> None:
+        if self.samples_per_image < 0:
+            raise InputError(f"samples per image must not be negative, not {self.samples_per_image}")
+        lower, upper = self.regions.lower.shape, self.regions.upper.shape
+        if lower != upper:
+            raise InputError(f"corners of regions must have one shape, got {tuple(lower)} and {tuple(upper)}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+        return tuple(self.regions.lower.shape)
+
+    def draw(self, indices: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """A block (B, D) of fresh samples for each of `samples_per_image`."""
+        regions = Regions(*(corner.index_select(0, indices) for corner in (self.regions.lower, self.regions.upper)))
+        return [sample_regions(regions, generator) for _ in range(self.samples_per_image)]
+
+
+def region_losses(
+    regions: Regions, label: Tensor, class_text: Tensor, logit_scale: float, settings: RegionSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Equation 5 with its parts for one batch: (L_LARE, L_BV, mean of the three L_CC), each a scalar tensor."""
+    points = regions.normalised() if settings.normalise_corners else regions
+    volume = volume_loss(points.lower, points.upper)
+    upper, lower, centre = (
+        consistency_loss(point, label, class_text, logit_scale) for point in (points.upper, points.lower, points.centre)
+    )
+    return lare_loss(volume, upper, lower, centre, settings.alpha), volume, (upper + lower + centre) / 3

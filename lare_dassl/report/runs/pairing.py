@@ -1,0 +1,184 @@
+"""Which run of a baseline each run of another method is compared with."""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lare_dassl.errors import InputError
+from lare_dassl.report.runs.layout import cell_label
+
+from .summary import (
+    SPLIT,
+    WEIGHTS,
+    dataset_label,
+    method_label,
+    method_order,
+    tested_split,
+    variant_labels,
+    variant_settings,
+)
+
+MOST_NAMES = 12
+"""Methods that the refusal of an unknown baseline names."""
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run with all that pairing asks of it.
+
+    Attributes:
+        number: its place among the records.
+        record: its own.
+        settings: that set it apart, see summary.variant_settings.
+        variant: these as text, see summary.variant_labels.
+    """
+
+    number: int
+    record: dict[str, Any]
+    settings: dict[str, str]
+    variant: str
+
+    @property
+    def method(self) -> str:
+        """The method, as summary.method_label names it."""
+        return method_label(self.record["trainer"], self.variant)
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """What the two runs of a pair have in common."""
+        return dataset_label(self.record), *(self.record[name] for name in ("shots", "imbalance", "seed"))
+
+    def is_of(self, name: str) -> bool:
+        """Whether a name is that of the run's trainer or method."""
+        return name in (self.method, self.record["trainer"])
+
+    def agrees(self, other: ComparedRun) -> bool:
+        """Whether settings that both tell are the same, but for those that `contradictions` looks at."""
+        own = {key: value for key, value in self.settings.items() if key not in (SPLIT, WEIGHTS)}
+        return all(other.settings.get(key, value) == value for key, value in own.items())
+
+    @property
+    def cell(self) -> str:
+        """What it has in common with the runs of other seeds, as text."""
+        dataset, shots, imbalance, _ = self.place
+        return cell_label(dataset, shots, imbalance, self.method)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A run, and the run of the baseline that it is compared with."""
+
+    run: ComparedRun
+    partner: ComparedRun
+
+
+def pair_runs(
+    records: Sequence[dict[str, Any]], baseline: str, planned: Sequence[dict[str, Any]] = ()
+) -> tuple[list[Pair], list[str]]:
+    """The pairs of the same dataset, shots, imbalance and seed, and a line for each run that has none, and why.
+
+    Seeds of a cell that have none for the same reason share a line.
+
+    The two of a pair are tested on the same split of the same split.json, with the same frozen model. What is known
+    of the model decides: its name where both records hold the hash of its weights or neither does, and the hash where
+    both do. A record without the hash, as of an image trainer, may call the same model otherwise ("ViT-B/32").
+
+    Args:
+        records: of the runs.
+        baseline: a trainer, or a method as summary.method_label names it. A trainer stands for its run whose settings
+            agree with those of the run that it is compared with.
+        planned: see summary.cells; they tell which settings set runs apart.
+
+    Raises:
+        InputError: no run is of the baseline (names the nearest).
+    """
+    runs = runs_to_compare(records, planned)
+    candidates = _baseline_runs(runs, baseline)
+    pairs = []
+    refused: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for run in runs:
+        if run.is_of(baseline):
+            continue
+        try:
+            pairs.append(Pair(run, _partner(run, candidates.get(run.place, []), baseline)))
+        except InputError as error:
+            refused[run.cell, str(error)].append(run.record["seed"])
+    return pairs, [f"{cell}, {seeds_label(seeds)}: {reason}" for (cell, reason), seeds in refused.items()]
+
+
+def runs_to_compare(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> list[ComparedRun]:
+    """The runs with what sets them apart, see `pair_runs`."""
+    known = [*records, *planned]
+    told = zip(records, variant_settings(known), variant_labels(known), strict=False)
+    return [ComparedRun(number, *of_run) for number, of_run in enumerate(told)]
+
+
+def seeds_label(seeds: Sequence[int]) -> str:
+    """Seeds as text, such as "seeds 0, 1"."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
+
+
+def _baseline_runs(runs: Sequence[ComparedRun], baseline: str) -> dict[tuple[Any, ...], list[ComparedRun]]:
+    """The runs of a baseline by what the other run of a pair must share.
+
+    Raises:
+        InputError: there is none.
+    """
+    chosen = [run for run in runs if run.is_of(baseline)]
+    if not chosen:
+        raise _unknown_baseline(baseline, runs)
+    by_place = defaultdict(list)
+    for run in chosen:
+        by_place[run.place].append(run)
+    return by_place
+
+
+def _unknown_baseline(name: str, runs: Sequence[ComparedRun]) -> InputError:
+    """The refusal of a name that is of no run: with the nearest, and the methods without the names of variants."""
+    trainers = sorted({run.record["trainer"] for run in runs}, key=lambda trainer: method_order(trainer, ""))
+    nearest = difflib.get_close_matches(name, {*trainers, *(run.method for run in runs)}, n=1)
+    hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+    more = len(trainers) - MOST_NAMES
+    shown = ", ".join(trainers[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return InputError(f"unknown baseline '{name}': {hint}methods of these runs: {shown}")
+
+
+def _partner(run: ComparedRun, candidates: Sequence[ComparedRun], baseline: str) -> ComparedRun:
+    """The baseline's run to compare a run with.
+
+    Raises:
+        InputError: there is none, or more than one, or what there is contradicts the run.
+    """
+    # A baseline that is named with its settings is one run whatever those of the other are.
+    exact = [other for other in candidates if other.method == baseline != other.record["trainer"]]
+    agreeing = exact or [other for other in candidates if other.agrees(run)]
+    comparable = [other for other in agreeing if not any(contradictions(run, other))]
+    if len(comparable) == 1:
+        return comparable[0]
+    if agreeing and not comparable:
+        raise InputError("; ".join(contradictions(run, agreeing[0])))
+    count = f"{len(comparable)} runs" if comparable else "no run"
+    raise InputError(f"{count} of {baseline} to compare it with")
+
+
+def contradictions(run: ComparedRun, other: ComparedRun) -> Iterator[str]:
+    """What forbids that two runs are compared, see `pair_runs`: one text for each reason."""
+    name = other.method
+    splits = tested_split(run.record), tested_split(other.record)
+    if splits[0] != splits[1]:
+        yield f"it is tested on {splits[0]}, and {other.record['trainer']} on {splits[1]}"
+    if run.record["split_sha256"] != other.record["split_sha256"]:
+        yield f"its split is not that of {name}"
+    weights, models = (
+        [compared.record["vlm"].get(key) for compared in (run, other)] for key in ("weights_sha256", "model")
+    )
+    if weights.count(None) == 1:
+        return
+    if models[0] != models[1]:
+        yield f"its frozen model is {models[0]}, and that of {name} is {models[1]}"
+    elif weights[0] != weights[1]:
+        yield f"the weights of its frozen model are not those of {name}"

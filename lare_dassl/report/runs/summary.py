@@ -1,0 +1,269 @@
+"""Records as a tidy table, one row per run, and as mean ± std of the seeds, one row per cell."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lare_dassl.config.merging import leaf_keys
+from lare_dassl.config.split_settings import ALL_SHOTS
+from lare_dassl.results.record import BY_DOMAIN, METRICS
+
+GROUP = ["dataset", "shots", "imbalance", "trainer", "variant"]
+"""What the runs of a cell have in common; they differ in their seeds alone."""
+METHODS = (
+    *("ZeroShot", "FineTune", "LADS", "LARE", "ContextOptimisation", "CLIPAdapter", "TipAdapter", "TipAdapterF"),
+    *("CrossModal", "GaussianNoise", "TextInterpolation", "RegionCentre", "CoOp"),
+)
+"""The methods in the order of tables and legends; others follow by name."""
+
+# Registered names that stand for many datasets: those are told apart by their origin or root.
+GENERIC_DATASETS = ("DomainFolders", "EmbeddingFile")
+# Settings that have a column of their own, or that change nothing of what is learned and measured.
+UNTOLD_KEYS = {"DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "SEED", "TRAINER.NAME"}
+UNTOLD_KEYS |= {"OUTPUT_DIR", "RESUME", "USE_CUDA", "VERBOSE", "VERSION", "DATALOADER.NUM_WORKERS"}
+UNTOLD_KEYS |= {"DATASET.ROOT", "DATASET.ORIGIN", "DATASET.FOLDER", "EMBEDDINGS.CACHE_DIR", "EMBEDDINGS.BATCH_SIZE"}
+# The images decide: on the same ones all values give the same run, or none.
+UNTOLD_KEYS |= {"DATASET.BAD_IMAGES", "DATASET.DUPLICATES"}
+UNTOLD_KEYS |= {"TEST.EVALUATOR", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT", "TEST.NO_TEST"}
+UNTOLD_SECTIONS = ("TRAIN.", "DATALOADER.TEST.")
+# These have no meaning without a long tail.
+TAIL_KEYS = ("DATASET.LONG_TAIL.PROFILE", "DATASET.LONG_TAIL.MIN_IMAGES")
+# Settings of a variant that are told by rules of their own.
+SPLIT, WEIGHTS = "TEST.SPLIT", "weights"
+USUAL_SPLIT = "test"
+
+
+def dataset_label(record: dict[str, Any]) -> str:
+    """The dataset's name; of a generic one its origin, or the name of its root folder or file."""
+    if record["dataset"] not in GENERIC_DATASETS:
+        return str(record["dataset"])
+    settings = dict(leaf_keys(record["config"]))
+    root = str(settings.get("DATASET.ROOT") or "")
+    return str(settings.get("DATASET.ORIGIN") or Path(root).stem or record["dataset"])
+
+
+def tested_split(record: dict[str, Any]) -> str:
+    """The split that a run was tested on; of one that is not finished, the split that it is to be tested on."""
+    return str(record.get("split") or dict(leaf_keys(record["config"])).get(SPLIT) or USUAL_SPLIT)
+
+
+def variant_settings(records: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """For each record the settings in which the records of its dataset and trainer differ, as texts by their keys.
+
+    Two more are told: SPLIT, where a record of the dataset is tested on another split than USUAL_SPLIT, and WEIGHTS
+    of the frozen model, where they differ though all else is equal. A run that is not finished does not know them.
+    """
+    datasets = [dataset_label(record) for record in records]
+    groups = [(dataset, record["trainer"]) for dataset, record in zip(datasets, records, strict=True)]
+    variants = _differing(groups, [_told_settings(record) for record in records])
+    splits = [tested_split(record) for record in records]
+    unusual = {dataset for dataset, split in zip(datasets, splits, strict=True) if split != USUAL_SPLIT}
+    variants = [
+        variant | ({SPLIT: split} if dataset in unusual else {})
+        for dataset, split, variant in zip(datasets, splits, variants, strict=True)
+    ]
+    alike = [(group, *sorted(variant.items())) for group, variant in zip(groups, variants, strict=True)]
+    weights = _differing(alike, [_weights(record) for record in records])
+    return [variant | own for variant, own in zip(variants, weights, strict=True)]
+
+
+def _told_settings(record: dict[str, Any]) -> dict[str, str]:
+    return settings_without(UNTOLD_KEYS | {SPLIT}, record["config"], imbalance=record["imbalance"])
+
+
+def settings_without(untold: AbstractSet[str], config: dict[str, Any], *, imbalance: float) -> dict[str, str]:
+    """The settings of a configuration as texts by their keys, but for those without effect on what is measured.
+
+    Args:
+        untold: keys to leave out; UNTOLD_SECTIONS always are, and TAIL_KEYS where there is no long tail.
+        config: the configuration.
+        imbalance: ratio of the long tail; 1 for none.
+    """
+    left_out = untold | set(TAIL_KEYS if imbalance == 1 else ())
+    return {
+        key: str(value)
+        for key, value in leaf_keys(config)
+        if key not in left_out and not key.startswith(UNTOLD_SECTIONS)
+    }
+
+
+def _weights(record: dict[str, Any]) -> dict[str, str]:
+    digest = record.get("vlm", {}).get("weights_sha256")
+    return {WEIGHTS: str(digest)[:8]} if digest else {}
+
+
+def _differing(groups: Sequence[Any], settings: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The settings that have more than one value within their group."""
+    values: dict[Any, set[str]] = defaultdict(set)
+    for group, told in zip(groups, settings, strict=True):
+        for key, value in told.items():
+            values[group, key].add(value)
+    return [
+        {key: value for key, value in told.items() if len(values[group, key]) > 1}
+        for group, told in zip(groups, settings, strict=True)
+    ]
+
+
+def variant_labels(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The `variant_settings` of each record as text, such as "SAMPLES_PER_IMAGE=4, on val"; "" where there are none.
+
+    A key is told by its last parts, as few as name no other key of the runs of the same trainer.
+    """
+    names = {trainer: short_names(keys) for trainer, keys in _keys_by_trainer(records).items()}
+    variants = variant_settings(records)
+    return [_variant_label(own, names[record["trainer"]]) for own, record in zip(variants, records, strict=True)]
+
+
+def _keys_by_trainer(records: Sequence[dict[str, Any]]) -> dict[str, set[str]]:
+    keys: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        keys[record["trainer"]] |= {key for key, _ in leaf_keys(record["config"])}
+    return keys
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """For each dotted key its shortest end that is no other key's, such as "INIT" for "CLASSIFIER.INIT"."""
+    ends = {key: _ends(key) for key in keys}
+    uses = Counter(end for own in ends.values() for end in own)
+    return {key: next((end for end in own if uses[end] == 1), key) for key, own in ends.items()}
+
+
+def _ends(key: str) -> list[str]:
+    """The dotted ends of a key, the shortest first."""
+    parts = key.split(".")
+    return [".".join(parts[start:]) for start in reversed(range(len(parts)))]
+
+
+def _variant_label(settings: dict[str, str], names: dict[str, str]) -> str:
+    """The settings of a variant as text; the usual split is not told."""
+    texts = {key: f"{names.get(key, key)}={value}" for key, value in settings.items()}
+    if SPLIT in settings:
+        texts[SPLIT] = "" if settings[SPLIT] == USUAL_SPLIT else f"on {settings[SPLIT]}"
+    return ", ".join(filter(None, texts.values()))
+
+
+def method_label(trainer: str, variant: str) -> str:
+    """How tables and figures call a method, such as "LARE" or "LARE (SAMPLES_PER_IMAGE=4)"."""
+    return f"{trainer} ({variant})" if variant else trainer
+
+
+def shots_label(shots: int) -> str:
+    """Number of shots as text, "all" for all images."""
+    return "all" if shots == ALL_SHOTS else str(shots)
+
+
+def run_keys(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
+    """One row per record with the columns of GROUP and seed; `config` of a record may hold some of the keys alone.
+
+    Args:
+        records: of the runs.
+        planned: see `cells`; they have no rows, but what sets them apart from the records is told in `variant`.
+    """
+    own = ["shots", "imbalance", "trainer", "seed"]
+    variants = variant_labels([*records, *planned])[: len(records)]
+    rows = [
+        {"dataset": dataset_label(record), "variant": variant} | {name: record[name] for name in own}
+        for record, variant in zip(records, variants, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=[*GROUP, "seed"])
+
+
+def tidy(records: Iterable[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
+    """One row per record: GROUP and seed; metrics and accuracy on each domain in percent, NaN where they do not apply.
+
+    `variant` names the settings in which the runs of a dataset and trainer differ, beyond shots, imbalance and seed;
+    planned runs, see `cells`, count among them.
+    """
+    records = list(records)
+    return run_keys(records, planned).join(_figures(records))
+
+
+def _figures(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    rows = [
+        {name: record["metrics"].get(name) for name in METRICS}
+        | {f"{BY_DOMAIN}{name}": value for name, value in (record["metrics"].get("domain_accuracy") or {}).items()}
+        for record in records
+    ]
+    return pd.DataFrame(rows).astype(float)
+
+
+def summarise(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Mean, sample standard deviation (ddof 1) and number of seeds of each cell, that is by GROUP.
+
+    Returns:
+        A frame with columns n, and (metric)_mean, (metric)_std and (metric)_n of each metric and domain, in the order
+        the cells first appear; std is NaN for a single seed, and (metric)_n counts the seeds that have the metric.
+    """
+    return _summarise(tidy(records))
+
+
+def _summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    groups = frame.groupby(GROUP, sort=False)
+    columns = {"n": groups["seed"].count()}
+    for name in frame.columns.drop([*GROUP, "seed"]):
+        values = groups[name]
+        columns |= {f"{name}_mean": values.mean(), f"{name}_std": values.std(ddof=1), f"{name}_n": values.count()}
+    return pd.DataFrame(columns).reset_index()
+
+
+def cells(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
+    """`summarise`, with a row for each cell that should have runs, sorted: dataset, imbalance, shots, method.
+
+    With a plan, a cell is expected to have the seeds that are planned or run for it. Without one nothing is known to
+    be missing but seeds: each cell that has runs is expected to have all seeds of its dataset, and no other cell is.
+
+    Args:
+        records: of the runs.
+        planned: record-like dictionaries of the runs that were planned, see collect.Collection.
+
+    Returns:
+        The columns of `summarise`, `expected` (number of seeds) and `method` (see `method_label`); n is 0 and all
+        means NaN where a cell has no run.
+    """
+    found = _summarise(tidy(records, planned))
+    frame = expected_cells(records, planned).merge(found, on=GROUP, how="left")
+    counts = [name for name in frame.columns if name == "n" or name.endswith("_n")]
+    frame[counts] = frame[counts].fillna(0).astype(int)
+    return frame
+
+
+def expected_cells(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
+    """The rows of `cells` with the columns of GROUP, `expected` and `method` alone."""
+    keys = run_keys([*records, *planned])
+    seeds = keys.groupby(GROUP, sort=False)["seed"].nunique().rename("expected").reset_index()
+    if not planned:
+        seeds["expected"] = seeds["dataset"].map(keys.groupby("dataset")["seed"].nunique())
+    return sort_cells(seeds)
+
+
+def sort_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a frame with the columns of GROUP in the order of tables, with the column `method`."""
+    methods = [method_label(*pair) for pair in zip(frame["trainer"], frame["variant"], strict=True)]
+    order = sorted(range(len(frame)), key=lambda place: _order(frame.iloc[place].to_dict()))
+    return frame.assign(method=methods).iloc[order].reset_index(drop=True)
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    shots = float("inf") if row["shots"] == ALL_SHOTS else row["shots"]
+    return row["dataset"], row["imbalance"], shots, method_order(row["trainer"], row["variant"])
+
+
+def method_order(trainer: str, variant: str) -> tuple[Any, ...]:
+    """What to sort methods by: METHODS, then names; variants by name, with numbers in them as numbers."""
+    place = METHODS.index(trainer) if trainer in METHODS else len(METHODS)
+    pieces = re.split(r"(\d+(?:\.\d+)?)", variant)
+    return place, trainer, [float(piece) if index % 2 else piece for index, piece in enumerate(pieces)]
+
+
+def show_value(mean: float, std: float, digits: int = 1) -> str:
+    """A mean with its std as text, such as "65.4 ± 0.6"; a dash where there is no value."""
+    if pd.isna(mean):
+        return "–"
+    return f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"

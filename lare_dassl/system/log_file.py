@@ -1,0 +1,95 @@
+"""The log file of a run: a copy of standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from lare_dassl.errors import unwritable
+
+
+class Tee:
+    """A text stream that writes to the console and to a file.
+
+    If the file cannot be written any more, the console alone goes on, and is told so: a log is no reason to lose a run.
+
+    Args:
+        console: the stream that stays visible; it is never closed.
+        path: the file; text is added at its end, and its folder is made.
+
+    Raises:
+        InputError: the file cannot be opened.
+    """
+
+    def __init__(self, console: TextIO, path: Path) -> None:
+        self.console = console
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: TextIO | None = path.open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise unwritable(f"the log {path}", error) from error
+
+    def write(self, text: str) -> int:
+        """Write to both; gives the number of characters."""
+        with self._giving_up():
+            if self._file is not None:
+                self._file.write(text)
+        return self.console.write(text)
+
+    def flush(self) -> None:
+        """Flush both."""
+        with self._giving_up():
+            if self._file is not None:
+                self._file.flush()
+        self.console.flush()
+
+    def close(self) -> None:
+        """Close the file; the console stays open."""
+        with self._giving_up():
+            if self._file is not None:
+                self._file.close()
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            file, self._file = self._file, None
+            with suppress(OSError):
+                # What it still holds would fail again at the end of the process.
+                cast(TextIO, file).close()
+            self.console.write(f"the log {self.path} goes no further: {error.strerror}\n")
+
+    def isatty(self) -> bool:
+        """No terminal: colours and cursor moves would end up in the file."""
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.console, name)
+
+
+def setup_logger(output: str | None = None) -> None:
+    """Copy standard output to a log file from here on; a resumed run adds to the file it finds.
+
+    A second call moves the copy to the new file. Log handlers that were made before keep their stream: make them after.
+
+    Args:
+        output: the run's folder, in which the file is `log.txt`, or a file ending in `.txt` or `.log`. Without it,
+            nothing happens.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if not output:
+        return
+    path = Path(output) if output.endswith((".txt", ".log")) else Path(output) / "log.txt"
+    current: Any = sys.stdout
+    console = sys.stdout
+    if isinstance(current, Tee):
+        current.close()
+        console = current.console
+    sys.stdout = cast(TextIO, Tee(console, path))

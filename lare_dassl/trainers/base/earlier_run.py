@@ -1,0 +1,118 @@
+"""What a run's folder must hold for it to go on, or to be tested: refused before data are read, where that is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from lare_dassl.errors import InputError
+from lare_dassl.io import checkpoint
+from lare_dassl.methods.shared.fitting import MOST_EPOCHS
+
+from .run_identity import (
+    MODEL_FOLDER,
+    check_same_model,
+    check_same_run,
+    check_same_settings,
+    run_settings,
+    with_seed_of,
+)
+
+
+def checkpoint_to_resume(directory: str, resume: str) -> Path | None:
+    """The checkpoint that a run goes on from; None where it starts anew.
+
+    Args:
+        directory: the folder of the run, or the one of --resume.
+        resume: what --resume names.
+
+    Raises:
+        InputError: --resume names a folder without a checkpoint.
+    """
+    path = checkpoint.latest(Path(directory) / MODEL_FOLDER)
+    if path is None and resume:
+        raise InputError(f"--resume {directory}: there is no checkpoint in {directory}/{MODEL_FOLDER}")
+    return path
+
+
+def checkpoint_to_test(directory: str, epoch: int | None) -> Path:
+    """The checkpoint that --eval-only tests: that of an epoch, else the best, or the last where none was selected.
+
+    Raises:
+        InputError: there is no folder given.
+    """
+    if not directory:
+        raise InputError("--eval-only needs --model-dir, the folder of a finished run")
+    folder = Path(directory) / MODEL_FOLDER
+    best = folder / checkpoint.BEST
+    if epoch is not None:
+        return folder / checkpoint.epoch_file(epoch)
+    return best if best.is_file() else checkpoint.latest(folder) or best
+
+
+def check_epochs(path: Path, state: dict[str, Any], max_epoch: int) -> None:
+    """Refuse to go on from a checkpoint beyond the end of the training.
+
+    Raises:
+        InputError: names both.
+    """
+    if state["epoch"] > max_epoch:
+        raise InputError(
+            f"checkpoint {path} is {state['epoch']} epochs old, beyond OPTIM.MAX_EPOCH {max_epoch}: "
+            "give another --output-dir"
+        )
+
+
+def check_resumable(cfg: CfgNode, trainer: Any) -> None:
+    """Refuse a folder with a run that this one cannot go on from, as far as the configuration shows.
+
+    Args:
+        cfg: the whole configuration.
+        trainer: the class of one of our trainers.
+
+    Raises:
+        InputError: a checkpoint is missing, damaged, of a run with other settings, or beyond OPTIM.MAX_EPOCH.
+    """
+    directory = cfg.RESUME or cfg.OUTPUT_DIR
+    settings = run_settings(with_seed_of(cfg, Path(directory)))
+    path = checkpoint_to_resume(directory, cfg.RESUME)
+    if path is not None:
+        state = checkpoint.read(path)
+        check_same_run(path, _known(state, "run", settings), settings)
+        check_epochs(path, state, cfg.OPTIM.MAX_EPOCH or MOST_EPOCHS)
+    stage_one_folder = getattr(trainer, "stage_one_folder", "")
+    path = checkpoint.latest(Path(directory) / stage_one_folder) if stage_one_folder else None
+    if path is not None:
+        check_same_run(path, _known(checkpoint.read(path), "run", settings), settings)
+
+
+def check_testable(cfg: CfgNode, trainer: Any, directory: str, epoch: int | None, *, recorded: bool) -> None:
+    """Refuse a folder whose model cannot be tested, as far as the configuration shows.
+
+    Args:
+        cfg: the whole configuration.
+        trainer: the class of one of our trainers.
+        directory: of --model-dir.
+        epoch: of --load-epoch.
+        recorded: whether a record is to be written, which needs the settings of the training.
+
+    Raises:
+        InputError: the checkpoint is missing, damaged, of another method, or, for a record, of other settings.
+    """
+    if not directory and not trainer.trains:
+        return
+    path = checkpoint_to_test(directory, epoch)
+    state = checkpoint.read(path)
+    method = {"trainer": cfg.TRAINER.NAME}
+    check_same_model(path, _known(state, "model", method), method)
+    if recorded:
+        settings = run_settings(cfg)
+        check_same_settings(path, _known(state, "run", settings), settings)
+
+
+def _known(state: dict[str, Any], part: str, identity: dict[str, str]) -> dict[str, Any]:
+    """A checkpoint that says no more of what it belongs to than an identity does; the rest needs the data."""
+    there = state.get(part)
+    return state | {part: {key: there[key] for key in identity if key in there}} if isinstance(there, dict) else state

@@ -1,0 +1,194 @@
+"""What a checkpoint belongs to: a run may only go on from its own, and a model only be tested on data of its kind."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from yacs.config import CfgNode
+
+from lare_dassl.config.merging import leaf_keys
+from lare_dassl.embeddings.embedding_set import EmbeddingSet
+from lare_dassl.errors import InputError
+from lare_dassl.io import checkpoint
+from lare_dassl.results.record import FILE_NAME as RECORD_FILE
+from lare_dassl.results.record import read_record
+
+# Settings that do not change what is learned, or that a resumed run may change.
+FREE_KEYS = {"OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"}
+FREE_KEYS |= {"CLASSIFIER.AVERAGE", "EMBEDDINGS.BATCH_SIZE", "EMBEDDINGS.CACHE_DIR", "OPTIM.MAX_EPOCH", "OPTIM.STEPS"}
+FREE_KEYS |= {"DATASET.ORIGIN", "DATASET.FOLDER", "DATASET.ALLOW_PARTIAL"}
+FREE_KEYS |= {"DATASET.BAD_IMAGES", "DATASET.DUPLICATES"}
+# What these name or choose is in the identity itself: images and texts by their embeddings, LADS's domains by name.
+FREE_KEYS |= {"DATASET.SPLIT_FILE", "VLM.PROMPTS_FILE", "TRAINER.LADS.TARGETS"}
+FREE_KEYS |= {f"TEST.{name}" for name in ("EVALUATOR", "PER_CLASS_RESULT", "COMPUTE_CMAT", "NO_TEST", "SPLIT")}
+FREE_SECTIONS = (
+    *("TRAIN.", "INPUT.", "DATALOADER.TEST."),
+    *("DATASET.EXPECTED_IMAGES", "DATASET.SOURCE_PROMPTS", "DATASET.TARGET_PROMPTS"),
+)
+# What a trained model may be tested under though it was trained under another; the seed has done its work by then.
+FREE_IN_TESTS = {"DATASET.TARGET_DOMAINS", "SEED"}
+
+MODEL_FOLDER = "model"
+# Folders of a run that keep the outcome of a first stage.
+STAGE_FOLDERS = ("regions", "augmentation")
+
+
+def with_seed(cfg: CfgNode) -> CfgNode:
+    """The configuration with a seed: its own, else that of the run it goes on from, else one that is drawn.
+
+    Raises:
+        InputError: the checkpoint of that run is damaged.
+    """
+    return with_drawn_seed(with_seed_of(cfg, Path(cfg.RESUME or cfg.OUTPUT_DIR)))
+
+
+def with_drawn_seed(cfg: CfgNode) -> CfgNode:
+    """The configuration with a seed: its own, else one that is drawn."""
+    return cfg if cfg.SEED >= 0 else seeded(cfg, secrets.randbelow(2**31))
+
+
+def with_seed_of(cfg: CfgNode, folder: Path) -> CfgNode:
+    """The configuration with the seed of the run in a folder, where it has none of its own and there is such a run.
+
+    Raises:
+        InputError: the checkpoint of that run is damaged.
+    """
+    kept = None if cfg.SEED >= 0 else _kept_seed(folder)
+    return cfg if kept is None else seeded(cfg, kept)
+
+
+def seeded(cfg: CfgNode, seed: int) -> CfgNode:
+    """The configuration with this seed."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SEED = seed
+    cfg.freeze()
+    return cfg
+
+
+def settings_but_seed(cfg: CfgNode) -> str:
+    """All settings of a run but its seed and folders; runs that differ in their seed alone share it."""
+    return str([(key, value) for key, value in leaf_keys(cfg) if key not in ("SEED", "OUTPUT_DIR", "RESUME")])
+
+
+def kept_checkpoints(folder: Path) -> Iterator[Path]:
+    """The latest checkpoint of the model and of each first stage that a run's folder keeps."""
+    for part in (MODEL_FOLDER, *STAGE_FOLDERS):
+        path = checkpoint.latest(folder / part)
+        if path is not None:
+            yield path
+
+
+def _kept_seed(folder: Path) -> int | None:
+    for path in kept_checkpoints(folder):
+        run = checkpoint.read(path).get("run")
+        if isinstance(run, dict) and str(run.get("SEED")).isdecimal():
+            return int(run["SEED"])
+    return None
+
+
+def run_settings(cfg: CfgNode) -> dict[str, str]:
+    """The settings that determine the course of a training, by their keys."""
+    return {
+        key: str(value) for key, value in leaf_keys(cfg) if key not in FREE_KEYS and not key.startswith(FREE_SECTIONS)
+    }
+
+
+def run_identity(cfg: CfgNode, embeddings: EmbeddingSet) -> dict[str, str]:
+    """All that determines the course of a training: settings by their key, model, training data and class texts."""
+    content = {
+        "training data (sha256)": sha256_of(embeddings.train.embedding, embeddings.train.label),
+        "class texts (sha256)": sha256_of(embeddings.class_text),
+    }
+    return run_settings(cfg) | model_identity(cfg, embeddings) | content
+
+
+def sha256_of(*tensors: Tensor) -> str:
+    """The hash of the content of tensors."""
+    content = hashlib.sha256()
+    for tensor in tensors:
+        content.update(tensor.cpu().contiguous().numpy().data)
+    return content.hexdigest()
+
+
+def model_identity(cfg: CfgNode, embeddings: EmbeddingSet) -> dict[str, str]:
+    """What a classifier is and can be tested on: its method, the frozen model, the classes, what it was trained on."""
+    return {
+        "trainer": cfg.TRAINER.NAME,
+        "source domains": ", ".join(embeddings.source_domains),
+        "frozen model": embeddings.vlm.model,
+        "weights (sha256)": embeddings.vlm.weights_sha256,
+        "embedding width": str(embeddings.vlm.embedding_dim),
+        "classes": ", ".join(embeddings.classnames),
+    }
+
+
+def check_same_run(path: Path, state: dict[str, Any], identity: dict[str, str]) -> None:
+    """Refuse to resume from a checkpoint of a run with other settings or data.
+
+    Raises:
+        InputError: names the first difference.
+    """
+    difference = _difference(state.get("run"), identity)
+    if difference:
+        raise InputError(f"checkpoint {path} is of another run ({difference}): give another --output-dir, or delete it")
+
+
+def check_same_settings(path: Path, state: dict[str, Any], identity: dict[str, str]) -> None:
+    """Refuse to write a record of a loaded model under settings that it was not trained with.
+
+    Raises:
+        InputError: names the first difference.
+    """
+    there = {key: value for key, value in state["run"].items() if key not in FREE_IN_TESTS}
+    difference = _difference(there, {key: value for key, value in identity.items() if key not in FREE_IN_TESTS})
+    if difference:
+        raise InputError(f"a record needs the settings of the training ({difference} in {path}): give them too")
+
+
+def check_same_record(folder: Path, path: Path, state: dict[str, Any]) -> None:
+    """Refuse a checkpoint that is not of the run that the record in a folder tells of; without a record all are taken.
+
+    Raises:
+        InputError: names the first difference.
+    """
+    try:
+        settings = leaf_keys(read_record(folder / RECORD_FILE)["config"])
+    except InputError:
+        return
+    run = state["run"] if isinstance(state["run"], dict) else {}
+    # Lists are told otherwise in JSON.
+    told = {key: str(value) for key, value in settings if isinstance(value, int | float | str) and key in run}
+    difference = _difference({key: run[key] for key in told}, told)
+    if difference:
+        raise InputError(f"checkpoint {path} is of another run than {folder / RECORD_FILE} ({difference})")
+
+
+def check_same_model(path: Path, state: dict[str, Any], identity: dict[str, str]) -> None:
+    """Refuse to load a checkpoint of another frozen model or other classes.
+
+    Raises:
+        InputError: names the first difference.
+    """
+    difference = _difference(state.get("model"), identity)
+    if difference:
+        raise InputError(
+            f"checkpoint {path} is of another model ({difference}): check --model-dir and the dataset config"
+        )
+
+
+def _difference(there: Any, here: dict[str, str]) -> str:
+    if not isinstance(there, dict):
+        return "it does not say of which; it was not written by this trainer"
+    keys = [key for key in here | there if there.get(key) != here.get(key)]
+    return f"{keys[0]} is {_short(there.get(keys[0]))} there and {_short(here.get(keys[0]))} here" if keys else ""
+
+
+def _short(value: str | None) -> str:
+    text = "not set" if value is None else value or "''"
+    return text if len(text) <= 60 else text[:57] + "..."

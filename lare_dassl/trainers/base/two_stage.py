@@ -1,0 +1,100 @@
+"""What methods with a first stage share: it fits a network, which is kept beside the run, and augments the second."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lare_dassl.config.merging import named
+from lare_dassl.io import checkpoint
+from lare_dassl.methods.shared.augmentation import Augmentation
+from lare_dassl.methods.shared.fitting import FittingSettings
+
+from .embedding_trainer import EmbeddingTrainer
+from .run_identity import check_same_run
+
+logger = logging.getLogger(__name__)
+
+
+class TwoStageTrainer(EmbeddingTrainer):
+    """Stage 1 fits a network; stage 2 trains the classifier on real embeddings and on what the network makes of them.
+
+    A method gives all below that raise or have no value here.
+
+    Attributes:
+        section: of the configuration, with the settings of stage 1.
+        stage_one_folder: name of the folder in the run's that keeps the network; it is one of
+            run_identity.STAGE_FOLDERS.
+        network: the outcome of stage 1.
+        fitted: the same where it was fitted for several runs together.
+    """
+
+    section: str
+    stage_one_folder: str
+    network: nn.Module
+    fitted: nn.Module | None = None
+
+    def stage_one_settings(self, cfg: Any) -> FittingSettings:
+        """The settings of stage 1 that a configuration holds."""
+        raise NotImplementedError
+
+    def new_network(self) -> nn.Module:
+        """The network of stage 1, not yet trained."""
+        raise NotImplementedError
+
+    def fit_network(self) -> nn.Module:
+        """Stage 1 itself."""
+        raise NotImplementedError
+
+    def make_augmentation(self) -> Augmentation:
+        """What `network` adds to the training embeddings."""
+        raise NotImplementedError
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Refuse settings of stage 1 that are out of range, before anything is encoded."""
+        super().check_cfg(cfg)
+        self.stage_one_settings(cfg)
+
+    def prepare_training(self, directory: Path) -> None:
+        """Stage 1, unless its outcome is there already; then mix what it adds into the training loader."""
+        kept = self.fitted or self._kept_network(directory)
+        self.network = self._fitted_network() if kept is None else kept
+        super().prepare_training(directory)
+
+    @property
+    def stage_one_epochs(self) -> int:
+        """How often stage 1 passes over the training embeddings."""
+        return self.stage_one_settings(self.cfg).epochs_for(len(self.train_rows))
+
+    def _kept_network(self, directory: Path) -> nn.Module | None:
+        path = checkpoint.latest(directory / self.stage_one_folder)
+        if path is None:
+            return None
+        state = checkpoint.read(path)
+        check_same_run(path, state, self.identity)
+        network = self.new_network()
+        checkpoint.load_weights(network, state, path)
+        if self.start_epoch == 0 and "seconds" in state:
+            self.clock.take_over(state["seconds"])
+        logger.info("%s: taken from %s", self.stage_one_folder, path)
+        folder = Path(self.output_dir) / self.stage_one_folder
+        if path.parent.resolve() != folder.resolve():
+            checkpoint.write(state, folder, path.name)
+        return network.to(self.device).eval()
+
+    def _fitted_network(self) -> nn.Module:
+        # What cannot be trained is refused here, before the fit.
+        self.identity  # noqa: B018
+        with self.clock.timed("stage1"), named(self.section):
+            network = self.fit_network()
+        self.keep_network(network)
+        return network
+
+    def keep_network(self, network: nn.Module) -> None:
+        """Write the outcome of stage 1 into the run's folder, where the run takes it from."""
+        state = {"state_dict": network.state_dict(), "run": self.identity, "seconds": self.clock.seconds()}
+        name = checkpoint.epoch_file(self.stage_one_epochs)
+        checkpoint.write(state, Path(self.output_dir) / self.stage_one_folder, name)

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lare_dassl.commands.benchmark.plan import cell_folder, make_plan, settings_difference, settings_digest
+from lare_dassl.errors import InputError
+from tests.helpers import make_domain_tree, shifted_embeddings, write_embeddings
+
+
+def test_the_plan_is_the_product_in_order(words, tmp_path):
+    axes = ("--trainers", "FineTune", "LARE", "--shots", 2, "all", "--ratios", 1, 2, "--profile", "step")
+    plan = make_plan(words(*axes, "--set", "OPTIM.LR", "0.1", "0.2", "0.3", "--seeds", 2))
+    assert plan.refused == ()
+    assert len(plan.runs) == 2 * 2 * 2 * 3 * 2
+    outlines = [run.outline() for run in plan.runs]
+    found = [(o["trainer"], o["shots"], o["imbalance"], o["config"]["OPTIM"]["LR"], o["seed"]) for o in outlines]
+    assert found == [
+        (trainer, shots, ratio, lr, seed)
+        for trainer in ("FineTune", "LARE")
+        for shots in (2, -1)
+        for ratio in (1.0, 2.0)
+        for lr in (0.1, 0.2, 0.3)
+        for seed in (0, 1)
+    ]
+    assert {o["config"]["DATASET"]["LONG_TAIL"]["PROFILE"] for o in outlines} == {"step"}
+    assert len({run.folder for run in plan.runs}) == len(plan.runs)
+
+
+def test_without_shots_and_ratios_the_configuration_decides(words):
+    (run,) = make_plan(words("--trainers", "LARE", "--seeds", 1, pairs=("DATASET.NUM_SHOTS", 3))).runs
+    assert (run.outline()["shots"], run.outline()["imbalance"]) == (3, 1.0)
+
+
+def test_a_folder_names_the_settings(words, tmp_path):
+    shots = ("--trainers", "LARE", "--shots", 4, "--ratios", 2, "--set", "VLM.PRETRAINED", "some/file: v1")
+    (run,) = make_plan(words(*shots, "--seeds", 1)).runs
+    *place, cell, seed = run.folder.relative_to(tmp_path / "out").parts
+    assert (place, seed) == (["data", "LARE"], "seed0")
+    name, _, digest = cell.rpartition("-")
+    assert name == "shots_4-ratio_2_exp-PRETRAINED_some_file_v1"
+    assert len(digest) == 10
+    assert run.arguments.output_dir == str(run.folder)
+
+
+def test_the_hash_is_of_what_decides_the_outcome(words, tmp_path):
+    def digest(*pairs):
+        (run,) = make_plan(words("--trainers", "LARE", "--seeds", 1, pairs=pairs)).runs
+        return run.folder.parent.name
+
+    plain = digest()
+    for free in ("EMBEDDINGS.BATCH_SIZE", 7), ("DATALOADER.NUM_WORKERS", 0), ("TRAIN.CHECKPOINT_FREQ", 2):
+        assert digest(*free) == plain
+    changes = [
+        *(("TRAINER.LARE.ALPHA", 0.11), ("TEST.SPLIT", "val"), ("TEST.NO_TEST", True), ("CLASSIFIER.AVERAGE", "0.5")),
+        *(("OPTIM.WEIGHT_DECAY", 0.2), ("DATASET.LONG_TAIL.RATIO", 2), ("INPUT.SIZE", "(8, 8)")),
+    ]
+    others = [digest(*pair) for pair in changes]
+    assert len({plain, *others}) == 1 + len(changes)
+
+
+def test_the_content_of_an_embedding_file_counts_and_not_its_place(tmp_path):
+    def digest(path):
+        return settings_digest(plain_settings(path, "EmbeddingFile"))
+
+    first, copy, other = (tmp_path / name for name in ("first", "copy", "other"))
+    write_embeddings(first)
+    copy.write_bytes(first.read_bytes())
+    write_embeddings(other, shifted_embeddings(with_val=False))
+    assert digest(first) == digest(copy) != digest(other)
+
+
+def plain_settings(root, dataset, weights=""):
+    keys = {"NAME": dataset, "ROOT": str(root), "FOLDER": "", "SPLIT_FILE": ""}
+    keys |= {"NUM_SHOTS": -1, "LONG_TAIL": {"RATIO": 1.0, "PROFILE": "exp"}}
+    return {
+        "DATASET": keys,
+        "VLM": {"PROMPTS_FILE": "", "PRETRAINED": str(weights)},
+        "TRAINER": {"NAME": "LARE"},
+    }
+
+
+def test_the_images_of_any_folder_count_and_not_its_place(tmp_path):
+    for name, per_class in (("one", 2), ("copy", 2), ("more", 3)):
+        make_domain_tree(tmp_path / name, ["photo"], ["cat", "dog"], per_class)
+    make_domain_tree(tmp_path / "other", ["photo"], ["cat", "owl"], 2)
+    names = ("one", "copy", "more", "other")
+    digests = {name: settings_digest(plain_settings(tmp_path / name, "DomainFolders")) for name in names}
+    assert digests["one"] == digests["copy"]
+    assert len(set(digests.values())) == 3
+    # What a known dataset holds is known, and the demo world may not be rendered yet.
+    assert len({settings_digest(plain_settings(tmp_path / name, "DemoWorld")) for name in ("one", "other")}) == 1
+
+
+def test_the_content_of_a_weights_file_counts(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"first")
+    first = settings_digest(plain_settings("", "DemoWorld", weights))
+    weights.with_name("moved").write_bytes(b"first")
+    moved = settings_digest(plain_settings("", "DemoWorld", weights.with_name("moved")))
+    weights.write_bytes(b"second")
+    assert first == moved != settings_digest(plain_settings("", "DemoWorld", weights))
+
+
+def test_the_same_settings_in_other_words_are_the_same_run(words, tmp_path):
+    (plain,) = make_plan(words("--trainers", "LARE", "--seeds", 1)).runs
+    plain.folder.mkdir(parents=True)
+    (named,) = make_plan(words("--trainers", "LARE", "--seeds", 1, "--set", "TRAINER.LARE.ALPHA", 0.3)).runs
+    assert named.folder == plain.folder
+    (other,) = make_plan(words("--trainers", "LARE", "--seeds", 1, "--set", "TRAINER.LARE.ALPHA", 0.4)).runs
+    assert other.folder.parent.name.startswith("shots_all-ALPHA_0.4-")
+
+
+def test_methods_that_do_not_know_a_setting_run_once_for_all_its_values(words):
+    plan = make_plan(
+        words("--trainers", "FineTune", "LARE", "--set", "TRAINER.LARE.ALPHA", 0.3, 0.5, 0.7, "--seeds", 1)
+    )
+    assert plan.refused == ()
+    assert [run.trainer for run in plan.runs] == ["FineTune", "LARE", "LARE", "LARE"]
+
+
+def test_a_file_that_was_moved_makes_no_other_run(words, tmp_path):
+    for name in ("first.json", "moved.json"):
+        (tmp_path / name).write_text("{}")
+    runs = [
+        make_plan(words("--trainers", "LARE", "--seeds", 1, pairs=("DATASET.SPLIT_FILE", tmp_path / name))).runs[0]
+        for name in ("first.json", "moved.json")
+    ]
+    assert runs[0].folder == runs[1].folder
+    assert settings_difference(runs[0].config, runs[1].config) == ""
+
+
+def test_settings_of_one_method_are_its_own(words, tmp_path):
+    for name, alpha in (("slow", 0.001), ("slower", 0.0001)):
+        (tmp_path / f"{name}.yaml").write_text(f"OPTIM: {{LR: {alpha}}}\n")
+    files = ("--config-of", "LARE", tmp_path / "slow.yaml", "--config-of", "LADS", tmp_path / "slower.yaml")
+    runs = make_plan(words(*files, "--trainers", "FineTune", "LARE", "LADS", "--seeds", 1)).runs
+    assert [run.config["OPTIM"]["LR"] for run in runs] == [0.03, 0.001, 0.0001]
+
+
+def test_long_names_are_cut(tmp_path):
+    plain = plain_settings("", "DemoWorld") | {"A": {"B": "x" * 500}}
+    folder = cell_folder(Path("out"), plain, ["A.B"])
+    assert folder.parts[:3] == ("out", "DemoWorld", "LARE")
+    assert len(folder.name) == 80 + 1 + 10
+
+
+def test_one_bad_value_among_many_is_refused_alone(words):
+    trainers = ("ZeroShot", "FineTune", "LAER", "LARE", "GaussianNoise")
+    plan = make_plan(words("--trainers", *trainers, "--shots", 2, 4, "--seeds", 2))
+    assert len(plan.runs) == 4 * 2 * 2
+    (line,) = plan.refused
+    assert line.startswith("unknown trainer 'LAER': did you mean 'LARE'? known: ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (("--shots", "2", "x"), "--shots x: give the images per class, at least 1, or 'all'"),
+        (("--shots", "2", "0"), "--shots 0: give the images per class, at least 1, or 'all'"),
+        (("--ratios", "1", "0.5"), "--ratios 0.5: give a number, at least 1"),
+        (("--ratios", "1", "nan"), "--ratios nan: give a number, at least 1"),
+        (("--set", "TRAINER.LARE.ALPHA", "0.5", "7"), "command line: TRAINER.LARE.ALPHA must lie in [0, 1], not 7.0"),
+    ],
+)
+def test_what_no_run_can_have_is_refused_before_anything_runs(words, flags, line):
+    plan = make_plan(words("--trainers", "LARE", *flags, "--seeds", 1))
+    assert plan.refused == (line,)
+    assert len(plan.runs) == 1
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--set", "EMBEDDINGS.BATCH_SIZE", "8", "9"),
+        ("--set", "OPTIM.LR", "0.1", "0.10"),
+        ("--shots", "-1", "all"),
+        ("--ratios", "2", "2.0"),
+    ],
+)
+def test_a_second_run_of_the_same_settings_is_told_of_and_left_out(words, flags):
+    plan = make_plan(words("--trainers", "LARE", *flags, "--seeds", 1))
+    (run,) = plan.runs
+    assert plan.refused == ()
+    assert plan.repeated == (f"left out: a second run with the same folder {run.folder.parent}",)
+
+
+def test_settings_without_effect_on_a_method_are_not_varied(words):
+    inits = ("--set", "CLASSIFIER.INIT", "random", "text", "--set", "OPTIM.LR", "0.1", "0.2")
+    plan = make_plan(words("--trainers", "ZeroShot", "CLIPAdapter", "FineTune", *inits, "--seeds", 1))
+    assert (plan.refused, plan.repeated) == ((), ())
+    assert Counter(run.trainer for run in plan.runs) == {"ZeroShot": 1, "CLIPAdapter": 2, "FineTune": 4}
+    assert {run.config["CLASSIFIER"]["INIT"] for run in plan.runs if run.trainer == "CLIPAdapter"} == {"random"}
+
+
+def test_the_profile_has_no_meaning_without_a_long_tail(words):
+    ratios = ("--trainers", "LARE", "--ratios", 1, 2, "--seeds", 1, "--profile")
+    first, second = ([run.folder for run in make_plan(words(*ratios, profile)).runs] for profile in ("exp", "step"))
+    assert first[0] == second[0]
+    assert first[1] != second[1]
+
+
+def test_each_dataset_may_have_its_root(words, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text("DATASET: {NAME: EmbeddingFile}\n")
+        write_embeddings(tmp_path / f"{name}.safetensors")
+    files = [word for name in ("one", "two") for word in ("--dataset-config-file", tmp_path / f"{name}.yaml")]
+    common = ("--trainers", "FineTune", "--seeds", 1)
+    # The fixture names one root of its own.
+    plan = make_plan(words(*files, "--root", tmp_path / "one.safetensors", *common))
+    roots = [Path(run.config["DATASET"]["ROOT"]).name for run in plan.runs]
+    assert roots == ["one.safetensors", "data.safetensors"]
+    both = ("--root", tmp_path / "one.safetensors", "--root", tmp_path / "two.safetensors")
+    with pytest.raises(InputError, match="--root is given 3 times for 2 datasets: give it once, or once for each"):
+        make_plan(words(*files, *both, *common))
+
+
+def test_an_unknown_key_leaves_nothing(words):
+    plan = make_plan(words("--trainers", "LARE", "FineTune", "--set", "OPTIM.LRR", "0.1", "0.2"))
+    assert plan.runs == ()
+    (line,) = plan.refused
+    assert line.startswith("command line: unknown config key 'OPTIM.LRR': did you mean 'OPTIM.LR'?")
+
+
+@pytest.mark.parametrize(
+    ("flags", "pairs", "message"),
+    [
+        (("--seeds", 0), (), "--seeds must be at least 1, not 0"),
+        (("--set", "OPTIM.LR"), (), "--set OPTIM.LR: give at least one value behind the key"),
+        (("--shots", 4), ("DATASET.NUM_SHOTS", 2), "DATASET.NUM_SHOTS is set twice"),
+        (("--set", "OPTIM.LR", 1, "--set", "OPTIM.LR", 2), (), "OPTIM.LR is set twice"),
+        ((), ("SEED", 3), "SEED is set twice"),
+        (("--config-of", "LADS", "x.yaml"), (), "--config-of LADS x.yaml: LADS is not among --trainers"),
+        (("--set", "TRAINER.NAME", "LARE"), (), "TRAINER.NAME is set twice"),
+        (("--shots", 4, "OPTIM.LR", 3), (), "--shots takes in 'OPTIM.LR'"),
+    ],
+)
+def test_a_command_that_contradicts_itself_is_refused(words, flags, pairs, message):
+    with pytest.raises(InputError, match=message):
+        make_plan(words("--trainers", "LARE", *flags, pairs=pairs))
+
+
+def test_configurations_differ_by_what_decides_and_by_the_seed(words):
+    first, second = make_plan(words("--trainers", "LARE", "--seeds", 2)).runs
+    assert settings_difference(first.config, first.config) == ""
+    assert settings_difference(first.config, second.config) == "SEED is 0 there and 1 here"
+    moved = json.loads(json.dumps(first.config)) | {"OUTPUT_DIR": "elsewhere"}
+    assert settings_difference(moved, first.config) == ""
+    moved["OPTIM"]["LR"] = 0.5
+    assert settings_difference(moved, first.config) == "OPTIM.LR is 0.5 there and 0.03 here"

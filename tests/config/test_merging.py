@@ -1,0 +1,370 @@
+from __future__ import annotations
+
+import inspect
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from lare_dassl.config import merging
+from lare_dassl.config.allowed import ALLOWED
+from lare_dassl.errors import InputError
+from lare_dassl.methods.lads import AugmentationSettings
+from lare_dassl.methods.lare.regions import RegionSettings
+
+EXTENSIONS = (
+    merging._extend_dataset,
+    merging._extend_vlm,
+    merging._extend_lare,
+    merging._extend_lads,
+    merging._extend_siblings,
+)
+CHOICES = [key for key, allowed in ALLOWED.items() if allowed.choices]
+# Keys that share the comment of the key above them.
+SHARED_COMMENT = {"DATASET.TEST_FRACTION", "DATASET.TARGET_PROMPTS"}
+
+
+@pytest.fixture
+def cfg():
+    return merging.new_config()
+
+
+def get(cfg, key):
+    return dict(merging.leaf_keys(cfg))[key]
+
+
+def assignments():
+    """Every `cfg.KEY = value` of our extensions, with the line above it."""
+    for function in EXTENSIONS:
+        lines = [line.strip() for line in inspect.getsource(function).splitlines()]
+        for above, line in itertools.pairwise(lines):
+            match = re.match(r"cfg\.([A-Z_.]+) = (.*)", line)
+            if match and match[2] != "CfgNode()":
+                yield match[1], match[2], above
+
+
+# What there is.
+
+
+@pytest.mark.parametrize(("key", "value", "above"), list(assignments()))
+def test_every_key_of_ours_is_explained(cfg, key, value, above):
+    assert key in dict(merging.leaf_keys(cfg))
+    if value.startswith("defaults."):
+        settings = AugmentationSettings if key.startswith("TRAINER.LADS.") else RegionSettings
+        assert f"        {value.removeprefix('defaults.')}: " in (settings.__doc__ or "")
+    else:
+        assert above.startswith("# ") or key in SHARED_COMMENT
+
+
+def test_our_keys_are_all_there():
+    ours = {key for key, _, _ in assignments()}
+    expected = {
+        *(f"DATASET.{name}" for name in ("VAL_FRACTION", "TEST_FRACTION", "SPLIT_FILE")),
+        *(f"DATASET.{name}" for name in ("ORIGIN", "FOLDER", "ALLOW_PARTIAL", "BAD_IMAGES", "DUPLICATES")),
+        *(f"DATASET.LONG_TAIL.{name}" for name in ("RATIO", "PROFILE", "MIN_IMAGES")),
+        *merging.MAPPINGS,
+        *(f"VLM.{name}" for name in ("PRETRAINED", "PRECISION", "TEMPLATES", "PROMPTS_FILE", "ALLOW_RANDOM")),
+        "EMBEDDINGS.CACHE_DIR",
+        "CLASSIFIER.INIT",
+        *(f"TRAINER.LARE.{name}" for name in ("ALPHA", "REGION", "NORMALISE_CORNERS", "HIDDEN_DIM", "EPOCHS", "LR")),
+        *(f"TRAINER.LARE.{name}" for name in ("WEIGHT_DECAY", "BATCH_SIZE", "SAMPLES_PER_IMAGE", "LOGIT_SCALE")),
+        *(f"TRAINER.LADS.{name}" for name in ("ALPHA", "HIDDEN_DIM", "EPOCHS", "LR", "WEIGHT_DECAY", "BATCH_SIZE")),
+        *(f"TRAINER.LADS.{name}" for name in ("TARGETS", "LOGIT_SCALE")),
+    }
+    assert expected <= ours
+
+
+def test_the_defaults_of_stage_one_are_those_of_region_settings(cfg):
+    assert merging.region_settings(cfg) == RegionSettings()
+
+
+def test_lads_settings_takes_every_key_and_starts_from_the_defaults(cfg):
+    assert merging.lads_settings(cfg) == AugmentationSettings()
+    values = {"ALPHA": 0.25, "HIDDEN_DIM": 7, "EPOCHS": 3, "LR": 0.5, "WEIGHT_DECAY": 0.125, "BATCH_SIZE": 9}
+    for name, value in values.items():
+        merging.merge_key(cfg, f"TRAINER.LADS.{name}", value, "test")
+    assert merging.lads_settings(cfg) == AugmentationSettings(0.25, 7, 3, 0.5, 0.125, 9)
+    with pytest.raises(InputError, match=r"test: TRAINER.LADS.LR must be above 0, not 0.0"):
+        merging.merge_key(cfg, "TRAINER.LADS.LR", 0, "test")
+    with pytest.raises(InputError, match=r"TRAINER.LADS.LOGIT_SCALE must be at least 0, not -1"):
+        merging.merge_key(cfg, "TRAINER.LADS.LOGIT_SCALE", -1, "test")
+    with pytest.raises(InputError, match=r"TRAINER.LADS.TARGETS takes a value of type list, not 3"):
+        merging.merge_key(cfg, "TRAINER.LADS.TARGETS", 3, "test")
+
+
+@pytest.mark.parametrize("text", ["painting", "[painting]", "['painting']"])
+def test_a_list_of_one_may_be_written_without_brackets_or_quotes(cfg, text):
+    merging.merge_overrides(cfg, ["TRAINER.LADS.TARGETS", text])
+    assert cfg.TRAINER.LADS.TARGETS == ["painting"]
+
+
+def test_a_flag_behind_the_pairs_is_told(cfg):
+    with pytest.raises(InputError, match=r"the flag --output-dir comes after a KEY VALUE pair: put flags before"):
+        merging.merge_overrides(cfg, ["OPTIM.LR", "1", "--output-dir", "x"])
+
+
+def test_a_section_is_answered_by_its_keys(cfg):
+    with pytest.raises(InputError, match=r"did you mean 'DATASET.LONG_TAIL.RATIO'"):
+        merging.merge_overrides(cfg, ["DATASET.LONG_TAIL", "10"])
+
+
+def test_the_probe_of_the_lads_paper_stands_in_its_config(cfg):
+    merging.use_linear_probe_defaults(cfg)
+    merging.merge_file(cfg, Path(__file__).parents[2] / "configs" / "trainers" / "lads_paper.yaml")
+    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.WEIGHT_DECAY, cfg.OPTIM.MAX_EPOCH) == ("adamw", 0.001, 0.05, 400)
+    assert cfg.DATALOADER.TRAIN_X.BATCH_SIZE == 256
+
+
+def test_region_settings_takes_every_key(cfg):
+    values = {"ALPHA": 0.5, "REGION": "residual", "NORMALISE_CORNERS": False, "HIDDEN_DIM": 7, "EPOCHS": 3, "LR": 0.5}
+    values |= {"WEIGHT_DECAY": 0.25, "BATCH_SIZE": 9}
+    for name, value in values.items():
+        merging.merge_key(cfg, f"TRAINER.LARE.{name}", value, "test")
+    assert merging.region_settings(cfg) == RegionSettings(0.5, "residual", False, 7, 3, 0.5, 0.25, 9)
+
+
+def test_a_setting_out_of_its_range_is_told(cfg):
+    with pytest.raises(InputError, match=r"test: TRAINER.LARE.ALPHA must lie in \[0, 1\], not 2\.0"):
+        merging.merge_key(cfg, "TRAINER.LARE.ALPHA", 2, "test")
+    cfg.TRAINER.LARE.ALPHA = 2.0
+    with pytest.raises(InputError, match=r"^TRAINER.LARE: alpha must lie in \[0, 1\], not 2\.0"):
+        merging.region_settings(cfg)
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_a_choice_takes_its_values_and_no_other(cfg, key):
+    choices = ALLOWED[key].choices
+    assert get(cfg, key) in choices
+    for value in choices:
+        merging.merge_key(cfg, key, value, "test")
+        assert get(cfg, key) == value
+    with pytest.raises(InputError) as error:
+        merging.merge_key(cfg, key, "nothing", "my.yaml")
+    assert str(error.value) == f"my.yaml: {key} must be one of {', '.join(choices)}, not 'nothing'"
+
+
+def test_configs_are_apart_from_each_other(cfg):
+    cfg.VLM.PRETRAINED = "changed"
+    cfg.VLM.TEMPLATES.append("a {}")
+    assert merging.new_config().VLM.PRETRAINED == ""
+    assert merging.new_config().VLM.TEMPLATES == ["a photo of a {}."]
+
+
+def test_registering_twice_changes_nothing():
+    merging.cfg_default.VLM.PRETRAINED = "kept"
+    try:
+        merging.register()
+        assert merging.new_config().VLM.PRETRAINED == "kept"
+    finally:
+        merging.cfg_default.VLM.PRETRAINED = ""
+
+
+def test_the_keys_of_coops_train_py_are_there(cfg):
+    assert get(cfg, "TRAINER.COOP.N_CTX") == get(cfg, "TRAINER.COCOOP.N_CTX") == 16
+    assert get(cfg, "DATASET.SUBSAMPLE_CLASSES") == "all"
+
+
+def test_a_linear_probe_is_trained_with_adamw(cfg):
+    merging.use_linear_probe_defaults(cfg)
+    assert cfg.OPTIM.NAME == "adamw"
+    assert cfg.OPTIM.LR > 0
+    assert (cfg.OPTIM.MAX_EPOCH, cfg.OPTIM.STEPS) == (0, 600)
+
+
+# One key.
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stored"),
+    [
+        ("TRAINER.LARE.ALPHA", 1, 1.0),
+        ("TRAINER.LARE.ALPHA", "1", 1.0),
+        ("OPTIM.LR", "2e-3", 0.002),
+        ("OPTIM.LR", "1e-3", 0.001),
+        ("TRAINER.LARE.EPOCHS", "7", 7),
+        ("VLM.ALLOW_RANDOM", "True", True),
+        ("VLM.PRETRAINED", "openai", "openai"),
+        ("VLM.PRETRAINED", "", ""),
+        ("VLM.TEMPLATES", "['a {}', 'the {}']", ["a {}", "the {}"]),
+        ("DATASET.SOURCE_DOMAINS", ["photo"], ("photo",)),
+    ],
+)
+def test_values_and_their_texts_are_taken(cfg, key, value, stored):
+    merging.merge_key(cfg, key, value, "test")
+    found = get(cfg, key)
+    assert (tuple(found) if isinstance(stored, tuple) else found) == stored
+    if isinstance(stored, float):
+        assert type(found) is float
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("TRAINER.LARE.ALPHA", "high", "float"),
+        ("TRAINER.LARE.ALPHA", [1], "float"),
+        ("TRAINER.LARE.ALPHA", None, "float"),
+        ("TRAINER.LARE.EPOCHS", 1.5, "int"),
+        ("TRAINER.LARE.EPOCHS", "many", "int"),
+        ("TRAINER.LARE.EPOCHS", None, "int"),
+        ("VLM.ALLOW_RANDOM", "yes", "bool"),
+        ("VLM.TEMPLATES", 7, "list"),
+        ("VLM.PRETRAINED", ["openai"], "str"),
+        ("DATASET.NUM_SHOTS", None, "int"),
+    ],
+)
+def test_a_value_of_another_type_is_told_and_not_taken(cfg, key, value, expected):
+    before = get(cfg, key)
+    with pytest.raises(InputError) as error:
+        merging.merge_key(cfg, key, value, "my.yaml")
+    assert str(error.value) == f"my.yaml: {key} takes a value of type {expected}, not {value!r}"
+    assert get(cfg, key) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("TRAINER.LARE.ALFA", "TRAINER.LARE.ALPHA"),
+        ("VLM.PRETRAIND", "VLM.PRETRAINED"),
+        ("DATASET.NUM_SHOT", "DATASET.NUM_SHOTS"),
+        ("optim.lr", "OPTIM.LR"),
+        ("VLN.PRETRAINED", "VLM.PRETRAINED"),
+    ],
+)
+def test_an_unknown_key_is_told_with_the_nearest(cfg, key, nearest):
+    with pytest.raises(InputError) as error:
+        merging.merge_key(cfg, key, 1, "my.yaml")
+    assert str(error.value).startswith(f"my.yaml: unknown config key '{key}': did you mean '{nearest}'? known: ")
+
+
+# Files and command lines.
+
+
+def test_a_file_sets_what_it_names_and_nothing_else(cfg, write):
+    before = dict(merging.leaf_keys(cfg))
+    merging.merge_file(cfg, write("TRAINER:\n  LARE:\n    ALPHA: 1\n    LR: 1e-2\nVLM:\n  TEMPLATES: ['a {}']\n"))
+    changed = {key: value for key, value in merging.leaf_keys(cfg) if before[key] != value}
+    assert changed == {"TRAINER.LARE.ALPHA": 1.0, "TRAINER.LARE.LR": 0.01, "VLM.TEMPLATES": ["a {}"]}
+
+
+def test_an_empty_file_sets_nothing(cfg, write):
+    before = dict(merging.leaf_keys(cfg))
+    merging.merge_file(cfg, str(write("# nothing here\n")))
+    assert dict(merging.leaf_keys(cfg)) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "TRAINER:\n  LARE:\n    ALPA: 1\n",
+            "unknown config key 'TRAINER.LARE.ALPA': did you mean 'TRAINER.LARE.ALPHA'",
+        ),
+        ("TRAINER: 3\n", "unknown config key 'TRAINER'"),
+        ("3: 4\n", "unknown config key '3'"),
+        ("VLM:\n  PRECISION: int8\n", "VLM.PRECISION must be one of auto, fp32, bf16, fp16, not 'int8'"),
+        ("OPTIM:\n  MAX_EPOCH: ten\n", "OPTIM.MAX_EPOCH takes a value of type int, not 'ten'"),
+        ("OPTIM:\n  MAX_EPOCH:\n", "OPTIM.MAX_EPOCH takes a value of type int, not None"),
+        ("VLM: [\n", "is not valid YAML: "),
+        (b"VLM:\n  PRETRAINED: \xe4\n", "is not valid YAML: "),
+        ("- VLM\n", "must hold keys and values, not a list"),
+        ("VLM\n", "must hold keys and values, not a str"),
+    ],
+)
+def test_a_file_that_cannot_be_taken_is_named(cfg, write, content, message):
+    path = write(content)
+    with pytest.raises(InputError) as error:
+        merging.merge_file(cfg, path)
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["none.yaml", ""])
+def test_a_missing_file_is_named(cfg, tmp_path, name):
+    with pytest.raises(InputError, match=f"no config file {tmp_path}"):
+        merging.merge_file(cfg, tmp_path / name)
+
+
+def test_overrides_are_pairs(cfg):
+    merging.merge_overrides(cfg, ["TRAINER.LARE.ALPHA", "0.5", "DATASET.NUM_SHOTS", "4", "TRAINER.LARE.ALPHA", "0.6"])
+    assert (cfg.TRAINER.LARE.ALPHA, cfg.DATASET.NUM_SHOTS) == (0.6, 4)
+    merging.merge_overrides(cfg, [])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["DATASET.NUM_SHOTS", "4", "VLM.PRETRAINED"],
+            "overrides come in pairs KEY VALUE, but 'VLM.PRETRAINED' has no",
+        ),
+        (
+            ["DATASET.NUMSHOTS", "4"],
+            "command line: unknown config key 'DATASET.NUMSHOTS': did you mean 'DATASET.NUM_SHOTS",
+        ),
+        (["DATASET.NUM_SHOTS", "four"], "command line: DATASET.NUM_SHOTS takes a value of type int, not 'four'"),
+        (["CLASSIFIER.INIT", "texts"], "command line: CLASSIFIER.INIT must be one of random, text, not 'texts'"),
+        (["OPTIM.LR", "("], "command line: OPTIM.LR takes a value of type float, not '('"),
+        (["DATASET.NUM_SHOTS", "("], "command line: DATASET.NUM_SHOTS takes a value of type int, not '('"),
+    ],
+)
+def test_overrides_that_cannot_be_taken_are_told(cfg, overrides, message):
+    with pytest.raises(InputError) as error:
+        merging.merge_overrides(cfg, overrides)
+    assert str(error.value).startswith(message)
+
+
+def test_a_finished_config_keeps_the_settings_of_its_trainer_and_takes_no_others(cfg):
+    cfg.TRAINER.NAME = "LARE"
+    finished = merging.finish(cfg)
+    assert finished.is_frozen()
+    trainers = {key.split(".")[1] for key, _ in merging.leaf_keys(finished) if key.startswith("TRAINER.")}
+    assert trainers == {"NAME", "LARE"}
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml")), ids=lambda p: p.name)
+def test_the_configs_that_come_with_the_project_are_taken(cfg, path):
+    merging.merge_file(cfg, path)
+
+
+def test_a_mapping_takes_entries_of_any_name(cfg, tmp_path):
+    path = tmp_path / "data.yaml"
+    path.write_text(
+        "DATASET:\n  TARGET_PROMPTS: {Real World: 'a {}.', v1.5: ['a {}.', 'the {}.']}\n  EXPECTED_IMAGES: {photo: 3}\n"
+    )
+    merging.merge_file(cfg, path)
+    merging.merge_overrides(cfg, ["DATASET.TARGET_PROMPTS.neon", "a neon {}.", "DATASET.EXPECTED_IMAGES.neon", "7"])
+    merging.merge_overrides(cfg, ["DATASET.TARGET_PROMPTS.Real World", "['one {}']"])
+    assert cfg.DATASET.TARGET_PROMPTS == {"Real World": ["one {}"], "v1.5": ["a {}.", "the {}."], "neon": "a neon {}."}
+    assert cfg.DATASET.EXPECTED_IMAGES == {"photo": 3, "neon": 7}
+    merging.merge_overrides(cfg, ["DATASET.TARGET_PROMPTS", "{}"])
+    assert cfg.DATASET.TARGET_PROMPTS == {}
+    merging.merge_overrides(cfg, ["DATASET.TARGET_PROMPTS.photo", "a {}."])
+    assert cfg.DATASET.TARGET_PROMPTS == {"photo": "a {}."}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("DATASET.TARGET_PROMPTS", "a {}.", "DATASET.TARGET_PROMPTS takes entries NAME: VALUE"),
+        ("DATASET.TARGET_PROMPTS.photo", 5, "DATASET.TARGET_PROMPTS.photo takes a value of type str or list, not 5"),
+        ("DATASET.TARGET_PROMPTS.photo", {"x": "a {}."}, "takes a value of type str or list, not {'x': 'a {}.'}"),
+        ("DATASET.EXPECTED_IMAGES.photo", "many", "takes a value of type int, not 'many'"),
+        ("DATASET.EXPECTED_IMAGES.photo", "[1", "takes a value of type int, not '[1'"),
+        ("DATASET.EXPECTED_IMAGES.photo", True, "takes a value of type int, not True"),
+        ("DATASET.TARGET_PROMPT.photo", "a {}.", "unknown config key 'DATASET.TARGET_PROMPT.photo'"),
+    ],
+)
+def test_a_mapping_refuses_what_is_no_entry(cfg, key, value, message):
+    with pytest.raises(InputError) as error:
+        merging.merge_key(cfg, key, value, where="here")
+    assert str(error.value).startswith("here: ")
+    assert message in str(error.value)
+
+
+def test_a_domain_in_a_domain_is_refused(cfg, tmp_path):
+    path = tmp_path / "data.yaml"
+    path.write_text("DATASET: {TARGET_PROMPTS: {photo: {x: 'a {}.'}}}\n")
+    with pytest.raises(InputError, match=r"DATASET.TARGET_PROMPTS.photo takes a value of type str or list"):
+        merging.merge_file(cfg, path)

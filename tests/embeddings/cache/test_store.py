@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from lare_dassl.embeddings.cache import store as store_module
+from lare_dassl.embeddings.cache.hashes import file_sha256, text_key
+from lare_dassl.embeddings.cache.store import EmbeddingStore, GoneError
+from lare_dassl.errors import InputError
+
+
+def keys_of(*names):
+    return [text_key(str(name)) for name in names]
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return EmbeddingStore(tmp_path / "cache", "f" * 64)
+
+
+def reopened(store):
+    return EmbeddingStore(store.folder.parent, "f" * 64)
+
+
+def rows(count, seed=0):
+    return torch.randn(count, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def test_embeddings_come_back_in_the_order_asked_for(store):
+    first, second = rows(3, seed=1), rows(2, seed=2)
+    store.add(keys_of("a", "b", "c"), first)
+    store.add(keys_of("d", "e"), second)
+    expected = torch.stack([second[1], first[0], first[2], second[1], first[0]])
+    for found in (store, reopened(store)):
+        assert torch.equal(found.gather(keys_of("e", "a", "c", "e", "a")), expected)
+
+
+def test_missing_keys_are_named_once_and_in_order(store):
+    store.add(keys_of("a", "b"), rows(2))
+    assert store.missing(keys_of("z", "a", "y", "z", "b", "x")) == keys_of("z", "y", "x")
+    assert keys_of("a")[0] in store and keys_of("z")[0] not in store
+    assert reopened(store).missing(keys_of("a", "b")) == []
+
+
+def test_a_store_of_nothing_gathers_nothing(store):
+    assert store.gather([]).shape == (0, 0)
+
+
+def test_a_key_that_was_added_twice_keeps_an_embedding(store):
+    store.add(keys_of("a"), rows(1))
+    store.add(keys_of("a", "b"), torch.cat([rows(1), rows(1, seed=2)]))
+    assert torch.equal(reopened(store).gather(keys_of("a", "b")), torch.cat([rows(1), rows(1, seed=2)]))
+
+
+def test_another_model_sees_none_of_it(store):
+    store.add(keys_of("a"), rows(1))
+    other = EmbeddingStore(store.folder.parent, "e" * 64)
+    assert other.missing(keys_of("a")) == keys_of("a")
+
+
+def flip_bit(content):
+    return content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]
+
+
+@pytest.mark.parametrize("damage", [flip_bit, lambda content: content[:-9], lambda _: b""])
+def test_a_damaged_shard_is_named_and_removed_and_the_others_stay(store, caplog, damage):
+    store.add(keys_of("a", "b"), rows(2))
+    (shard,) = store.folder.glob("*.safetensors")
+    store.add(keys_of("c"), rows(1, seed=2))
+    shard.write_bytes(damage(shard.read_bytes()))
+    with caplog.at_level(logging.WARNING):
+        found = reopened(store)
+    assert f"cache shard {shard} is damaged" in caplog.text
+    assert not shard.exists()
+    assert found.missing(keys_of("a", "b", "c")) == keys_of("a", "b")
+    found.add(keys_of("a", "b"), rows(2))
+    assert torch.equal(reopened(store).gather(keys_of("c", "b")), torch.stack([rows(1, seed=2)[0], rows(2)[1]]))
+
+
+def test_a_shard_that_is_no_safetensors_file_is_removed_too(store, caplog):
+    content = b"something else"
+    shard = store.folder / f"{sha256(content)[:32]}.safetensors"
+    shard.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        reopened(store)
+    assert str(shard) in caplog.text
+    assert not shard.exists()
+
+
+def test_what_a_killed_run_left_half_written_is_ignored(store, caplog):
+    store.add(keys_of("a"), rows(1))
+    (shard,) = store.folder.glob("*.safetensors")
+    leftover = store.folder / f".{sha256(b'x')[:32]}.safetensors.123.tmp"
+    leftover.write_bytes(shard.read_bytes()[:50])
+    with caplog.at_level(logging.WARNING):
+        found = reopened(store)
+    assert caplog.text == ""
+    assert found.missing(keys_of("a", "b")) == keys_of("b")
+
+
+def test_a_shard_is_written_whole_or_not_at_all(store, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.add(keys_of("a"), rows(1))
+    monkeypatch.undo()
+    assert list(store.folder.iterdir()) == []
+    assert store.missing(keys_of("a")) == keys_of("a")
+
+
+def test_facts_are_kept_and_joined(store):
+    assert store.facts() == {}
+    store.remember(embedding_dim=8, logit_scale=100.0)
+    store.remember(agrees_with_fp32=True)
+    assert reopened(store).facts() == {"embedding_dim": 8, "logit_scale": 100.0, "agrees_with_fp32": True}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe\xfa"])
+def test_damaged_facts_are_forgotten(store, content):
+    store.remember(embedding_dim=8)
+    (store.folder / "model.json").write_bytes(content)
+    assert store.facts() == {}
+    store.remember(embedding_dim=9)
+    assert store.facts() == {"embedding_dim": 9}
+
+
+@pytest.fixture
+def read_whole(monkeypatch):
+    """The shards that were read from end to end to check them, in order."""
+    read, read_bytes = [], store_module.Path.read_bytes
+
+    def hashed(path):
+        read.append(path.name)
+        return file_sha256(path)
+
+    def recorded(path):
+        read.extend([path.name] if path.suffix == ".safetensors" else [])
+        return read_bytes(path)
+
+    monkeypatch.setattr(store_module, "file_sha256", hashed)
+    monkeypatch.setattr(store_module.Path, "read_bytes", recorded)
+    return read
+
+
+def shards_of(store):
+    return sorted(path.name for path in store.folder.glob("*.safetensors"))
+
+
+@pytest.fixture
+def filled(store):
+    """Three shards, and the index that a first reading left."""
+    for number, names in enumerate(("ab", "cd", "ef")):
+        store.add(keys_of(*names), rows(2, seed=number))
+    store.gather(keys_of("a"))
+    return store
+
+
+def test_opening_reads_no_shard_and_use_checks_only_those_needed_once(filled, read_whole):
+    found = reopened(filled)
+    assert read_whole == []
+    assert torch.equal(found.gather(keys_of("d", "c")), rows(2, seed=1).flip(0))
+    assert len(read_whole) == 1
+    found.gather(keys_of("d", "c", "a"))
+    assert found.missing(keys_of("a", "b", "c", "z")) == keys_of("z")
+    assert len(read_whole) == 2
+
+
+def test_what_a_process_wrote_it_need_not_check(store, read_whole):
+    store.add(keys_of("a"), rows(1))
+    store.gather(keys_of("a"))
+    assert read_whole == []
+
+
+def test_a_shard_that_came_since_the_index_was_written_is_read_once(filled, read_whole):
+    other = reopened(filled)
+    other.add(keys_of("x"), rows(1, seed=7))
+    # As another process, or one that was killed, leaves it: without its place in the index.
+    found = reopened(filled)
+    assert len(read_whole) == 1
+    assert torch.equal(found.gather(keys_of("x", "a")), torch.stack([rows(1, seed=7)[0], rows(2, seed=0)[0]]))
+    read_whole.clear()
+    reopened(filled)
+    assert read_whole == []
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda _: b"something else" * 9, flip_bit, lambda c: c[:40]])
+def test_a_damaged_index_is_made_anew(filled, read_whole, caplog, damage):
+    index = filled.folder / "shards.index"
+    index.write_bytes(damage(index.read_bytes()))
+    with caplog.at_level(logging.WARNING):
+        found = reopened(filled)
+    assert f"{index} is damaged and is made anew" in caplog.text
+    assert sorted(read_whole) == shards_of(filled)
+    assert torch.equal(found.gather(keys_of("f", "a")), torch.stack([rows(2, seed=2)[1], rows(2, seed=0)[0]]))
+    read_whole.clear()
+    reopened(filled)
+    assert read_whole == []
+
+
+def test_an_absent_index_is_made_anew(filled):
+    (filled.folder / "shards.index").unlink()
+    assert torch.equal(reopened(filled).gather(keys_of("c", "d")), rows(2, seed=1))
+    assert (filled.folder / "shards.index").is_file()
+
+
+def damage_unseen(shard):
+    """Flip a bit, as a failing disk does: neither size nor mtime change."""
+    stat = shard.stat()
+    shard.write_bytes(flip_bit(shard.read_bytes()))
+    os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_damage_that_size_and_mtime_do_not_show_is_found_before_a_row_is_read(filled, caplog):
+    (damaged,) = [path for path in filled.folder.glob("*.safetensors") if path.stem in holding(filled, "c")]
+    damage_unseen(damaged)
+    found = reopened(filled)
+    with caplog.at_level(logging.WARNING):
+        assert found.missing(keys_of("a", "c", "d", "f")) == keys_of("c", "d")
+    assert f"cache shard {damaged} is damaged" in caplog.text
+    assert not damaged.exists()
+    found.add(keys_of("c", "d"), rows(2, seed=1))
+    expected = torch.stack([rows(2, seed=2)[1], rows(2, seed=1)[1], rows(2, seed=0)[0]])
+    for opened in (found, reopened(filled)):
+        assert torch.equal(opened.gather(keys_of("f", "d", "a")), expected)
+
+
+def holding(store, name):
+    """The stem of the shard that holds a key."""
+    place = store._index.find(store_module.keys_from_hex(keys_of(name)))[0]
+    return store._shards[store._index.shard[place]].name.partition(".")[0]
+
+
+def test_a_key_in_a_damaged_shard_is_found_in_another_that_is_sound(filled, caplog):
+    first = filled.folder / f"{holding(filled, 'a')}.safetensors"
+    filled.add(keys_of("z", "a"), rows(2, seed=9))
+    filled.gather(keys_of("a"))
+    damage_unseen(first)
+    found = reopened(filled)
+    assert found.missing(keys_of("a", "b", "z")) == keys_of("b")
+    assert torch.equal(found.gather(keys_of("a")), rows(2, seed=9)[1:])
+
+
+def test_a_shard_that_another_process_removed_is_no_longer_counted_on(filled):
+    found = reopened(filled)
+    (filled.folder / f"{holding(filled, 'e')}.safetensors").unlink()
+    assert found.missing(keys_of("a", "e")) == keys_of("e")
+    with pytest.raises(InputError, match=r"1 embeddings have gone from .*: run again"):
+        found.gather(keys_of("a", "e"))
+    assert reopened(filled).missing(keys_of("a", "e")) == keys_of("e")
+
+
+def test_a_shard_that_goes_between_looking_and_reading_is_told(filled):
+    found = reopened(filled)
+    assert found.missing(keys_of("e")) == []
+    (filled.folder / f"{holding(filled, 'e')}.safetensors").unlink()
+    with pytest.raises(InputError, match="has gone: run again"):
+        found.gather(keys_of("e"))
+
+
+def test_keys_may_be_an_array(filled):
+    keys = store_module.keys_from_hex(keys_of("a", "z", "f"))
+    assert filled.holds(keys).tolist() == [True, False, True]
+    assert torch.equal(filled.gather(keys[[2, 0]]), filled.gather(keys_of("f", "a")))
+    filled.add(keys[1:2], rows(1, seed=5))
+    assert torch.equal(reopened(filled).gather(keys_of("z")), rows(1, seed=5))
+
+
+def test_shards_in_any_number_give_what_a_dictionary_gives(store):
+    generator = np.random.default_rng(0)
+    expected = {}
+    for seed in range(20):
+        names = keys_of(*generator.choice(200, size=7, replace=False))
+        embedding = rows(7, seed=seed)
+        fresh = [place for place, key in enumerate(names) if key not in expected]
+        expected |= {names[place]: embedding[place] for place in fresh}
+        store.add([names[place] for place in fresh], embedding[fresh])
+        if seed % 5 == 0:
+            store = reopened(store)
+    order = [list(expected)[place] for place in generator.integers(0, len(expected), size=500)]
+    assert torch.equal(store.gather(order), torch.stack([expected[key] for key in order]))
+    absent = keys_of(*range(200, 260))
+    assert store.missing([*order, *absent]) == absent
+
+
+def damaged(store):
+    """The path of a shard with a flipped bit."""
+    store.add(keys_of("a"), rows(1))
+    (path,) = store.folder.glob("*.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    return path
+
+
+def test_a_damaged_shard_that_cannot_be_removed_is_named(store, monkeypatch):
+    path = damaged(store)
+
+    unlink = type(path).unlink
+
+    def fail(asked, *words, **keys):
+        if asked == path:
+            raise PermissionError(13, "Permission denied")
+        unlink(asked, *words, **keys)
+
+    monkeypatch.setattr(type(path), "unlink", fail)
+    with pytest.raises(InputError) as error:
+        reopened(store).missing(keys_of("a"))
+    assert str(error.value) == f"cannot remove the damaged cache shard {path}: Permission denied"
+
+
+def test_a_shard_that_another_run_has_just_removed_is_no_error(store, monkeypatch):
+    path = damaged(store)
+    (store.folder / "shards.index").unlink(missing_ok=True)
+    at = store_module.Shard.at
+
+    def removed_meanwhile(place):
+        shard = at(place)
+        place.unlink()
+        return shard
+
+    monkeypatch.setattr(store_module.Shard, "at", removed_meanwhile)
+    assert reopened(store).missing(keys_of("a")) == keys_of("a")
+    assert not path.exists()
+
+
+def failing(number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_a_shard_that_cannot_be_read_for_now_is_kept(filled, monkeypatch):
+    before = shards_of(filled)
+    found = reopened(filled)
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "file_sha256", failing(errno.EMFILE))
+        with pytest.raises(InputError, match=r"^cannot read the cache shard .*: Too many open files; it is kept$"):
+            found.gather(keys_of("a"))
+    (filled.folder / "shards.index").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module.Path, "read_bytes", failing(errno.EACCES))
+        with pytest.raises(InputError, match=r"^cannot read the cache shard .*: Permission denied; it is kept$"):
+            reopened(filled)
+    assert shards_of(filled) == before
+    assert torch.equal(found.gather(keys_of("a")), rows(2, seed=0)[:1])
+
+
+def test_a_shard_that_the_disk_has_lost_is_removed(filled, monkeypatch, caplog):
+    found = reopened(filled)
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(store_module, "file_sha256", failing(errno.EIO))
+        assert found.missing(keys_of("a")) == keys_of("a")
+    assert "is damaged (Input/output error): removed" in caplog.text
+    assert len(shards_of(filled)) == 2
+
+
+def test_what_has_gone_is_missing_when_it_is_asked_for_again(filled):
+    found = reopened(filled)
+    found.gather(keys_of("e"))
+    (filled.folder / f"{holding(filled, 'e')}.safetensors").unlink()
+    with pytest.raises(GoneError):
+        found.gather(keys_of("e"))
+    assert found.missing(keys_of("a", "e")) == keys_of("e")

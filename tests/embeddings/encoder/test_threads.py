@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+import torch
+
+from lare_dassl.embeddings.encoder.decoding import DecodedBatch
+from lare_dassl.embeddings.encoder.threads import FittingEncoder, NotFiniteError, calls_side_by_side, encode_batches
+from lare_dassl.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+def batch_of(*places, unreadable=()):
+    return DecodedBatch(list(places), torch.tensor(places, dtype=torch.float32)[:, None], list(unreadable))
+
+
+def double(pixels):
+    return 2 * pixels
+
+
+@pytest.fixture
+def kept():
+    """What was kept: place → embedding."""
+    return {}
+
+
+@pytest.fixture
+def keep(kept):
+    def into(batch, embedding):
+        kept.update(zip(batch.places, embedding.flatten().tolist(), strict=True))
+
+    return into
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+def test_every_batch_is_kept_with_its_own_embeddings(kept, keep, calls):
+    encode_batches([batch_of(*range(at, at + 3)) for at in range(0, 30, 3)], double, calls, keep)
+    assert kept == {place: 2.0 * place for place in range(30)}
+
+
+def test_batches_without_a_readable_image_are_passed_on_unencoded():
+    passed = []
+    batches = [batch_of(), batch_of(unreadable=[(3, "no image")]), batch_of(1)]
+    encode_batches(batches, double, 1, lambda batch, embedding: passed.append((batch.unreadable, len(embedding))))
+    assert passed == [([], 0), ([(3, "no image")], 0), ([], 1)]
+
+
+def test_calls_run_side_by_side(keep):
+    both = threading.Barrier(2, timeout=60)
+
+    def encode(pixels):
+        both.wait()
+        return pixels
+
+    encode_batches([batch_of(0), batch_of(1)], encode, 2, keep)
+
+
+def test_calls_share_torchs_threads(keep):
+    before, found = torch.get_num_threads(), []
+    torch.set_num_threads(4)
+    try:
+        encode_batches([batch_of(0)], lambda pixels: found.append(torch.get_num_threads()) or pixels, 2, keep)
+        assert found == [2]
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "batch_size", "calls"),
+    [("cpu", 1, 64, 1), ("cpu", 2, 64, 2), ("cpu", 64, 64, 4), ("cpu", 2, 8, 1), ("cpu", 2, 1, 1), ("cuda", 8, 64, 1)],
+)
+def test_a_cpu_has_a_call_for_each_thread_while_batches_are_large(monkeypatch, device, threads, batch_size, calls):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert calls_side_by_side(torch.device(device), batch_size) == calls
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_told_by_its_place_and_what_came_before_is_kept(kept, keep, value):
+    def encode(pixels):
+        return torch.where(pixels == 4, value, pixels)
+
+    with pytest.raises(NotFiniteError) as error:
+        encode_batches([batch_of(0, 1), batch_of(2, 3), batch_of(5, 4), batch_of(6, 7)], encode, 1, keep)
+    assert error.value.place == 4
+    assert sorted(kept) == [0, 1, 2, 3]
+
+
+def test_an_error_of_the_encoder_ends_it(kept, keep):
+    def encode(pixels):
+        if 3 in pixels:
+            raise RuntimeError("broken")
+        return pixels
+
+    with pytest.raises(RuntimeError, match="broken"):
+        encode_batches([batch_of(0, 1), batch_of(2, 3), batch_of(4, 5)], encode, 1, keep)
+    assert sorted(kept) == [0, 1]
+
+
+def test_what_an_interruption_finds_in_the_encoder_is_kept(kept, keep):
+    begun = threading.Event()
+
+    def encode(pixels):
+        begun.set()
+        return pixels
+
+    def batches():
+        yield batch_of(0, 1)
+        begun.wait()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode_batches(batches(), encode, 1, keep)
+    assert sorted(kept) == [0, 1]
+
+
+class SmallDevice:
+    """An encoder with memory for so many images, and the sizes of the calls that it took."""
+
+    def __init__(self, images):
+        self.images = images
+        self.calls = []
+
+    def __call__(self, pixels):
+        if len(pixels) > self.images:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.calls.append(len(pixels))
+        return 2 * pixels
+
+
+def test_a_call_that_runs_out_of_memory_is_halved_and_so_are_those_after_it(caplog):
+    device, pixels = SmallDevice(3), torch.arange(16.0)[:, None]
+    encode = FittingEncoder(device, 16)
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(encode(pixels), 2 * pixels)
+        assert torch.equal(encode(pixels[:5]), 2 * pixels[:5])
+    assert device.calls == [2] * 8 + [2, 2, 1]
+    said = [record.message for record in caplog.records]
+    assert said == [f"out of GPU memory with {rows} images in a call: going on with {rows // 2}" for rows in (16, 8, 4)]
+
+
+def test_a_device_without_memory_for_one_image_is_told():
+    with pytest.raises(InputError, match="no memory left for one image"):
+        FittingEncoder(SmallDevice(0), 4)(torch.ones(3, 1))

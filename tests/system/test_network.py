@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import threading
+import time
+import urllib.error
+
+import pytest
+
+from lare_dassl.system import network
+
+
+class Answer:
+    def close(self):
+        pass
+
+
+def test_a_probe_that_hangs_is_left_behind(monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr(network, "TIMEOUT_SECONDS", 0.05)
+
+    def hang(*_, **__):
+        released.wait(30)
+        return Answer()
+
+    monkeypatch.setattr("urllib.request.urlopen", hang)
+    start = time.monotonic()
+    try:
+        assert network.reachable("https://example.org/weights") is False
+        assert time.monotonic() - start < 2.0
+    finally:
+        released.set()
+
+
+def test_the_probe_and_its_wait_fit_into_ten_seconds():
+    assert network.TIMEOUT_SECONDS < 10
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reachable"),
+    [
+        (urllib.error.URLError("no route"), False),
+        (TimeoutError(), False),
+        (urllib.error.HTTPError("https://example.org", 404, "not found", None, None), True),
+        (None, True),
+    ],
+)
+def test_any_answer_of_a_server_is_network(monkeypatch, outcome, reachable):
+    def urlopen(request, timeout):
+        assert (request.full_url, request.get_method()) == ("https://example.org/weights", "HEAD")
+        if outcome is not None:
+            raise outcome
+        return Answer()
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    assert network.reachable("https://example.org/weights") is reachable
