@@ -19,10 +19,10 @@ from lare_dassl.datasets.base.image_items import ImageItem, files_alone
 from lare_dassl.datasets.base.image_tree import dataset_root, folders_in, images_in
 from lare_dassl.datasets.base.sources import how_to_get
 from lare_dassl.datasets.base.splits import check_fractions, split_groups, training_items
-from lare_dassl.embeddings.cache.hashes import file_sha256
 from lare_dassl.errors import InputError, unknown_name
 from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase
 from lare_dassl.io.files import Marker, filled_folder, make_folder
+from lare_dassl.io.sha256 import file_sha256
 
 from .cifar_files import ORIGIN, CifarRows, check_class_names, read_rows
 

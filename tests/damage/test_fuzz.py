@@ -23,13 +23,14 @@ from safetensors.torch import save_file
 from lare_dassl.config import merging
 from lare_dassl.datasets.cifar_files import read_rows
 from lare_dassl.datasets.domain_folders import read_split
-from lare_dassl.embeddings.cache.hashes import FileHashes, file_sha256, text_key
+from lare_dassl.embeddings.cache.hashes import FileHashes, text_key
 from lare_dassl.embeddings.cache.store import EmbeddingStore
 from lare_dassl.embeddings.embedding_file import read_embedding_file
 from lare_dassl.encoding.prompts import read_prompts_file
 from lare_dassl.errors import InputError
 from lare_dassl.io import checkpoint
 from lare_dassl.io.json_files import sealed
+from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.io.tensors import read_tensors
 from lare_dassl.report.runs.collect import PLAN_FORMAT, collect, read_plan
 from lare_dassl.report.runs.layout import latex, markdown

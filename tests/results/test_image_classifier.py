@@ -18,6 +18,7 @@ import lare_dassl
 from lare_dassl import VLMIdentity, vlm
 from lare_dassl.embeddings.encoder.encoder import decode_image
 from lare_dassl.errors import InputError
+from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.results import image_classifier
 from lare_dassl.results.classifier_file import SavedClassifier, read_classifier, write_classifier
 from lare_dassl.results.image_classifier import Unreadable, load_classifier
@@ -181,7 +182,7 @@ def write_weights(tmp_path, name, seed):
 def save_for(tmp_path, folder):
     """A classifier on the embeddings of the model in a folder."""
     torch.manual_seed(0)
-    digest = lare_dassl.embeddings.cache.hashes.file_sha256(folder / "model.safetensors")
+    digest = file_sha256(folder / "model.safetensors")
     identity = VLMIdentity(f"local-dir:{folder}", "", digest, 32, 100.0, "fp32", "{}")
     path = tmp_path / "classifier.safetensors"
     write_classifier(path, SavedClassifier(nn.Linear(32, 3), CLASSES, 1.5, 9, identity))

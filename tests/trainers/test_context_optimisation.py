@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, vlm
 from lare_dassl.commands import run
-from lare_dassl.embeddings.cache.hashes import file_sha256
 from lare_dassl.errors import InputError
+from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.results.classifier_file import FILE_NAME, read_classifier
 from lare_dassl.system import network
 from tests.helpers import (

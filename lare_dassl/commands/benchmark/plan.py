@@ -20,9 +20,9 @@ from lare_dassl.config import merging
 from lare_dassl.config.allowed import Allowed, check_flag
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.datasets.base.image_tree import images_in
-from lare_dassl.embeddings.cache.hashes import file_sha256
 from lare_dassl.errors import InputError, shortened
 from lare_dassl.host.door import TRAINER_REGISTRY
+from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.report.runs.summary import GENERIC_DATASETS, UNTOLD_KEYS, dataset_label, settings_without, shots_label
 
 SHOTS, RATIO, PROFILE = "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "DATASET.LONG_TAIL.PROFILE"

@@ -20,9 +20,9 @@ import numpy as np
 from lare_dassl.errors import InputError
 from lare_dassl.io.files import make_folder
 from lare_dassl.io.locks import only_one
+from lare_dassl.io.sha256 import file_sha256
 
 from .hashing import hash_files
-from .hashing_worker import file_sha256
 from .keys import KEY_BYTES, keys_from_hex
 
 logger = logging.getLogger(__name__)

@@ -30,8 +30,8 @@ from torch import Tensor
 from lare_dassl.errors import InputError
 from lare_dassl.io.files import make_folder, replaced
 from lare_dassl.io.json_files import opened, read_json, sealed
+from lare_dassl.io.sha256 import file_sha256
 
-from .hashes import file_sha256
 from .keys import KEY_BYTES, KeyIndex, Shard, keys_from_hex, read_index, write_index
 
 logger = logging.getLogger(__name__)

@@ -16,11 +16,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lare_dassl import vlm
-from lare_dassl.embeddings.cache.hashes import FileHashes, file_sha256, text_key
+from lare_dassl.embeddings.cache.hashes import FileHashes, text_key
 from lare_dassl.embeddings.cache.keys import keys_from_hex, sortable
 from lare_dassl.embeddings.cache.store import EmbeddingStore, GoneError
 from lare_dassl.embeddings.embedding_set import RANDOM_WEIGHTS, VLMIdentity
 from lare_dassl.errors import InputError, UnreadableError
+from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.system.cores import usable_cores
 
 from .decoding import DecodedBatch, decode_image, decoded_batches

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from lare_dassl import vlm
 from lare_dassl.config.merging import averaging_weight
 from lare_dassl.datasets.base.splits import ItemSplit, split_items, write_split
-from lare_dassl.embeddings.cache.hashes import file_sha256
 from lare_dassl.embeddings.embedding_set import LabelledEmbeddings
 from lare_dassl.embeddings.loaders import EmbeddingBatch, MixedLoader, RowLoader
 from lare_dassl.encoding.build import build_embeddings, has_validation
@@ -30,6 +29,7 @@ from lare_dassl.errors import InputError, printable
 from lare_dassl.host.door import build_dataset, build_optimizer
 from lare_dassl.io import checkpoint
 from lare_dassl.io.files import make_folder
+from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.methods.shared.augmentation import Augmentation
 from lare_dassl.methods.shared.averaging import average, choose_weight
 from lare_dassl.methods.shared.calibration import fit_temperature

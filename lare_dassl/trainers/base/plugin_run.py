@@ -12,9 +12,9 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from lare_dassl.datasets.base.splits import ItemSplit, check_split_applied, split_items, write_split
-from lare_dassl.embeddings.cache.hashes import file_sha256
 from lare_dassl.encoding.build import domains_of
 from lare_dassl.host.door import Classification
+from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.results.metrics import DomainClassification
 from lare_dassl.results.predictions import FILE_NAME as PREDICTIONS_FILE
 from lare_dassl.results.predictions import write_predictions

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from lare_dassl.embeddings.cache import hashes as hashing
-from lare_dassl.embeddings.cache.hashes import FileHashes, cache_folder, file_sha256, text_key
+from lare_dassl.embeddings.cache.hashes import FileHashes, cache_folder, text_key
 from lare_dassl.embeddings.cache.store import EmbeddingStore
 from lare_dassl.errors import InputError
+from lare_dassl.io.sha256 import file_sha256
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from lare_dassl.embeddings.cache import store as store_module
-from lare_dassl.embeddings.cache.hashes import file_sha256, text_key
+from lare_dassl.embeddings.cache.hashes import text_key
 from lare_dassl.embeddings.cache.store import EmbeddingStore, GoneError
 from lare_dassl.errors import InputError
+from lare_dassl.io.sha256 import file_sha256
 
 
 def keys_of(*names):
