@@ -1,6 +1,6 @@
-"""The embedding cache: where it is, and the content hashes by which it knows files and texts. N: files.
+"""The cache's folder, and the content hashes of files. N: files.
 
-<cache>/files.sqlite  what the content hash of a file was when it had this size and mtime
+<cache>/files.sqlite  the content hash of each file by its path, size and mtime
 <cache>/<model>/      the embeddings of one model, see store.py
 """
 
@@ -11,8 +11,9 @@ import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +23,27 @@ from lare_dassl.io.files import make_folder
 from lare_dassl.io.locks import only_one
 from lare_dassl.io.sha256 import file_sha256
 
-from .hashing import hash_files
 from .keys import KEY_BYTES, keys_from_hex
 
 logger = logging.getLogger(__name__)
 
-# Files hashed between two savings of what they gave.
+# Files hashed between two writes to the table: an interruption loses the hashes of one chunk at most.
 CHUNK = 8192
 DEFAULT_FOLDER = "~/.cache/lare_dassl"
 SEAL_BYTES = 16
-# What sqlite says where the table is no worse than before: no permission, a lock, a failing or full disk, no folder.
+# A run that hashes a chunk of large files holds the table for longer than the five seconds that sqlite waits by itself.
+WAIT_SECONDS = 60
+# Errors of sqlite that leave the table intact: no permission, a lock, a failing or full disk, no folder.
 NOT_DAMAGE = (
     *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR),
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN),
 )
+# Errors that sqlite raises when another process has just replaced the open table.
+REPLACED = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
 
 
 def cache_folder(configured: str) -> Path:
-    """The cache's folder: the configured one, else $LARE_DASSL_CACHE, else ~/.cache/lare_dassl; made where needed.
+    """The cache's folder: the configured one, else $LARE_DASSL_CACHE, else ~/.cache/lare_dassl; created if missing.
 
     Raises:
         InputError: it cannot be written to.
@@ -49,8 +53,8 @@ def cache_folder(configured: str) -> Path:
 
 
 def text_key(text: str) -> str:
-    """The key of a text; no image has it."""
-    # The first word names the way of encoding: "text" alone let the last bits depend on the texts encoded with it.
+    """The key of a text; no image has the same key."""
+    # The prefix also names the way of encoding: texts cached under the prefix "text" differ in their last bits.
     return hashlib.sha256(b"text in filled batches\0" + text.encode()).hexdigest()
 
 
@@ -58,7 +62,7 @@ class FileHashes:
     """Content hashes of files; a file is read again only when its size or mtime has changed.
 
     Args:
-        folder: of the cache.
+        folder: the cache's folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -71,15 +75,12 @@ class FileHashes:
             InputError: the table of known hashes cannot be opened or written.
         """
         stats = {path: status for path in paths if (status := _stat(path)) is not None}
-        with self._refusals_told():
-            try:
-                return self._look_up(stats)
-            # In the second case the damage is in the words of an error.
-            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-                if not _is_fault_of_file(error):
-                    raise
-            with only_one(self.path.with_suffix(".lock"), f"mends {self.path} (EMBEDDINGS.CACHE_DIR)"):
-                return self._look_up_mended(stats)
+        try:
+            return self._look_up_or_mend(stats)
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"cannot use {self.path} (EMBEDDINGS.CACHE_DIR): {error}; mend that and run again, what is done is kept"
+            ) from error
 
     def keys(self, paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
         """The keys of many files, uint8 (N, 32), and which files could be read, bool (N,).
@@ -96,24 +97,21 @@ class FileHashes:
             found[places] = True
         return keys, found
 
-    @contextmanager
-    def _refusals_told(self) -> Iterator[None]:
+    def _look_up_or_mend(self, stats: dict[Path, tuple[int, int]]) -> dict[Path, str]:
         try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise InputError(
-                f"cannot use {self.path} (EMBEDDINGS.CACHE_DIR): {error}; mend that and run again, what is done is kept"
-            ) from error
-
-    def _look_up_mended(self, stats: dict[Path, tuple[int, int]]) -> dict[Path, str]:
-        try:
-            # Another process may have mended it just now.
             return self._look_up(stats)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            if _is_no_damage(error):
+            if not _is_damage(error) and _code(error) not in REPLACED:
                 raise
-            # The table only saves time: a damaged one is begun anew.
-            logger.warning("%s is damaged (%s) and is begun anew", self.path, error)
+        with only_one(self.path.with_suffix(".lock"), f"mends {self.path} (EMBEDDINGS.CACHE_DIR)"):
+            try:
+                # Another process may have mended it just now.
+                return self._look_up(stats)
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                if not _is_damage(error):
+                    raise
+                # The table only saves time, so a damaged one is created anew.
+                logger.warning("%s is damaged (%s) and is begun anew", self.path, error)
             for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
                 path.unlink(missing_ok=True)
             return self._look_up(stats)
@@ -121,29 +119,33 @@ class FileHashes:
     def _look_up(self, stats: dict[Path, tuple[int, int]]) -> dict[Path, str]:
         with closing(_connect(self.path)) as connection, connection:
             hashes = _known_hashes(connection, stats)
-            unknown = [path for path in stats if path not in hashes]
-            digests = zip(unknown, hash_files(unknown, _try_hash), strict=True)
-            fresh = {path: digest for path, digest in digests if digest}
+            fresh = hash_files([path for path in stats if path not in hashes])
             places = {path: _place(path, stats[path]) for path in fresh}
             rows = [(*place, fresh[path], _seal(*place, fresh[path].encode())) for path, place in places.items()]
             connection.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?)", rows)
         return hashes | fresh
 
 
-def _is_no_damage(error: Exception) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.OperationalError) and (code is None or code & 0xFF in NOT_DAMAGE)
+def hash_files(paths: Sequence[Path]) -> dict[Path, str]:
+    """The sha256 of each file, read in threads: hashing releases Python's lock. Unreadable files are left out."""
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(_try_hash, paths))
+    return {path: digest for path, digest in zip(paths, digests, strict=True) if digest}
 
 
-def _is_fault_of_file(error: Exception) -> bool:
-    """Whether the file itself is damaged, or was taken away by another process that mends it."""
-    moved = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
-    return not _is_no_damage(error) or getattr(error, "sqlite_errorcode", 0) & 0xFF in moved
+def _code(error: Exception) -> int:
+    """The primary result code of an error of sqlite; 0 where it has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether an error shows that the table's content is damaged; a message of sqlite may itself be no text then."""
+    return not isinstance(error, sqlite3.OperationalError) or _code(error) not in (0, *NOT_DAMAGE)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=60)
-    # A damaged text is no text; the seal tells.
+    connection = sqlite3.connect(path, timeout=WAIT_SECONDS)
+    # A damaged row may hold bytes that are no text; its seal shows the damage.
     connection.text_factory = bytes
     connection.execute(
         "CREATE TABLE IF NOT EXISTS known "
@@ -164,17 +166,17 @@ def _known_hashes(connection: sqlite3.Connection, stats: dict[Path, tuple[int, i
 
 
 def _place(path: Path, status: tuple[int, int]) -> tuple[bytes, int, int]:
-    """What a file is known by: its path, size and mtime."""
+    """The columns that identify a file: its absolute path, size and mtime."""
     return os.fsencode(path.absolute()), *status
 
 
 def _seal(path: bytes, size: int, mtime: int, digest: bytes) -> bytes:
-    """The checksum of a row, which sqlite does not keep: with a wrong hash a file would get another's embedding."""
+    """A checksum of a row, which sqlite lacks: a file with a wrong hash would get another file's embedding."""
     return hashlib.sha256(b"%d %d %b " % (size, mtime, digest) + path).digest()[:SEAL_BYTES]
 
 
 def _stat(path: Path) -> tuple[int, int] | None:
-    """Size and mtime of a file; None of what is none, such as a pipe, which would be waited for."""
+    """Size and mtime of a regular file; None for anything else, such as a pipe, on which reading would block."""
     try:
         status = path.stat()
     except OSError:
@@ -182,8 +184,9 @@ def _stat(path: Path) -> tuple[int, int] | None:
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
-def _try_hash(path: Path) -> str | None:
+def _try_hash(path: Path) -> str:
+    """The sha256 of a file; "" where it cannot be read."""
     try:
         return file_sha256(path)
     except OSError:
-        return None
+        return ""
