@@ -29,6 +29,7 @@ setup(
         "numpy>=1.26",
         "pillow>=10",
         "safetensors>=0.4",
+        "filelock>=3.12",
         "requests>=2.31",
         "urllib3>=2",
         "tqdm>=4.60",

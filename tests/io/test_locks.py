@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import multiprocessing
 import os
@@ -19,22 +21,24 @@ def _no_patience(monkeypatch):
     monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.1)
 
 
-def test_a_file_system_without_locks_is_told_of_and_used(tmp_path, monkeypatch, caplog):
+def test_a_file_system_without_locks_is_warned_of_and_used(tmp_path, monkeypatch, caplog):
     def refuse(*_):
-        raise OSError(37, "No locks available")
+        raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with caplog.at_level(logging.WARNING), only_one(tmp_path / "lock", DOING):
         pass
     assert caplog.messages == [f"no lock (No locks available): make sure that no other process {DOING}"]
 
 
-def test_an_error_of_what_is_done_meanwhile_is_not_taken_for_another_process(tmp_path):
+def test_an_error_inside_the_block_passes_through(tmp_path):
     with pytest.raises(BlockingIOError, match="a pipe"), only_one(tmp_path / "lock", DOING):
         raise BlockingIOError("a pipe")
 
 
-def test_the_lock_goes_with_the_block(tmp_path):
+def test_the_lock_ends_with_the_block(tmp_path):
+    # An empty file, as earlier versions leave it, does not block.
+    (tmp_path / "lock").touch()
     with (
         only_one(tmp_path / "lock", DOING),
         only_one(tmp_path / "other", DOING),
@@ -52,7 +56,7 @@ def hold(path, held):
         signal.pause()
 
 
-def test_the_lock_of_a_process_that_is_killed_goes_with_it(tmp_path, monkeypatch):
+def test_the_lock_of_a_killed_process_ends_with_it(tmp_path, monkeypatch):
     spawn = multiprocessing.get_context("spawn")
     held = spawn.Event()
     process = spawn.Process(target=hold, args=(tmp_path / "lock", held))
@@ -62,7 +66,7 @@ def test_the_lock_of_a_process_that_is_killed_goes_with_it(tmp_path, monkeypatch
         pass
     monkeypatch.setattr(locks, "PATIENCE_SECONDS", 60.0)
     os.kill(process.pid, signal.SIGKILL)
-    # Not waited for: it may be still at its end.
+    # It may not have ended yet.
     with only_one(tmp_path / "lock", DOING):
         pass
     process.join()
