@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import importlib.util
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
-TRAINERS = (
-    "ZeroShot, FineTune, LADS, LARE, ContextOptimisation, CLIPAdapter, TipAdapter, TipAdapterF, CrossModal, "
-    "GaussianNoise, TextInterpolation, RegionCentre"
-)
+
+def trainer_names() -> list[str]:
+    """The registered names of our trainers in the order of tables, read from their sources: an import takes seconds."""
+    package = importlib.util.find_spec("lare_dassl")
+    folders = package.submodule_search_locations or [] if package else []
+    sources = [path for folder in folders for path in Path(folder, "trainers").glob("*.py")]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sources]
+    classes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef) and node.decorator_list]
+    return [found.name for found in sorted(classes, key=_place)]
+
+
+def _place(trainer: ast.ClassDef) -> int:
+    """The value of `place` in the body of a class; that of a method that names none is above all others."""
+    for node in trainer.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "place":
+            return int(ast.literal_eval(node.value))
+    return 1000
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,7 +88,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of one run: the method, where its files go, and what to do."""
-    parser.add_argument("--trainer", default="", metavar="NAME", help=f"{TRAINERS}, or a plugin's")
+    parser.add_argument("--trainer", default="", metavar="NAME", help=f"{', '.join(trainer_names())}, or a plugin's")
     parser.add_argument("--output-dir", default="", metavar="PATH", help="where the run's files go (OUTPUT_DIR)")
     parser.add_argument("--transforms", nargs="+", metavar="NAME", help="data augmentation, for trainers on images")
     parser.add_argument("--head", default="", metavar="NAME", help="head, for trainers on images (MODEL.HEAD.NAME)")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.arguments import TRAINERS, Parser, add_engine_flags, run_tool
+from tools.arguments import Parser, add_engine_flags, run_tool, trainer_names
 
 DESCRIPTION = (
     "Run the product of methods, shots, ratios, datasets, settings and seeds, and print mean ± std of each cell. Runs "
@@ -34,7 +34,13 @@ def _add_product_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that take several values: the benchmark runs every combination."""
     add = parser.add_argument
     add("--dataset-config-file", action="append", default=[], metavar="YAML", help="a dataset; may be repeated")
-    add("--trainers", nargs="+", required=True, metavar="NAME", help=f"methods: {TRAINERS}, or a plugin's")
+    add(
+        "--trainers",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help=f"methods: {', '.join(trainer_names())}, or a plugin's",
+    )
     add("--shots", nargs="+", default=[], metavar="K", help="images per class; 'all' for all of them")
     add("--ratios", nargs="+", default=[], metavar="R", help="long tail: largest class to smallest; 1 is none")
     add("--profile", default="", metavar="NAME", help="of the long tail: exp (default) or step")

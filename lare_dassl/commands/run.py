@@ -34,6 +34,7 @@ from lare_dassl.io.locks import LOCK_FILE, in_folder, only_one
 from lare_dassl.results.record import BY_DOMAIN, METRICS
 from lare_dassl.system.cores import use_threads
 from lare_dassl.system.logs import start_logging
+from lare_dassl.trainers.base.description import description_of
 from lare_dassl.trainers.base.earlier_run import check_resumable, check_testable
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 from lare_dassl.trainers.base.plugin_run import PluginRun
@@ -92,7 +93,7 @@ def carry_out(cfg: CfgNode, arguments: argparse.Namespace) -> None:
     """
     if arguments.eval_only and arguments.model_dir:
         cfg = with_seed_of(cfg, Path(arguments.model_dir))
-    if not is_embedding_trainer(cfg.TRAINER.NAME):
+    if not description_of(cfg.TRAINER.NAME):
         cfg = with_drawn_seed(cfg)
     use_threads(cfg.TRAIN.THREADS)
     if cfg.SEED >= 0:
@@ -174,7 +175,7 @@ def check_earlier_run(cfg: CfgNode, arguments: argparse.Namespace) -> None:
     Raises:
         InputError: see `earlier_run`.
     """
-    if not is_embedding_trainer(cfg.TRAINER.NAME):
+    if not description_of(cfg.TRAINER.NAME):
         return
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     if arguments.eval_only:
@@ -245,7 +246,8 @@ def make_config(arguments: argparse.Namespace) -> CfgNode:
     check_name("dataset", "--dataset-config-file", cfg.DATASET.NAME, DATASET_REGISTRY)
     check_name("evaluator", "TEST.EVALUATOR", cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY)
     check_domains(cfg)
-    if is_embedding_trainer(cfg.TRAINER.NAME):
+    method = description_of(cfg.TRAINER.NAME)
+    if method:
         check_settings(cfg)
     elif cfg.OPTIM.MAX_EPOCH < 1:
         raise InputError(f"OPTIM.MAX_EPOCH must be at least 1 for {cfg.TRAINER.NAME}, not {cfg.OPTIM.MAX_EPOCH}")
@@ -256,7 +258,7 @@ def make_config(arguments: argparse.Namespace) -> CfgNode:
         )
     if cfg.OUTPUT_DIR == "./output":
         cfg.OUTPUT_DIR = default_output_dir(cfg, arguments.dataset_config_file)
-    return merging.finish(cfg)
+    return merging.finish(cfg, method.section if method else "")
 
 
 def check_settings(cfg: CfgNode) -> None:
@@ -308,7 +310,7 @@ def merge_sources(arguments: argparse.Namespace) -> CfgNode:
     load_plugins(arguments.plugin, cfg)
     # The method's defaults come first, but any of the sources may name the method.
     trainer = _merge(cfg.clone(), arguments).TRAINER.NAME
-    if is_embedding_trainer(trainer):
+    if description_of(trainer):
         merging.use_trainer_defaults(cfg, trainer)
     return _merge(cfg, arguments)
 
@@ -335,14 +337,6 @@ def _check_not_keys(cfg: CfgNode, flag: str, value: Any) -> None:
         raise InputError(
             f"{name} takes in '{min(keys)}': put another flag, such as --seed 0, before the KEY VALUE pairs"
         )
-
-
-def is_embedding_trainer(name: str) -> bool:
-    """Whether a trainer is one of those on embeddings."""
-    if name not in TRAINER_REGISTRY.registered_names():
-        return False
-    trainer = TRAINER_REGISTRY.get(name)
-    return isinstance(trainer, type) and issubclass(trainer, EmbeddingTrainer)
 
 
 def load_plugins(modules: list[str], cfg: CfgNode) -> None:

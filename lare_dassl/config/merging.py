@@ -16,7 +16,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from lare_dassl.errors import InputError, shown, unknown_name
-from lare_dassl.host.door import cfg_default, clean_cfg, get_cfg_default
+from lare_dassl.host.door import TRAINER_REGISTRY, cfg_default, clean_cfg, get_cfg_default
 from lare_dassl.io.yaml_files import parse_yaml, read_yaml
 from lare_dassl.methods.clip_adapter import AdapterSettings
 from lare_dassl.methods.lads import AugmentationSettings
@@ -26,33 +26,12 @@ from lare_dassl.methods.shared.fitting import FittingSettings
 from .allowed import ALLOWED, ANY
 from .split_settings import SplitSettings
 
-# What methods that train something else than the linear probe have instead of its optimiser's settings.
-TRAINER_DEFAULTS: dict[str, dict[str, Any]] = {
-    # By source validation on the demo world and Caltech, 1 to 16 shots; 0.001 is as good on the former alone.
-    "CLIPAdapter": {"OPTIM.LR": 3e-4, "OPTIM.MAX_EPOCH": 200},
-    # The paper's, but 50 epochs at 0.01 in place of 200 at 0.002 (16 shots): a quarter of the time. By validation
-    # on the source of the demo world, 0.002 hardly moves the context in 50 epochs.
-    "ContextOptimisation": {
-        "OPTIM.NAME": "sgd",
-        "OPTIM.LR": 0.01,
-        "OPTIM.WEIGHT_DECAY": 5e-4,
-        "OPTIM.MAX_EPOCH": 50,
-        "OPTIM.WARMUP_EPOCH": 1,
-        "OPTIM.WARMUP_TYPE": "constant",
-        "OPTIM.WARMUP_CONS_LR": 1e-5,
-        "DATALOADER.TRAIN_X.BATCH_SIZE": 32,
-    },
-    "TipAdapterF": {"OPTIM.LR": 1e-3, "OPTIM.WEIGHT_DECAY": 0.01, "OPTIM.MAX_EPOCH": 20},
-}
 # Keys that hold entries under names of the user's choosing, with the types of an entry.
 MAPPINGS: dict[str, tuple[type, ...]] = {
     "DATASET.SOURCE_PROMPTS": (str, list),
     "DATASET.TARGET_PROMPTS": (str, list),
     "DATASET.EXPECTED_IMAGES": (int,),
 }
-
-# Trainers whose settings are those of another one.
-SECTIONS = {"RegionCentre": "LARE", "TipAdapterF": "TipAdapter"}
 
 
 def extend(cfg: CfgNode) -> None:
@@ -232,10 +211,10 @@ def use_linear_probe_defaults(cfg: CfgNode) -> None:
 
 
 def use_trainer_defaults(cfg: CfgNode, trainer: str) -> None:
-    """Set what suits one of our trainers: the linear probe's settings, and its own of TRAINER_DEFAULTS on top."""
+    """Set what suits one of our trainers: the linear probe's settings, and the `defaults` of its class on top."""
     use_linear_probe_defaults(cfg)
-    for key, value in TRAINER_DEFAULTS.get(trainer, {}).items():
-        merge_key(cfg, key, value, where=f"TRAINER_DEFAULTS of {trainer}")
+    for key, value in getattr(TRAINER_REGISTRY.get(trainer), "defaults", {}).items():
+        merge_key(cfg, key, value, where=f"defaults of {trainer}")
 
 
 def averaging_weight(cfg: CfgNode) -> float | None:
@@ -469,8 +448,13 @@ def new_config() -> CfgNode:
     return get_cfg_default()
 
 
-def finish(cfg: CfgNode) -> CfgNode:
-    """Drop the settings of trainers that do not run, and freeze."""
-    clean_cfg(cfg, SECTIONS.get(cfg.TRAINER.NAME, cfg.TRAINER.NAME))
+def finish(cfg: CfgNode, section: str = "") -> CfgNode:
+    """Drop the settings of trainers that do not run, and freeze.
+
+    Args:
+        cfg: changed in place.
+        section: with the settings of the trainer, such as "TRAINER.LARE"; "" for one that is called as the trainer.
+    """
+    clean_cfg(cfg, section.rpartition(".")[2] or cfg.TRAINER.NAME)
     cfg.freeze()
     return cfg

@@ -12,8 +12,13 @@ from .lare import LARE
 
 @TRAINER_REGISTRY.register()
 class GaussianNoise(EmbeddingTrainer):
-    """Adds the training embeddings with noise that knows of no class and no region."""
+    """Adds the training embeddings with noise that depends on no class and no region."""
 
+    place = 100
+    group = "control"
+    colour = "blue"
+    section = "TRAINER.GAUSSIANNOISE"
+    augmentation = "embeddings with Gaussian noise"
     joint = True
 
     def make_augmentation(self) -> NoisyEmbeddings:
@@ -26,6 +31,12 @@ class GaussianNoise(EmbeddingTrainer):
 class TextInterpolation(EmbeddingTrainer):
     """Adds points between a training embedding and the text of its class."""
 
+    place = 110
+    group = "control"
+    colour = "bluish green"
+    section = "TRAINER.TEXTINTERPOLATION"
+    augmentation = "points between image and class text embedding"
+    needs = ("texts",)
     joint = True
 
     def make_augmentation(self) -> TextInterpolations:
@@ -38,7 +49,12 @@ class TextInterpolation(EmbeddingTrainer):
 class RegionCentre(LARE):
     """Adds the centres of LARE's regions instead of samples from them; its settings are those of TRAINER.LARE."""
 
+    place = 120
+    group = "control"
+    colour = "sky blue"
+    augmentation = "centres of LARE's regions"
     joint = True
+    paper = ""
 
     def make_augmentation(self) -> MovedEmbeddings:
         """Each centre scaled to unit length, as often as LARE would draw a sample."""

@@ -14,7 +14,13 @@ class CrossModal(EmbeddingTrainer):
     The paper starts the classifier as the zero-shot one; here CLASSIFIER.INIT says, as for every linear probe.
     """
 
+    place = 90
+    group = "sibling"
+    colour = "orange"
+    augmentation = "class text embeddings"
+    needs = ("texts",)
     joint = True
+    paper = "Lin et al., CVPR 2023, arXiv 2301.06267"
 
     def make_augmentation(self) -> ClassTexts:
         """The text of each image's class."""

@@ -10,4 +10,8 @@ from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 class FineTune(EmbeddingTrainer):
     """One linear layer on frozen image embeddings, trained with cross-entropy."""
 
+    place = 20
+    group = "paper"
+    colour = "orange"
     joint = True
+    paper = "Sakurai et al., arXiv 2409.12597"

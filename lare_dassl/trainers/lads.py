@@ -32,10 +32,15 @@ class LADS(TwoStageTrainer):
         network: the augmentation networks, in the order of `told`.
     """
 
-    describes_domains = True
-    joint = True
+    place = 30
+    group = "paper"
+    colour = "blue"
     section = "TRAINER.LADS"
-    stage_one_folder = "augmentation"
+    augmentation = "embeddings moved to described domains"
+    needs = ("texts", "domain texts")
+    stage_folder = "augmentation"
+    joint = True
+    paper = "Dunlap et al., ICLR 2023, arXiv 2210.09520"
 
     def check_cfg(self, cfg: Any) -> None:
         """Refuse, before anything is encoded, settings out of range and descriptions that do not suffice."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 
@@ -15,6 +15,7 @@ from lare_dassl.methods.lare.fast_path import CompactSamples
 from lare_dassl.methods.lare.fit import StageOneLoss, fit_regions, fit_regions_together
 from lare_dassl.methods.lare.regions import RegionNetwork, RegionSettings
 from lare_dassl.methods.shared.augmentation import Augmentation
+from lare_dassl.trainers.base.description import Group
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer, worth_a_line
 from lare_dassl.trainers.base.two_stage import TwoStageTrainer
 
@@ -25,9 +26,15 @@ logger = logging.getLogger(__name__)
 class LARE(TwoStageTrainer):
     """Stage 1 fits the region network; stage 2 trains the classifier on real embeddings and fresh regional samples."""
 
-    joint = True
+    place = 40
+    group: ClassVar[Group] = "paper"
+    colour = "vermilion"
     section = "TRAINER.LARE"
-    stage_one_folder = "regions"
+    augmentation = "regional samples"
+    needs = ("texts",)
+    stage_folder = "regions"
+    joint = True
+    paper = "Sakurai et al., arXiv 2409.12597"
 
     def stage_one_settings(self, cfg: Any) -> RegionSettings:
         """See config.region_settings."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -16,6 +16,7 @@ from lare_dassl.methods.tip_adapter import (
     cache_classifier,
     choose_strengths,
 )
+from lare_dassl.trainers.base.description import Need
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 
 from .zero_shot import ZeroShot
@@ -28,8 +29,11 @@ class CacheTrainer(EmbeddingTrainer):
         model: a CacheClassifier.
     """
 
-    linear = False
-    unused_keys: tuple[str, ...] = ("CLASSIFIER.INIT",)
+    section = "TRAINER.TIPADAPTER"
+    head = "cache"
+    needs: ClassVar[tuple[Need, ...]] = ("texts", "validation rows")
+    ignores: ClassVar[tuple[str, ...]] = ("CLASSIFIER.INIT",)
+    paper = "Zhang et al., ECCV 2022, arXiv 2207.09519"
 
     def choices(self) -> dict[str, str]:
         """As of any trainer; and α and β, where they are not given."""
@@ -66,9 +70,17 @@ class CacheTrainer(EmbeddingTrainer):
 class TipAdapter(CacheTrainer, ZeroShot):
     """The cache as it is; nothing is trained."""
 
-    unused_keys = (*CacheTrainer.unused_keys, "OPTIM.")
+    place = 70
+    group = "sibling"
+    colour = "reddish purple"
+    ignores = (*CacheTrainer.ignores, "OPTIM.")
 
 
 @TRAINER_REGISTRY.register()
 class TipAdapterF(CacheTrainer):
     """The keys of the cache are trained; its values and the zero-shot classifier stay."""
+
+    place = 80
+    group = "sibling"
+    colour = "black"
+    defaults: ClassVar[dict[str, Any]] = {"OPTIM.LR": 1e-3, "OPTIM.WEIGHT_DECAY": 0.01, "OPTIM.MAX_EPOCH": 20}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from torch import nn
 
 from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.methods.shared.linear import text_classifier
+from lare_dassl.trainers.base.description import Group, Need
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 
 
@@ -15,8 +17,13 @@ from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 class ZeroShot(EmbeddingTrainer):
     """Logits are the VLM's logit scale times the cosine of image and class text embedding (Radford et al., 2021)."""
 
+    place = 10
+    group: ClassVar[Group] = "paper"
+    colour = "black"
+    needs: ClassVar[tuple[Need, ...]] = ("texts",)
+    ignores: ClassVar[tuple[str, ...]] = ("CLASSIFIER.INIT", "CLASSIFIER.AVERAGE", "OPTIM.")
     trains = False
-    unused_keys: tuple[str, ...] = ("CLASSIFIER.INIT", "CLASSIFIER.AVERAGE", "OPTIM.")
+    paper = "Radford et al., ICML 2021, arXiv 2103.00020"
 
     def build_model(self) -> None:
         """Make the classifier; there is no optimiser."""

@@ -113,11 +113,6 @@ def test_the_configuration_is_frozen_and_holds_its_trainer_alone():
         cfg.SEED = 5
 
 
-def test_is_embedding_trainer():
-    assert all(run.is_embedding_trainer(name) for name in ("LARE", "FineTune", "ZeroShot"))
-    assert not run.is_embedding_trainer("CoOp") and not run.is_embedding_trainer("")
-
-
 def test_a_plugin_registers_and_adds_its_keys(tmp_path, monkeypatch, capsys):
     (tmp_path / "plugin_alpha.py").write_text(PLUGIN.format(name="ALPHA"))
     monkeypatch.chdir(tmp_path)

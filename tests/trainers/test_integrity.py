@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from safetensors import safe_open
 
 from lare_dassl import LabelledEmbeddings
-from lare_dassl.commands import run
 from lare_dassl.embeddings.embedding_file import read_embedding_file, write_embedding_file
 from lare_dassl.embeddings.embedding_set import RANDOM_WEIGHTS
-from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.io import checkpoint
+from lare_dassl.trainers.base.description import described
 from tests.helpers import make_domain_tree, run_train, shifted_embeddings, write_image, write_tiny_model
 
-TRAINERS = sorted(name for name in TRAINER_REGISTRY.registered_names() if run.is_embedding_trainer(name))
+TRAINERS = sorted(method.name for method in described())
 QUICK = ("OPTIM.MAX_EPOCH", 4, "DATALOADER.TRAIN_X.BATCH_SIZE", 16)
 QUICK_STAGES = ("TRAINER.LARE.EPOCHS", 2, "TRAINER.LARE.HIDDEN_DIM", 8)
 # What chooses on validation rows, of each trainer that can be asked to.

@@ -31,6 +31,7 @@ from lare_dassl.report.runs.summary import dataset_label
 from lare_dassl.report.terminal import accuracy_table, domain_table
 from lare_dassl.results.record import FILE_NAME
 from lare_dassl.system.logs import start_logging
+from lare_dassl.trainers.base.description import described
 
 from .cluster_execution import outcomes_on
 from .execution import Outcomes, outcomes, suited_jobs, units
@@ -40,7 +41,6 @@ from .shared_encoding import encode_shared
 
 WORKERS_OF_RUNS = Allowed(1, 1024)
 REPORT_FILE = "report.html"
-DEMO_TRAINERS = ("ZeroShot", "FineTune", "LADS", "LARE")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) 
     """
     arguments = argparse.Namespace(
         dataset_config_file=[str(config_file)],
-        trainers=list(DEMO_TRAINERS),
+        trainers=[method.name for method in described() if method.group == "paper"],
         seeds=seeds,
         root=[root],
         output_dir=str(output_dir),

@@ -21,9 +21,9 @@ from lare_dassl.config.allowed import Allowed, check_flag
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.datasets.base.image_tree import images_in
 from lare_dassl.errors import InputError, shortened
-from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.report.runs.summary import GENERIC_DATASETS, UNTOLD_KEYS, dataset_label, settings_without, shots_label
+from lare_dassl.trainers.base.description import description_of
 
 SHOTS, RATIO, PROFILE = "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "DATASET.LONG_TAIL.PROFILE"
 SEEDS = Allowed(1, 10_000)
@@ -139,7 +139,8 @@ def _knows(planned: PlannedRun, settings: dict[str, str]) -> bool:
 
 
 def _unused_keys(trainer: str) -> tuple[str, ...]:
-    return TRAINER_REGISTRY.get(trainer).unused_keys if run.is_embedding_trainer(trainer) else ()
+    method = description_of(trainer)
+    return method.ignores if method else ()
 
 
 def _check_command(arguments: argparse.Namespace) -> None:

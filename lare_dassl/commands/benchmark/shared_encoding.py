@@ -12,7 +12,7 @@ from lare_dassl.datasets.base.splits import ALL_SHOTS, split_items
 from lare_dassl.encoding.build import EncodeAhead, build_embeddings
 from lare_dassl.errors import ClusterError
 from lare_dassl.host import door
-from lare_dassl.host.door import TRAINER_REGISTRY
+from lare_dassl.trainers.base.description import description_of
 
 from .one_run import reason_of
 from .plan import PlannedRun
@@ -37,7 +37,7 @@ def encode_shared(runs: Iterable[PlannedRun], encode_ahead: EncodeAhead | None =
         ClusterError: encode_ahead does.
     """
     refused: dict[Path, str] = {}
-    on_embeddings = [planned for planned in runs if run.is_embedding_trainer(planned.trainer)]
+    on_embeddings = [planned for planned in runs if description_of(planned.trainer)]
     for members in _grouped(on_embeddings, _data):
         refused |= _encode_group(members, encode_ahead)
     return refused
@@ -65,7 +65,8 @@ def _encode_group(members: Sequence[PlannedRun], encode_ahead: EncodeAhead | Non
 
     The images of a few-shot split follow from the seed, but whether there are enough does not.
     """
-    describes = any(TRAINER_REGISTRY.get(planned.trainer).describes_domains for planned in members)
+    methods = filter(None, (description_of(planned.trainer) for planned in members))
+    describes = any("domain texts" in method.needs for method in methods)
     with_all_images = any(_needs_all(planned) for planned in members)
     refused: dict[Path, str] = {}
     for alike in _grouped(members, lambda planned: (_split(planned), with_all_images or planned.config["SEED"])):

@@ -27,12 +27,22 @@ from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.errors import InputError
 from lare_dassl.io.files import replaced
 from lare_dassl.report.runs.layout import axis_label, curve_cells
-from lare_dassl.report.runs.summary import METHODS, method_order
+from lare_dassl.report.runs.summary import method_order
 from lare_dassl.results.record import METRICS
+from lare_dassl.trainers.base.description import LAST, in_reports
 
 WIDTH = 3.35
 """Of a figure in inches: a column of 85 mm."""
-PALETTE = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+PALETTE = {
+    "black": "#000000",
+    "orange": "#E69F00",
+    "sky blue": "#56B4E9",
+    "bluish green": "#009E73",
+    "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "reddish purple": "#CC79A7",
+}
 """The colours of Okabe and Ito (2008), which people of all kinds of colour vision tell apart."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d")
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
@@ -51,13 +61,6 @@ PNG_DPI = 200
 LARGER = 7.5
 """Size of the marker of the most images, in points."""
 QUIET = "#8c8c8c"
-# Colour of each method: the four of the main comparison have those that lie furthest apart. The first ones have solid
-# lines, and those whose colour comes a second time have dashed ones; yellow, which is faint on white, is of none.
-METHOD_COLOURS = (0, 1, 5, 6, 3, 2, 7, 0, 1, 5, 3, 2, 7)
-STYLES = {
-    method: (colour, place, int(colour in METHOD_COLOURS[:place]))
-    for place, (method, colour) in enumerate(zip(METHODS, METHOD_COLOURS, strict=True))
-}
 SETTINGS: Any = {
     "font.size": 8,
     "font.family": "sans-serif",
@@ -96,18 +99,39 @@ class Style:
 
 
 def method_style(trainer: str, variant: int = 0) -> Style:
-    """How a method is drawn: its name says colour, marker and line, whatever else is in a figure.
+    """Colour, marker and line of a method: the same in all figures, whatever else is in them.
 
     Args:
-        trainer: registered name; of one that is not in METHODS a checksum of the name chooses.
+        trainer: registered name, or label; of a method without a place of its own a checksum of the name chooses.
         variant: number of its variant in the figure, from 0.
     """
-    taken = {look[:2] for look in STYLES.values()}
-    looks = product(sorted(set(METHOD_COLOURS)), range(len(MARKERS)), [2])
-    others = [look for look in looks if look[:2] not in taken]
-    colour, marker, line = STYLES.get(trainer) or others[zlib.crc32(trainer.encode()) % len(others)]
+    looks = _looks()
+    colour, marker, line = looks.get(trainer) or _free_look(trainer, list(looks.values()))
     own_line, filling = LINES[(line + variant) % len(LINES)], FILLINGS[variant % len(FILLINGS)]
-    return Style(_shade(PALETTE[colour], variant // len(FILLINGS)), MARKERS[marker], own_line, filling)
+    return Style(_shade(PALETTE.get(colour, colour), variant // len(FILLINGS)), MARKERS[marker], own_line, filling)
+
+
+def _looks() -> dict[str, tuple[str, int, int]]:
+    """Colour, number of the marker and number of the line of each method that has a place of its own, by its name.
+
+    The first method of a colour has a solid line, the second a dashed one.
+    """
+    placed = [method for method in in_reports().values() if method.place < LAST]
+    colours = [method.colour for method in placed]
+    return {
+        method.name: (method.colour, place % len(MARKERS), int(method.colour in colours[:place]))
+        for place, method in enumerate(placed)
+    }
+
+
+def _free_look(trainer: str, taken: Sequence[tuple[str, int, int]]) -> tuple[str, int, int]:
+    """A look that none of the others has: in the method's own colour where it declares one."""
+    own = [method.colour for method in in_reports().values() if trainer in (method.name, method.label)]
+    used = {colour for colour, _, _ in taken}
+    colours = list(filter(None, own)) or [colour for colour in PALETTE if colour in used]
+    both = {(colour, marker) for colour, marker, _ in taken}
+    free = [look for look in product(colours, range(len(MARKERS))) if look not in both]
+    return *free[zlib.crc32(trainer.encode()) % len(free)], 2
 
 
 def _shade(colour: str, number: int) -> str:

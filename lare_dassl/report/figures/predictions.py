@@ -144,11 +144,11 @@ class BinLook:
 
 
 SOLID = BinLook(
-    {"color": PALETTE[2], "edgecolor": "white", "linewidth": 0.5},
+    {"color": PALETTE["sky blue"], "edgecolor": "white", "linewidth": 0.5},
     {"markerfacecolor": "black", "label": "mean of a bin"},
 )
 HOLLOW = BinLook(
-    {"color": "white", "edgecolor": PALETTE[2], "linewidth": 0.7, "linestyle": ":"},
+    {"color": "white", "edgecolor": PALETTE["sky blue"], "linewidth": 0.7, "linestyle": ":"},
     {"markerfacecolor": "white", "label": "bin of few images"},
 )
 

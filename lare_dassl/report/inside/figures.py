@@ -28,7 +28,10 @@ from .look import (
 
 # Names of classes are no formulas, whatever signs they hold.
 # Black is the rim of what was trained on, and yellow is faint: they come last.
-CLASS_COLOURS = tuple(PALETTE[place] for place in (5, 1, 3, 7, 6, 2, 4, 0))
+CLASS_COLOURS = (
+    *(PALETTE[name] for name in ("blue", "orange", "bluish green", "reddish purple", "vermilion", "sky blue")),
+    *(PALETTE["yellow"], PALETTE["black"]),
+)
 FAINT = "#d4d4d4"
 TRAIN_ROWS = 24
 """Training rows of a class that are drawn with samples of their regions, at most."""

@@ -28,8 +28,8 @@ from lare_dassl.io.json_files import read_json
 from lare_dassl.methods.lare.regions import RegionalSamples, RegionNetwork, Regions, sample_regions
 from lare_dassl.results.record import FILE_NAME, read_record
 from lare_dassl.trainers.base.run_identity import check_same_record
+from lare_dassl.trainers.lare import LARE
 
-REGIONS_FOLDER = "regions"
 SHOWN_CLASSES = 5
 MOST_CLASSES = 8
 MOST_REACHING_ROWS = 2000
@@ -76,7 +76,7 @@ def check_run(folder: Path) -> None:
         InputError: there is no record, or no region network beside it.
     """
     record = read_record(folder / FILE_NAME)
-    if checkpoint.latest(folder / REGIONS_FOLDER) is None:
+    if checkpoint.latest(folder / LARE.stage_folder) is None:
         raise InputError(f"--run {folder} is a run of {record['trainer']} without regions: give one of LARE")
 
 
@@ -158,9 +158,9 @@ def _split_of_run(folder: Path, dataset: Any, cfg: CfgNode) -> ItemSplit:
 
 
 def _read_network(folder: Path, cfg: Any, embeddings: EmbeddingSet) -> RegionNetwork:
-    path = checkpoint.latest(folder / REGIONS_FOLDER)
+    path = checkpoint.latest(folder / LARE.stage_folder)
     if path is None:
-        raise InputError(f"no region network in {folder / REGIONS_FOLDER}")
+        raise InputError(f"no region network in {folder / LARE.stage_folder}")
     settings = merging.region_settings(cfg)
     network = RegionNetwork(embeddings.vlm.embedding_dim, settings.hidden_dim, settings.parametrisation)
     state = checkpoint.read(path)

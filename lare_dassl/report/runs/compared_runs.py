@@ -8,13 +8,14 @@ from typing import Any
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.errors import InputError
 from lare_dassl.results.predictions import Predictions
+from lare_dassl.trainers.lare import LARE
 
 from .collect import Collection, Run, read_predictions
 from .pairing import Pair
 from .results import BASELINE, Results
 from .summary import dataset_label, method_label, method_order, shots_label, tested_split
 
-METHOD = "LARE"
+METHOD = LARE.__name__
 """The method whose gain over the baseline is drawn by class."""
 ROWS = {"val": "validation"}
 

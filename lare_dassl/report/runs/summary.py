@@ -14,14 +14,10 @@ import pandas as pd
 from lare_dassl.config.merging import leaf_keys
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.results.record import BY_DOMAIN, METRICS
+from lare_dassl.trainers.base.description import LAST, in_reports
 
 GROUP = ["dataset", "shots", "imbalance", "trainer", "variant"]
 """What the runs of a cell have in common; they differ in their seeds alone."""
-METHODS = (
-    *("ZeroShot", "FineTune", "LADS", "LARE", "ContextOptimisation", "CLIPAdapter", "TipAdapter", "TipAdapterF"),
-    *("CrossModal", "GaussianNoise", "TextInterpolation", "RegionCentre", "CoOp"),
-)
-"""The methods in the order of tables and legends; others follow by name."""
 
 # Registered names that stand for many datasets: those are told apart by their origin or root.
 GENERIC_DATASETS = ("DomainFolders", "EmbeddingFile")
@@ -150,8 +146,10 @@ def _variant_label(settings: dict[str, str], names: dict[str, str]) -> str:
 
 
 def method_label(trainer: str, variant: str) -> str:
-    """How tables and figures call a method, such as "LARE" or "LARE (SAMPLES_PER_IMAGE=4)"."""
-    return f"{trainer} ({variant})" if variant else trainer
+    """Name of a method in tables and figures, such as "LARE" or "LARE (SAMPLES_PER_IMAGE=4)"."""
+    known = in_reports().get(trainer)
+    label = known.label if known else trainer
+    return f"{label} ({variant})" if variant else label
 
 
 def shots_label(shots: int) -> str:
@@ -256,8 +254,9 @@ def _order(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def method_order(trainer: str, variant: str) -> tuple[Any, ...]:
-    """What to sort methods by: METHODS, then names; variants by name, with numbers in them as numbers."""
-    place = METHODS.index(trainer) if trainer in METHODS else len(METHODS)
+    """Sort key of a method: its place, then its name; variants by name, with numbers in them as numbers."""
+    known = in_reports().get(trainer)
+    place = known.place if known else LAST
     pieces = re.split(r"(\d+(?:\.\d+)?)", variant)
     return place, trainer, [float(piece) if index % 2 else piece for index, piece in enumerate(pieces)]
 

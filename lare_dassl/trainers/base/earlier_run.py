@@ -11,6 +11,7 @@ from lare_dassl.errors import InputError
 from lare_dassl.io import checkpoint
 from lare_dassl.methods.shared.fitting import MOST_EPOCHS
 
+from .description import Described
 from .run_identity import (
     MODEL_FOLDER,
     check_same_model,
@@ -65,7 +66,7 @@ def check_epochs(path: Path, state: dict[str, Any], max_epoch: int) -> None:
         )
 
 
-def check_resumable(cfg: CfgNode, trainer: Any) -> None:
+def check_resumable(cfg: CfgNode, trainer: type[Described]) -> None:
     """Refuse a folder with a run that this one cannot go on from, as far as the configuration shows.
 
     Args:
@@ -82,13 +83,14 @@ def check_resumable(cfg: CfgNode, trainer: Any) -> None:
         state = checkpoint.read(path)
         check_same_run(path, _known(state, "run", settings), settings)
         check_epochs(path, state, cfg.OPTIM.MAX_EPOCH or MOST_EPOCHS)
-    stage_one_folder = getattr(trainer, "stage_one_folder", "")
-    path = checkpoint.latest(Path(directory) / stage_one_folder) if stage_one_folder else None
+    path = checkpoint.latest(Path(directory) / trainer.stage_folder) if trainer.stage_folder else None
     if path is not None:
         check_same_run(path, _known(checkpoint.read(path), "run", settings), settings)
 
 
-def check_testable(cfg: CfgNode, trainer: Any, directory: str, epoch: int | None, *, recorded: bool) -> None:
+def check_testable(
+    cfg: CfgNode, trainer: type[Described], directory: str, epoch: int | None, *, recorded: bool
+) -> None:
     """Refuse a folder whose model cannot be tested, as far as the configuration shows.
 
     Args:

@@ -45,6 +45,7 @@ from lare_dassl.results.record import make_record, write_record
 from lare_dassl.system.logs import start_logging
 
 from .checkpointed_trainer import CheckpointedTrainer
+from .description import Described
 from .run_identity import check_same_run, seeded, with_seed
 from .stage_clock import StageClock
 
@@ -53,22 +54,16 @@ logger = logging.getLogger(__name__)
 LOG_LINES = 10
 
 
-class EmbeddingTrainer(CheckpointedTrainer):
+class EmbeddingTrainer(CheckpointedTrainer, Described):
     """Trains a linear classifier on the embeddings of a frozen VLM.
 
-    A method overrides `make_augmentation`, `prepare_training` (a first stage), or `build_model`.
+    A method declares the attributes of `Described`, and overrides `make_augmentation`, `prepare_training` (a first
+    stage), or `build_model`.
 
     Args:
         cfg: the whole configuration.
 
     Attributes:
-        describes_domains: whether the method uses domain descriptions.
-        unused_keys: settings without effect on the method, or sections with a dot behind them; a benchmark does not
-            vary them.
-        trains: whether there is anything to train; else --eval-only needs no trained model.
-        linear: whether its classifier is one linear layer, which can be averaged with the zero-shot one.
-        joint: whether runs of this very class that differ in their seed alone can be trained together, see
-            trainers/together.py; a subclass, whose step may be another, has to say so itself.
         told_as: what stands before the lines that tell of the run's progress.
         chosen: the settings that were chosen on validation rows; the record keeps them.
 
@@ -76,11 +71,6 @@ class EmbeddingTrainer(CheckpointedTrainer):
         InputError: what the configuration or the data names cannot be used.
     """
 
-    describes_domains = False
-    unused_keys: tuple[str, ...] = ()
-    trains = True
-    linear = True
-    joint = False
     told_as = ""
 
     def __init__(self, cfg: Any) -> None:
@@ -110,16 +100,16 @@ class EmbeddingTrainer(CheckpointedTrainer):
             InputError: CLASSIFIER.AVERAGE is out of its range, or asked of a classifier that is not linear; no
                 optimiser can be made from OPTIM; or best_val is asked for without tests.
         """
-        if averaging_weight(cfg) != 1.0 and not self.linear:
+        if averaging_weight(cfg) != 1.0 and self.head != "linear":
             raise InputError(
                 f"CLASSIFIER.AVERAGE {cfg.CLASSIFIER.AVERAGE} needs a linear classifier, which {cfg.TRAINER.NAME} has "
                 "not: leave it at 1.0"
             )
-        if "OPTIM." not in self.unused_keys:
-            check_optim(cfg.OPTIM, linear=self.linear)
+        if "OPTIM." not in self.ignores:
+            check_optim(cfg.OPTIM, linear=self.head == "linear")
         if cfg.TEST.FINAL_MODEL == "best_val" and cfg.TEST.NO_TEST:
             raise InputError("TEST.FINAL_MODEL best_val selects by tests, which TEST.NO_TEST leaves out: use last_step")
-        if "CLASSIFIER.INIT" in self.unused_keys and cfg.CLASSIFIER.INIT != "random":
+        if "CLASSIFIER.INIT" in self.ignores and cfg.CLASSIFIER.INIT != "random":
             logger.warning("CLASSIFIER.INIT is not used: %s has a start of its own", cfg.TRAINER.NAME)
         if cfg.INPUT.TRANSFORMS:
             logger.warning("INPUT.TRANSFORMS is not used: images get the frozen model's own preprocessing")
@@ -135,7 +125,7 @@ class EmbeddingTrainer(CheckpointedTrainer):
             self.dataset = build_dataset(self.cfg)
             split = split_items(self.dataset, self.cfg)
             self._check_validation(split)
-            encoded = build_embeddings(self.cfg, self.dataset, split, describe_domains=self.describes_domains)
+            encoded = build_embeddings(self.cfg, self.dataset, split, describe_domains="domain texts" in self.needs)
         self.split, report = encoded.split, encoded.report
         if report.images:
             logger.info("embeddings: %d images, %d decoded now", report.images, report.decoded)

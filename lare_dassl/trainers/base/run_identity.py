@@ -18,6 +18,8 @@ from lare_dassl.io import checkpoint
 from lare_dassl.results.record import FILE_NAME as RECORD_FILE
 from lare_dassl.results.record import read_record
 
+from .description import described
+
 # Settings that do not change what is learned, or that a resumed run may change.
 FREE_KEYS = {"OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"}
 FREE_KEYS |= {"CLASSIFIER.AVERAGE", "EMBEDDINGS.BATCH_SIZE", "EMBEDDINGS.CACHE_DIR", "OPTIM.MAX_EPOCH", "OPTIM.STEPS"}
@@ -34,8 +36,6 @@ FREE_SECTIONS = (
 FREE_IN_TESTS = {"DATASET.TARGET_DOMAINS", "SEED"}
 
 MODEL_FOLDER = "model"
-# Folders of a run that keep the outcome of a first stage.
-STAGE_FOLDERS = ("regions", "augmentation")
 
 
 def with_seed(cfg: CfgNode) -> CfgNode:
@@ -78,7 +78,8 @@ def settings_but_seed(cfg: CfgNode) -> str:
 
 def kept_checkpoints(folder: Path) -> Iterator[Path]:
     """The latest checkpoint of the model and of each first stage that a run's folder keeps."""
-    for part in (MODEL_FOLDER, *STAGE_FOLDERS):
+    stage_folders = {method.stage_folder for method in described() if method.stage_folder}
+    for part in (MODEL_FOLDER, *sorted(stage_folders)):
         path = checkpoint.latest(folder / part)
         if path is not None:
             yield path

@@ -16,9 +16,9 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from lare_dassl.embeddings.loaders import MixedLoader
-from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.methods.shared.seeds_together import RepeatedStep, StackedNetworks, recordable, set_learning_rate
 
+from .description import description_of
 from .embedding_trainer import EmbeddingTrainer, make_optimizer, probe_figures
 from .run_identity import kept_checkpoints, settings_but_seed
 
@@ -28,9 +28,9 @@ def reason_apart_by_settings(cfgs: Sequence[CfgNode]) -> str:
 
     A class that inherits a trainer of ours may do its step in another way, so each class has to say that it is joint.
     """
-    trainer = TRAINER_REGISTRY.get(cfgs[0].TRAINER.NAME)
+    method = description_of(cfgs[0].TRAINER.NAME)
     hindrances = {
-        f"{cfgs[0].TRAINER.NAME} is not trained for several seeds together": not vars(trainer).get("joint", False),
+        f"{cfgs[0].TRAINER.NAME} is not trained for several seeds together": not (method and method.joint),
         "they differ in more than their seed": _differ(map(settings_but_seed, cfgs)),
         "some of them go on from a checkpoint": any(map(_begun, cfgs)),
     }

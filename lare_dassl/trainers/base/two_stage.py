@@ -25,15 +25,10 @@ class TwoStageTrainer(EmbeddingTrainer):
     A method gives all below that raise or have no value here.
 
     Attributes:
-        section: of the configuration, with the settings of stage 1.
-        stage_one_folder: name of the folder in the run's that keeps the network; it is one of
-            run_identity.STAGE_FOLDERS.
         network: the outcome of stage 1.
         fitted: the same where it was fitted for several runs together.
     """
 
-    section: str
-    stage_one_folder: str
     network: nn.Module
     fitted: nn.Module | None = None
 
@@ -70,7 +65,7 @@ class TwoStageTrainer(EmbeddingTrainer):
         return self.stage_one_settings(self.cfg).epochs_for(len(self.train_rows))
 
     def _kept_network(self, directory: Path) -> nn.Module | None:
-        path = checkpoint.latest(directory / self.stage_one_folder)
+        path = checkpoint.latest(directory / self.stage_folder)
         if path is None:
             return None
         state = checkpoint.read(path)
@@ -79,8 +74,8 @@ class TwoStageTrainer(EmbeddingTrainer):
         checkpoint.load_weights(network, state, path)
         if self.start_epoch == 0 and "seconds" in state:
             self.clock.take_over(state["seconds"])
-        logger.info("%s: taken from %s", self.stage_one_folder, path)
-        folder = Path(self.output_dir) / self.stage_one_folder
+        logger.info("%s: taken from %s", self.stage_folder, path)
+        folder = Path(self.output_dir) / self.stage_folder
         if path.parent.resolve() != folder.resolve():
             checkpoint.write(state, folder, path.name)
         return network.to(self.device).eval()
@@ -97,4 +92,4 @@ class TwoStageTrainer(EmbeddingTrainer):
         """Write the outcome of stage 1 into the run's folder, where the run takes it from."""
         state = {"state_dict": network.state_dict(), "run": self.identity, "seconds": self.clock.seconds()}
         name = checkpoint.epoch_file(self.stage_one_epochs)
-        checkpoint.write(state, Path(self.output_dir) / self.stage_one_folder, name)
+        checkpoint.write(state, Path(self.output_dir) / self.stage_folder, name)

@@ -29,12 +29,15 @@ from lare_dassl.report.figures.predictions import (
     reliability,
     reliability_diagram,
 )
-from lare_dassl.report.runs.summary import METHODS, cells
+from lare_dassl.report.runs.summary import cells
 from lare_dassl.results.metrics import expected_calibration_error
 from lare_dassl.results.predictions import Predictions
+from lare_dassl.trainers.base.description import LAST, in_reports
 from tests.report.making import predictions, record
 
 SAMPLES = "TRAINER.LARE.SAMPLES_PER_IMAGE"
+
+METHODS = [method.name for method in in_reports().values() if method.place < LAST]
 
 
 def curve_cells(**changes):
@@ -168,7 +171,7 @@ def test_a_method_looks_the_same_in_all_figures():
 def test_methods_are_told_apart_by_colour_marker_and_line():
     styles = [method_style(name) for name in METHODS]
     assert len({style.marker for style in styles}) == len({(style.colour, style.line) for style in styles}) == 13
-    assert {style.colour for style in styles} <= set(PALETTE)
+    assert {style.colour for style in styles} <= set(PALETTE.values())
     assert all(first.colour != second.colour for first, second in pairwise(styles))
     assert method_style("SomethingElse") not in styles
     assert len({method_style(name).colour for name in METHODS[:4]}) == 4
@@ -275,7 +278,7 @@ def test_bins_of_few_images_are_hollow():
     confidence = [0.05] * 9 + [0.1] * 10 + [0.95] * 981
     figure = reliability_diagram(predictions([0] * 1000, [0] * 1000, confidence))
     axes = figure.axes[0]
-    full = [bar.get_x() for bar in axes.patches if to_hex(bar.get_facecolor()).upper() == PALETTE[2]]
+    full = [bar.get_x() for bar in axes.patches if to_hex(bar.get_facecolor()).upper() == PALETTE["sky blue"]]
     hollow = [bar.get_x() for bar in axes.patches if to_hex(bar.get_facecolor()) == "#ffffff"]
     assert (full, hollow) == (pytest.approx([100 / 15, 1400 / 15]), [0.0])
     lines = lines_by_label(axes)
