@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import logging
+import threading
 
 import pytest
 
@@ -8,7 +10,8 @@ from lare_dassl.system.logs import start_logging
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was():
+def logging_as_it_was(monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     root, package = logging.getLogger(), logging.getLogger("lare_dassl")
     before = root.handlers[:], root.level, package.level, logging.raiseExceptions
     yield
@@ -35,3 +38,14 @@ def test_it_is_heard_though_a_package_has_silenced_the_process(capsys):
     start_logging()
     logging.getLogger("lare_dassl.commands.run").info("heard")
     assert capsys.readouterr().out == "heard\n"
+
+
+def test_a_thread_that_meets_a_full_disk_is_one_line(capsys):
+    def write():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    start_logging()
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+    assert capsys.readouterr() == ("a thread has ended: No space left on device\n", "")

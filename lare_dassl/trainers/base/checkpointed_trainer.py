@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,9 @@ from typing import Any
 from torch import nn
 
 from lare_dassl.embeddings.embedding_set import EmbeddingSet
+from lare_dassl.errors import unwritable
 from lare_dassl.host.door import TrainerX
 from lare_dassl.io import checkpoint
-from lare_dassl.system.event_file import EventFile
 
 from .earlier_run import check_epochs, checkpoint_to_resume, checkpoint_to_test
 from .run_identity import (
@@ -142,8 +144,21 @@ class CheckpointedTrainer(TrainerX):
 
     def init_writer(self, log_dir: str) -> None:
         """Open tensorboard's event file in a folder; a second call does nothing."""
-        if self._writer is None:
-            self._writer = EventFile(Path(log_dir))
+        with self._writing_events():
+            super().init_writer(log_dir)
+
+    def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
+        """Write a value to tensorboard, if its event file is open."""
+        with self._writing_events():
+            super().write_scalar(tag, scalar_value, global_step)
+
+    @contextmanager
+    def _writing_events(self) -> Iterator[None]:
+        """Turn a failing disk into an InputError; tensorboard's thread hands its error to the next call."""
+        try:
+            yield
+        except OSError as error:
+            raise unwritable(f"to {Path(self.output_dir) / 'tensorboard'}", error) from error
 
     def _take_best(self, best: Path) -> None:
         """Bring along the best model so far where the run goes on in another folder."""

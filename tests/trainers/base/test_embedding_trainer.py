@@ -4,11 +4,13 @@ import errno
 import json
 import logging
 import math
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from lare_dassl import write_embedding_file
 from lare_dassl.errors import InputError
@@ -421,6 +423,20 @@ def test_a_repeated_run_keeps_the_times_of_the_first(build, tmp_path):
     again = json.loads((tmp_path / "run" / "record.json").read_text())["seconds"]
     assert (again["stage1"], again["stage2"]) == (first["stage1"], first["stage2"])
     assert again["total"] >= first["stage1"] + first["stage2"]
+
+
+@pytest.mark.parametrize("written", [0, 1, 4])
+def test_a_full_disk_under_the_event_file_is_one_line(build, monkeypatch, written):
+    room = iter(range(written))
+
+    def write(*_):
+        if next(room, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(threading, "excepthook", lambda failure: None)
+    monkeypatch.setattr(RecordWriter, "write", write)
+    with pytest.raises(InputError, match=r"^cannot write to .*tensorboard: No space left on device: make room there"):
+        build("FineTune", "run").train()
 
 
 def test_regions_come_along_to_another_folder(build, tmp_path):
