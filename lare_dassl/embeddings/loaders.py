@@ -17,6 +17,9 @@ from lare_dassl.methods.shared.augmentation import Augmentation
 
 from .embedding_set import LabelledEmbeddings
 
+# Bytes; where torch itself places a tensor on the CPU.
+ALIGNMENT = 64
+
 
 @dataclass(frozen=True)
 class EmbeddingBatch:
@@ -119,6 +122,15 @@ class RowLoader:
     def __iter__(self) -> Iterator[EmbeddingBatch]:
         for start in range(0, len(self.rows), self.batch_size):
             part = slice(start, start + self.batch_size)
-            embedding = self.rows.embedding[part]
+            embedding = _aligned(self.rows.embedding[part])
             sampled = torch.zeros(len(embedding), dtype=torch.bool, device=embedding.device)
             yield EmbeddingBatch(embedding, self.rows.label[part], self.rows.domain[part], sampled)
+
+
+def _aligned(rows: Tensor) -> Tensor:
+    """The same rows at a memory address that is a multiple of 64 bytes; they are copied where they lie at another.
+
+    MKL rounds a product differently for other addresses, and the address of rows read from a file depends on the
+    length of the file's header: without this the same rows would give other last digits.
+    """
+    return rows if rows.data_ptr() % ALIGNMENT == 0 else rows.clone()

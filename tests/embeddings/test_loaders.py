@@ -162,3 +162,14 @@ def test_a_row_loader_gives_all_rows_in_their_order(rows, batch_size, batches):
     assert torch.equal(torch.cat([part.label for part in parts]), rows.label)
     assert torch.equal(torch.cat([part.domain for part in parts]), rows.domain)
     assert not torch.cat([part.sampled for part in parts]).any()
+
+
+@pytest.mark.parametrize("offset", [1, 2, 4, 15])
+def test_rows_at_any_address_give_the_same_products(offset):
+    generator = torch.Generator().manual_seed(0)
+    size, weight = (14, 32), torch.randn(2, 32, generator=generator)
+    embedding = F.normalize(torch.randn(size, generator=generator), dim=-1)
+    moved = torch.empty(embedding.numel() + offset)[offset:].view(size).copy_(embedding)
+    labels = torch.zeros(14, dtype=torch.int64)
+    first, second = (next(iter(RowLoader(LabelledEmbeddings(x, labels, labels)))) for x in (embedding, moved))
+    assert torch.equal(F.linear(first.embedding, weight), F.linear(second.embedding, weight))
