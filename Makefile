@@ -1,7 +1,9 @@
-# `make demo` shows the project at work; `make test` checks it. `make fuzz` tries random configurations at length,
-# `make faults` kills it by the hundred, fills its disk and takes its permissions, and sees whether anything is lost,
-# `make mutants` tests the tests. All install into .venv first, and may be repeated.
+# `make demo` shows the project at work, `make test` checks it. Three long campaigns stand outside `make test`:
+# `make fuzz` tries random configurations and damaged files, `make faults` kills processes and fills disks,
+# `make mutants` changes the code and counts the changes that no test notices. All install into .venv first.
 PYTHON ?= python3
+# Test processes that run side by side. Each takes one core and up to 2 GiB of memory.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 3
@@ -11,7 +13,9 @@ TIMES ?= 20
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: setup.py constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; $(PYTHON) is older or missing. Name another: make $(or $(MAKECMDGOALS),install) PYTHON=python3.12"; exit 1; } >&2
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
@@ -23,20 +27,20 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --cov
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov -n $(WORKERS) --dist loadfile
 
-# Changes of the code that no test notices, one by one (docs/reliability.md); about ten minutes.
+# About ten minutes; docs/reliability.md says how to read the outcome.
 mutants: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,mutants]'
 	rm -rf mutants
 	OMP_NUM_THREADS=1 nice $(BIN)/mutmut run --max-children 1
 	$(BIN)/mutmut results
 
-# As many times as many cases as `make test` tries, and others each time.
+# TIMES as many cases as in `make test`, and others each time.
 fuzz: install
 	LARE_DASSL_FUZZ=$(TIMES) $(BIN)/python -m pytest tests/config_fuzz tests/damage
 
-# 30 minutes on two cores at most.
+# At most 30 minutes on two cores.
 faults: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 

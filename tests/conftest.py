@@ -1,7 +1,29 @@
 from __future__ import annotations
 
+from collections import defaultdict
+
 import pytest
 import torch
+
+from lare_dassl.host.door import HOST, HOST_VERSION
+
+
+def pytest_terminal_summary(terminalreporter):
+    """End a run with its host, and with the skipped tests by their reason."""
+    terminalreporter.write_line(f"host: {HOST} ({HOST_VERSION})")
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section(f"{len(skipped)} skipped")
+        for line in skip_lines((report.nodeid, report.longrepr) for report in skipped):
+            terminalreporter.write_line(line)
+
+
+def skip_lines(skipped):
+    """One line for each reason of skipping, from pairs of a test's id and (file, line, reason)."""
+    files = defaultdict(list)
+    for test, (_, _, reason) in skipped:
+        files[reason.removeprefix("Skipped: ")].append(test.partition("::")[0])
+    return [f"{len(names)} x {reason}: {', '.join(sorted(set(names)))}" for reason, names in sorted(files.items())]
 
 
 @pytest.fixture(autouse=True)
