@@ -1,0 +1,36 @@
+"""Files that describe the repository, for people and for services."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import lare_dassl
+
+ROOT = Path(__file__).parents[1]
+YAML_FILES = [
+    ROOT / "CITATION.cff",
+    ROOT / ".pre-commit-config.yaml",
+    *sorted((ROOT / ".github").rglob("*.yml")),
+]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]*))?\)")
+
+
+@pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.name)
+def test_yaml_files_are_mappings(path):
+    assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+
+
+def test_the_citation_names_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == lare_dassl.__version__
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_between_pages_lead_somewhere(page):
+    targets = [target for target, _ in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target]
+    assert not [target for target in targets if not (page.parent / target).exists()]
