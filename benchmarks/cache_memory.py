@@ -23,7 +23,7 @@ from PIL import Image
 from rich.table import Table
 
 from lare_dassl import vlm
-from lare_dassl.commands.run import show
+from lare_dassl.commands.console import show
 from lare_dassl.embeddings.cache.keys import KEY_BYTES
 from lare_dassl.embeddings.cache.store import EmbeddingStore
 from lare_dassl.embeddings.encoder.encoder import SHARD_ROWS, Encoder

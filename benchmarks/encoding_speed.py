@@ -28,7 +28,7 @@ from PIL import Image
 from rich.table import Table
 
 from lare_dassl import vlm
-from lare_dassl.commands.run import show
+from lare_dassl.commands.console import show
 from lare_dassl.embeddings.cache.hashes import FileHashes
 from lare_dassl.embeddings.encoder import encoder as encoding
 from lare_dassl.embeddings.encoder.decoding import decode_image, thread_pool

@@ -14,7 +14,7 @@ from pathlib import Path
 from measuring import ROWS, WIDTH, Runs, machine, parser, prepare, synthetic
 from rich.table import Table
 
-from lare_dassl.commands import run
+from lare_dassl.commands.console import show
 
 FACTORS = (1, 10, 100)
 EPOCHS = 2
@@ -59,8 +59,8 @@ def main() -> None:
             cells += [f"{figures[stage]:.3f}", f"{figures[stage] / first[stage] / factor:.2f}"]
         cells += [f"{figures[name] / 2**20:.0f}" for name in ("before", "peak")] + [f"{figures['peak'] / size:.2f}"]
         table.add_row(*cells)
-    run.show(f"LARE, two epochs of each stage ({machine()})")
-    run.show(table)
+    show(f"LARE, two epochs of each stage ({machine()})")
+    show(table)
 
 
 if __name__ == "__main__":

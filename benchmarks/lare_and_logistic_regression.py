@@ -14,7 +14,7 @@ from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from lare_dassl.commands import run
+from lare_dassl.commands.console import show
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     table = Table("accuracy on held-out rows", "%")
     for name, value in accuracies.items():
         table.add_row(name, f"{value:.1f}")
-    run.show(table)
+    show(table)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,11 @@ from rich.table import Table
 from torch import Tensor
 
 from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, write_embedding_file
-from lare_dassl.commands import run
+from lare_dassl.commands.checks import make_config
+from lare_dassl.commands.console import show
+from lare_dassl.commands.train import build_trainer
 from lare_dassl.system.logs import start_logging
-from tools.train import parse_arguments as train_arguments
+from tools.train import read_flags, request_of
 
 ROWS, WIDTH, CLASSES, BATCH, HIDDEN = 5994, 768, 200, 256, 384
 # So that a linear classifier is right for about 88 % of the test rows, as is reported on CUB.
@@ -76,7 +78,7 @@ class Runs:
         folder = tempfile.mkdtemp(dir=self._place.name)
         words = ["--trainer", name, "--root", self.file, "--seed", seed, "--output-dir", folder]
         pairs = ["DATASET.NAME", "EmbeddingFile", *keys]
-        trainer = run.build_trainer(run.make_config(train_arguments([str(word) for word in (*words, *pairs)])))
+        trainer = build_trainer(make_config(request_of(read_flags([str(word) for word in (*words, *pairs)]))))
         # A trainer opens the log where there is none.
         logging.disable(logging.CRITICAL)
         return trainer
@@ -112,7 +114,7 @@ def show_ratio(title: str, times: dict[str, list[float]], unit: str = "ms", scal
     for other in others:
         ratios = [mine / theirs for mine, theirs in zip(times[first], times[other], strict=True)]
         table.add_row(f"ratio: {first} ÷ {other}", spread(ratios))
-    run.show(table)
+    show(table)
 
 
 def parser(description: str | None, **defaults: int) -> argparse.ArgumentParser:

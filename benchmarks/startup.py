@@ -20,9 +20,9 @@ sys.path.insert(0, str(ROOT))
 # Runs in a process of its own: the tool, which ends at its first step.
 CHILD = """
 import os, sys, time
-from lare_dassl.commands import run
+from lare_dassl.commands.train import train
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
-from tools.train import parse_arguments
+from tools.train import read_flags, request_of
 
 def first_step(*_):
     sys.stderr.write(f"FIRST STEP {time.time()}")
@@ -30,7 +30,7 @@ def first_step(*_):
     os._exit(0)
 
 EmbeddingTrainer.forward_backward = first_step
-run.train(parse_arguments(sys.argv[1:]))
+train(request_of(read_flags(sys.argv[1:])))
 """
 OURS = ("lare_dassl", "tools", "__main__")
 IMPORTED = re.compile(r"^import time: +(\d+) \| +\d+ \| +(\S+)$", re.MULTILINE)
@@ -61,7 +61,7 @@ def main() -> None:
     """Fill the cache with a first start, and measure those after it."""
     from rich.table import Table
 
-    from lare_dassl.commands.run import show
+    from lare_dassl.commands.console import show
 
     parsed = parse_arguments()
     with tempfile.TemporaryDirectory() as folder:

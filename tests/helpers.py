@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -11,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,10 +18,12 @@ import torch.nn.functional as F
 from PIL import Image
 
 from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, write_embedding_file
-from lare_dassl.commands import run
+from lare_dassl.commands.train import train
 from lare_dassl.config import merging
+from lare_dassl.config.request import BenchmarkRequest, ExtractRequest, RunRequest
 from lare_dassl.errors import exit_code
 from lare_dassl.host.door import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGISTRY
+from tools import benchmark, extract
 from tools import train as train_tool
 
 CLASSNAMES = ("cat", "dog", "heron", "owl", "wren")
@@ -125,16 +125,25 @@ def write_embeddings(path: Path, embeddings: EmbeddingSet | None = None) -> Path
     return path
 
 
-def train_arguments(*words: object) -> argparse.Namespace:
-    """The command line `tools/train.py WORDS...`, read."""
-    with mock.patch.object(sys, "argv", ["train.py", *map(str, words)]):
-        return train_tool.parse_arguments()
+def train_arguments(*words: object) -> RunRequest:
+    """What the command line `tools/train.py WORDS...` asks for."""
+    return train_tool.request_of(train_tool.read_flags([*map(str, words)]))
+
+
+def benchmark_request(*words: object) -> BenchmarkRequest:
+    """What the command line `tools/benchmark.py WORDS...` asks for."""
+    return benchmark.request_of(benchmark.read_flags([*map(str, words)]))
+
+
+def extract_request(*words: object) -> ExtractRequest:
+    """What the command line `tools/extract.py WORDS...` asks for."""
+    return extract.request_of(extract.read_flags([*map(str, words)]))
 
 
 def run_train(*words: object) -> int:
     """`tools/train.py WORDS...` in this process; gives the exit code."""
     with kept_process():
-        return exit_code(lambda: run.train(train_arguments(*words)))
+        return exit_code(lambda: train(train_arguments(*words)))
 
 
 def train_on_images(folder: Path) -> Path:

@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def trainer_names() -> list[str]:
@@ -30,7 +30,12 @@ def _place(trainer: ast.ClassDef) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that refuses a wrong command line in one line."""
+    """A parser that refuses a wrong command line in one line, and leaves out what is not given: defaults are those of
+    the requests in lare_dassl.config.request.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(argument_default=argparse.SUPPRESS, **options)
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
@@ -40,37 +45,34 @@ class Parser(argparse.ArgumentParser):
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that say which data, which frozen model and which further settings."""
-    parser.add_argument("--root", default="", metavar="PATH", help="where the datasets are (DATASET.ROOT)")
+    parser.add_argument("--root", metavar="PATH", help="where the datasets are (DATASET.ROOT)")
     parser.add_argument("--seed", type=int, help="seed, 0 included; without one a new run draws it")
     parser.add_argument("--source-domains", nargs="+", metavar="NAME", help="domains to train on")
     parser.add_argument("--target-domains", nargs="+", metavar="NAME", help="domains never trained on")
     parser.add_argument(
         "--config-file",
         action="append",
-        default=[],
+        dest="config_files",
         metavar="YAML",
         help="settings of the method or the backbone; may be repeated, the last one counts",
     )
-    parser.add_argument("--dataset-config-file", default="", metavar="YAML", help="settings of the dataset")
-    parser.add_argument("--backbone", default="", metavar="NAME", help="frozen model (MODEL.BACKBONE.NAME)")
+    parser.add_argument("--dataset-config-file", metavar="YAML", help="settings of the dataset")
+    parser.add_argument("--backbone", metavar="NAME", help="frozen model (MODEL.BACKBONE.NAME)")
     parser.add_argument(
         "--plugin",
         action="append",
-        default=[],
+        dest="plugins",
         metavar="MODULE",
         help="import this module first, so that its trainers and datasets register; may be repeated",
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further settings")
+    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further settings")
 
 
 def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that say where the work is done."""
-    parser.add_argument(
-        "--engine", choices=("local", "ray"), default="local", help="on this machine (default), or on a Ray cluster"
-    )
+    parser.add_argument("--engine", choices=("local", "ray"), help="on this machine (default), or on a Ray cluster")
     parser.add_argument(
         "--ray-address",
-        default="",
         metavar="HOST:PORT",
         help="head of the cluster (default: RAY_ADDRESS, else the one that runs on this machine)",
     )
@@ -88,28 +90,25 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of one run: the method, where its files go, and what to do."""
-    parser.add_argument("--trainer", default="", metavar="NAME", help=f"{', '.join(trainer_names())}, or a plugin's")
-    parser.add_argument("--output-dir", default="", metavar="PATH", help="where the run's files go (OUTPUT_DIR)")
+    parser.add_argument("--trainer", metavar="NAME", help=f"{', '.join(trainer_names())}, or a plugin's")
+    parser.add_argument("--output-dir", metavar="PATH", help="where the run's files go (OUTPUT_DIR)")
     parser.add_argument("--transforms", nargs="+", metavar="NAME", help="data augmentation, for trainers on images")
-    parser.add_argument("--head", default="", metavar="NAME", help="head, for trainers on images (MODEL.HEAD.NAME)")
-    parser.add_argument("--resume", default="", metavar="PATH", help="run folder to go on from")
+    parser.add_argument("--head", metavar="NAME", help="head, for trainers on images (MODEL.HEAD.NAME)")
+    parser.add_argument("--resume", metavar="PATH", help="run folder to go on from")
     parser.add_argument("--eval-only", action="store_true", help="test a trained model, do not train")
-    parser.add_argument(
-        "--model-dir", default="", metavar="PATH", help="run folder of the model that --eval-only tests"
-    )
+    parser.add_argument("--model-dir", metavar="PATH", help="run folder of the model that --eval-only tests")
     parser.add_argument("--load-epoch", type=int, metavar="N", help="test the checkpoint of this epoch, not the best")
     parser.add_argument("--no-train", action="store_true", help="build everything, but do not train")
 
 
-def run_tool(open_command: Callable[[], Callable[[], None]]) -> int:
+def run_tool(command: Callable[[], None]) -> int:
     """Run a tool and give its exit code, see lare_dassl.errors.exit_code.
 
     Args:
-        open_command: imports the package and gives the command. The import is refused, by an InputError, where the
-            installed Dassl is broken or LARE_DASSL_HOST has an unknown value.
+        command: imports what it needs of the package, and does what the tool is asked.
     """
     try:
-        command = open_command()
+        # The package is imported here. It refuses, by an InputError, a broken Dassl or an unknown LARE_DASSL_HOST.
         from lare_dassl.errors import exit_code
     except ValueError as error:
         if type(error).__name__ != "InputError":

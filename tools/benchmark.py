@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.arguments import Parser, add_engine_flags, run_tool, trainer_names
+
+if TYPE_CHECKING:
+    from lare_dassl.config.request import BenchmarkRequest
 
 DESCRIPTION = (
     "Run the product of methods, shots, ratios, datasets, settings and seeds, and print mean ± std of each cell. Runs "
@@ -20,20 +23,33 @@ DESCRIPTION = (
 )
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def read_flags(words: list[str] | None = None) -> dict[str, Any]:
+    """The flags of a command line that are given."""
     parser = Parser(description=DESCRIPTION)
     _add_product_flags(parser)
     _add_common_flags(parser)
     add_engine_flags(parser)
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further settings of all runs")
-    return parser.parse_args(arguments)
+    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further settings of all runs")
+    return vars(parser.parse_args(words))
+
+
+def request_of(flags: dict[str, Any]) -> BenchmarkRequest:
+    """What these flags ask for."""
+    from lare_dassl.config.request import BenchmarkRequest, as_fields
+
+    return BenchmarkRequest(**as_fields(flags))
 
 
 def _add_product_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that take several values: the benchmark runs every combination."""
     add = parser.add_argument
-    add("--dataset-config-file", action="append", default=[], metavar="YAML", help="a dataset; may be repeated")
+    add(
+        "--dataset-config-file",
+        action="append",
+        dest="dataset_config_files",
+        metavar="YAML",
+        help="a dataset; may be repeated",
+    )
     add(
         "--trainers",
         nargs="+",
@@ -41,15 +57,15 @@ def _add_product_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"methods: {', '.join(trainer_names())}, or a plugin's",
     )
-    add("--shots", nargs="+", default=[], metavar="K", help="images per class; 'all' for all of them")
-    add("--ratios", nargs="+", default=[], metavar="R", help="long tail: largest class to smallest; 1 is none")
-    add("--profile", default="", metavar="NAME", help="of the long tail: exp (default) or step")
-    add("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N-1 of everything (default 5)")
+    add("--shots", nargs="+", metavar="K", help="images per class; 'all' for all of them")
+    add("--ratios", nargs="+", metavar="R", help="long tail: largest class to smallest; 1 is none")
+    add("--profile", metavar="NAME", help="of the long tail: exp (default) or step")
+    add("--seeds", type=int, metavar="N", help="seeds 0 to N-1 of everything (default 5)")
     add(
         "--set",
         action="append",
         nargs="+",
-        default=[],
+        dest="varied",
         metavar=("KEY", "VALUE"),
         help="a key and the values to try, such as --set TRAINER.LARE.ALPHA 0.3 0.5; may be repeated",
     )
@@ -61,33 +77,42 @@ def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--root",
         action="append",
-        default=[],
+        dest="roots",
         metavar="PATH",
         help="where the datasets are (DATASET.ROOT); once for all, or once for each --dataset-config-file",
     )
-    add("--config-file", action="append", default=[], metavar="YAML", help="further settings; may be repeated")
+    add(
+        "--config-file",
+        action="append",
+        dest="config_files",
+        metavar="YAML",
+        help="further settings; may be repeated",
+    )
     add(
         "--config-of",
         action="append",
         nargs=2,
-        default=[],
         metavar=("NAME", "YAML"),
         help="further settings of one method's runs alone; may be repeated",
     )
-    add("--backbone", default="", metavar="NAME", help="frozen model (MODEL.BACKBONE.NAME)")
-    add("--plugin", action="append", default=[], metavar="MODULE", help="import this module first; may be repeated")
-    add("--output-dir", default="output/benchmark", metavar="PATH", help="where the runs go, a folder for each")
+    add("--backbone", metavar="NAME", help="frozen model (MODEL.BACKBONE.NAME)")
+    add(
+        "--plugin",
+        action="append",
+        dest="plugins",
+        metavar="MODULE",
+        help="import this module first; may be repeated",
+    )
+    add("--output-dir", metavar="PATH", help="where the runs go (default output/benchmark)")
     add("--jobs", type=int, metavar="N", help="runs side by side (default: as many as the cores or GPUs allow)")
     add(
         "--together",
         choices=("auto", "yes", "no"),
-        default="auto",
         help="train the seeds of a setting at once, where the method can; auto (default): on a GPU",
     )
     add(
         "--threads",
         type=int,
-        default=1,
         metavar="N",
         help="threads of each run (default 1); runs with other numbers may differ in the last digits",
     )
@@ -95,14 +120,14 @@ def _add_common_flags(parser: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     """Run the benchmark, and print the table; gives the exit code."""
-    parsed = parse_arguments()
+    flags = read_flags()
 
-    def open_command() -> Callable[[], None]:
+    def command() -> None:
         from lare_dassl.commands.benchmark.command import benchmark
 
-        return lambda: benchmark(parsed)
+        benchmark(request_of(flags))
 
-    return run_tool(open_command)
+    return run_tool(command)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,13 +32,13 @@ def main() -> int:
     """Compare, and print the table; gives the exit code."""
     arguments = parse_arguments()
 
-    def open_command() -> Callable[[], None]:
+    def command() -> None:
         from lare_dassl.commands.benchmark.command import compare_on_demo
 
         config_file, output_dir = ROOT / "configs" / "demo.yaml", Path(arguments.output_dir)
-        return lambda: compare_on_demo(config_file, arguments.seeds, arguments.root, output_dir)
+        compare_on_demo(config_file, arguments.seeds, arguments.root, output_dir)
 
-    return run_tool(open_command)
+    return run_tool(command)
 
 
 if __name__ == "__main__":

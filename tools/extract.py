@@ -5,35 +5,44 @@ python tools/extract.py --dataset-config-file configs/demo.yaml --output demo.sa
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.arguments import Parser, add_data_flags, add_engine_flags, run_tool
 
+if TYPE_CHECKING:
+    from lare_dassl.config.request import ExtractRequest
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+
+def read_flags(words: list[str] | None = None) -> dict[str, Any]:
+    """The flags of a command line that are given."""
     parser = Parser(description="Encode a dataset and write its embeddings to one file.")
     parser.add_argument("--output", required=True, metavar="FILE", help="the embedding file to write (.safetensors)")
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="in the file")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="in the file (default float32)")
     add_engine_flags(parser)
     add_data_flags(parser)
-    return parser.parse_args(arguments)
+    return vars(parser.parse_args(words))
+
+
+def request_of(flags: dict[str, Any]) -> ExtractRequest:
+    """What these flags ask for."""
+    from lare_dassl.config.request import ExtractRequest, as_fields
+
+    return ExtractRequest(**as_fields(flags))
 
 
 def main() -> int:
     """Encode and write; gives the exit code."""
-    parsed = parse_arguments()
+    flags = read_flags()
 
-    def open_command() -> Callable[[], None]:
-        from lare_dassl.commands.run import extract
+    def command() -> None:
+        from lare_dassl.commands.extract import extract
 
-        return lambda: extract(parsed)
+        extract(request_of(flags))
 
-    return run_tool(open_command)
+    return run_tool(command)
 
 
 if __name__ == "__main__":

@@ -5,42 +5,47 @@ python tools/prepare_data.py cub --root data
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from tools.arguments import Parser, run_tool
 
+if TYPE_CHECKING:
+    from lare_dassl.config.request import PrepareRequest
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+
+def read_flags(words: list[str] | None = None) -> dict[str, Any]:
+    """The flags of a command line that are given."""
     parser = Parser(description="Get the files of a dataset, unpack them, and verify what is there.")
     parser.add_argument("name", metavar="NAME", help="cub, cifar100, domainnet_mini, pacs, office_home, vlcs or demo")
-    parser.add_argument(
-        "--root", default="data", metavar="PATH", help="where the datasets are (DATASET.ROOT; default data)"
-    )
+    parser.add_argument("--root", metavar="PATH", help="where the datasets are (DATASET.ROOT; default data)")
     parser.add_argument("--no-download", action="store_true", help="use what is there alone")
-    parser.add_argument(
-        "--sample", default="200", metavar="N", help="images decoded to see that they can be, or all (default 200)"
-    )
+    parser.add_argument("--sample", metavar="N", help="images decoded to see that they can be, or all (default 200)")
     parser.add_argument("--delete-archives", action="store_true", help="delete archives once all is in its place")
-    parser.add_argument("opts", nargs="*", default=[], metavar="KEY VALUE", help="further settings")
-    return parser.parse_intermixed_args(arguments)
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="further settings")
+    return vars(parser.parse_intermixed_args(words))
+
+
+def request_of(flags: dict[str, Any]) -> PrepareRequest:
+    """What these flags ask for."""
+    from lare_dassl.config.request import PrepareRequest, as_fields
+
+    return PrepareRequest(**as_fields(flags))
 
 
 def main() -> int:
     """Prepare a dataset; gives the exit code."""
-    parsed = parse_arguments()
+    flags = read_flags()
 
-    def open_command() -> Callable[[], None]:
+    def command() -> None:
         from lare_dassl.commands.prepare.prepare import prepare
 
-        return lambda: prepare(parsed, ROOT / "configs")
+        prepare(request_of(flags), ROOT / "configs")
 
-    return run_tool(open_command)
+    return run_tool(command)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ python tools/report.py out/bench
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.arguments import Parser, run_tool
@@ -21,8 +20,8 @@ WRITTEN = (
 )
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def read_flags(words: list[str] | None = None) -> dict[str, Any]:
+    """The flags of a command line that are given."""
     parser = Parser(description="Write an HTML report of all runs below a folder.", epilog=WRITTEN)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds the folders of the runs")
     parser.add_argument(
@@ -32,10 +31,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="the HTML file (default FOLDER/report.html)",
     )
     parser.add_argument(
-        "--baseline", default="", metavar="NAME", help="method that the others are compared with (default FineTune)"
+        "--baseline", metavar="NAME", help="method that the others are compared with (default FineTune)"
     )
     parser.add_argument(
-        "--reference", default="", metavar="NAME", help="set accuracies that the literature reports beside them: cub"
+        "--reference", metavar="NAME", help="set accuracies that the literature reports beside them: cub"
     )
     parser.add_argument(
         "--run",
@@ -43,25 +42,25 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="FOLDER",
         help="the LARE run to look into (default: the first of those on the most training images)",
     )
-    parser.add_argument("--classes", nargs="+", default=[], metavar="NAME", help="classes to show of it, at most 8")
-    return parser.parse_args(arguments)
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="classes to show of it, at most 8")
+    return vars(parser.parse_args(words))
 
 
 def main() -> int:
     """Write the report, and say where it is; gives the exit code."""
-    parsed = parse_arguments()
+    flags = read_flags()
 
-    def open_command() -> Callable[[], None]:
-        from lare_dassl.commands.run import show
+    def command() -> None:
+        from lare_dassl.commands.console import show
+        from lare_dassl.config.request import as_fields
         from lare_dassl.report.page import Options, write_report
         from lare_dassl.system.logs import start_logging
 
-        settings = vars(parsed) | {"output": parsed.output or parsed.folder / "report.html"}
-        options = Options(**settings | {"classes": tuple(parsed.classes)})
+        options = Options(**{"output": flags["folder"] / "report.html", **as_fields(flags)})
         start_logging(logging.WARNING)
-        return lambda: show(f"report: {write_report(options)}")
+        show(f"report: {write_report(options)}")
 
-    return run_tool(open_command)
+    return run_tool(command)
 
 
 if __name__ == "__main__":

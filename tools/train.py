@@ -5,33 +5,42 @@ python tools/train.py --trainer LARE --dataset-config-file configs/demo.yaml
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.arguments import Parser, add_data_flags, add_run_flags, run_tool
 
+if TYPE_CHECKING:
+    from lare_dassl.config.request import RunRequest
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+
+def read_flags(words: list[str] | None = None) -> dict[str, Any]:
+    """The flags of a command line that are given."""
     parser = Parser(description="Train and test one method on one dataset with one seed.")
     add_run_flags(parser)
     add_data_flags(parser)
-    return parser.parse_args(arguments)
+    return vars(parser.parse_args(words))
+
+
+def request_of(flags: dict[str, Any]) -> RunRequest:
+    """What these flags ask for."""
+    from lare_dassl.config.request import RunRequest, as_fields
+
+    return RunRequest(**as_fields(flags))
 
 
 def main() -> int:
     """Train, or test; gives the exit code."""
-    parsed = parse_arguments()
+    flags = read_flags()
 
-    def open_command() -> Callable[[], None]:
-        from lare_dassl.commands.run import train
+    def command() -> None:
+        from lare_dassl.commands.train import train
 
-        return lambda: train(parsed)
+        train(request_of(flags))
 
-    return run_tool(open_command)
+    return run_tool(command)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""What tools/predict.py does: classify image files with a trained run, and show the outcome."""
+"""The command `predict`: classify image files with a trained run, and show the outcome."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,20 +13,16 @@ from rich.table import Column, Table
 from rich.text import Text
 from tqdm import tqdm
 
-from lare_dassl.config.allowed import AT_LEAST_1, check_flag
+from lare_dassl.config.request import PredictRequest
 from lare_dassl.datasets.base.image_tree import images_in
 from lare_dassl.errors import InputError, printable
-from lare_dassl.io.files import check_path
 from lare_dassl.results.image_classifier import Prediction, Unreadable, load_classifier
 
 INTERRUPTED = 130
 
 
-def predict(arguments: argparse.Namespace) -> None:
+def predict(request: PredictRequest) -> None:
     """Run tools/predict.py.
-
-    Args:
-        arguments: see tools/predict.py.
 
     Raises:
         InputError: there is no such run or model, a folder holds no image, or some images cannot be read; all others
@@ -35,36 +30,26 @@ def predict(arguments: argparse.Namespace) -> None:
         SystemExit: Ctrl-C, said in one line.
     """
     try:
-        _predict(arguments)
+        _predict(request)
     except KeyboardInterrupt as error:
         sys.stderr.write("interrupted\n")
         raise SystemExit(INTERRUPTED) from error
 
 
-def _predict(arguments: argparse.Namespace) -> None:
-    check_flag("--top", arguments.top, AT_LEAST_1)
-    check_flag("--batch-size", arguments.batch_size, AT_LEAST_1)
-    for flag in ("model_dir", "backbone", "pretrained"):
-        check_path(getattr(arguments, flag), f"--{flag.replace('_', '-')}")
-    for place in arguments.images:
-        if not place:
-            raise InputError("an image or folder is named '': name it, or leave it out")
-        check_path(place, "an image or folder")
-    if not Path(arguments.model_dir).expanduser().exists():
-        raise InputError(f"--model-dir {arguments.model_dir}: there is no such run")
+def _predict(request: PredictRequest) -> None:
     classifier = load_classifier(
-        arguments.model_dir,
-        backbone=arguments.backbone,
-        pretrained=arguments.pretrained,
-        batch_size=arguments.batch_size,
+        request.model_dir,
+        backbone=request.backbone,
+        pretrained=request.pretrained,
+        batch_size=request.batch_size,
     )
-    paths = find_images(arguments.images)
+    paths = find_images(request.images)
     if not classifier.calibrated:
         sys.stderr.write("note: probabilities are not calibrated, for the run had no validation images\n")
     unreadable: list[Unreadable] = []
-    show = show_lines if arguments.json else show_table
+    show = show_lines if request.json else show_table
     bar = {"desc": "classifying images", "unit": "img", "mininterval": 0.5}
-    with tqdm(classifier.stream(paths, arguments.top), total=len(paths), **bar) as outcomes:
+    with tqdm(classifier.stream(paths, request.top), total=len(paths), **bar) as outcomes:
         show(_readable(outcomes, unreadable))
     for image in unreadable:
         sys.stderr.write(f"cannot read {printable(str(image.path))}: {printable(image.cause)}\n")

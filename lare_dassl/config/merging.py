@@ -7,7 +7,7 @@ may hold beyond its type stands in `allowed`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -296,7 +296,7 @@ def merge_file(cfg: CfgNode, path: str | Path) -> None:
         merge_key(cfg, key, value, where=str(path))
 
 
-def merge_overrides(cfg: CfgNode, overrides: list[str]) -> None:
+def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> None:
     """Merge `KEY VALUE KEY VALUE ...` of a command line.
 
     Raises:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from rich.table import Table
 
-from lare_dassl.commands import run
+from lare_dassl.commands.console import show
 from lare_dassl.errors import InputError, exit_code
 from lare_dassl.report.page import Options, write_report
 from lare_dassl.report.runs.layout import write_csv
@@ -65,8 +65,8 @@ def test_a_line_of_the_log_is_one_line_that_steers_nothing(log, capsys):
 def test_tables_and_lines_on_the_terminal_steer_nothing(capsys):
     table = Table("class", f"on {STEERING}", title=STEERING)
     table.add_row(f"[red]{STEERING}[/]", "1")
-    run.show(table)
-    run.show(f"report: {STEERING}")
+    show(table)
+    show(f"report: {STEERING}")
     shown = capsys.readouterr().out
     assert not steers(shown) and "[red]\\x1b[31m" in shown and "report: \\x1b[31m" in shown
 

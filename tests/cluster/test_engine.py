@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl.cluster.engine import check_engine
 from lare_dassl.cluster.ray_tasks import Demand, Surroundings, run_task, shared_tokens
-from lare_dassl.commands import run
 from lare_dassl.commands.benchmark import command
+from lare_dassl.commands.extract import extract
 from lare_dassl.errors import InputError, exit_code
-from tests.helpers import make_domain_tree, write_embeddings, write_tiny_model
-from tools.benchmark import parse_arguments
-from tools.extract import parse_arguments as parse_extract_arguments
+from tests.helpers import benchmark_request, extract_request, make_domain_tree, write_embeddings, write_tiny_model
 
 
 def refuse(given):
@@ -33,8 +30,7 @@ def test_a_benchmark_without_ray_is_one_line(tmp_path, capsys, without_ray):
     file = write_embeddings(tmp_path / "data.safetensors")
     words = ["--trainers", "ZeroShot", "--engine", "ray", "--root", file, "--output-dir", tmp_path / "out"]
     words += ["DATASET.NAME", "EmbeddingFile", "EMBEDDINGS.CACHE_DIR", tmp_path / "cache"]
-    arguments = parse_arguments([str(word) for word in words])
-    assert exit_code(lambda: command.benchmark(arguments)) == 2
+    assert exit_code(lambda: command.benchmark(benchmark_request(*words))) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(NO_RAY)
     assert line.endswith("pip install 'lare_dassl[ray]', on every node")
@@ -45,8 +41,7 @@ def test_an_extraction_without_ray_is_one_line(tmp_path, capsys, without_ray):
     words = ["--engine", "ray", "--output", tmp_path / "out.safetensors", "--root", tmp_path / "images", "--seed", 0]
     words += ["--source-domains", "photo", "--target-domains", "sketch", "--backbone", write_tiny_model(tmp_path)]
     words += ["DATASET.NAME", "DomainFolders", "VLM.ALLOW_RANDOM", "True", "EMBEDDINGS.CACHE_DIR", tmp_path / "cache"]
-    arguments = parse_extract_arguments([str(word) for word in words])
-    assert exit_code(lambda: run.extract(arguments)) == 2
+    assert exit_code(lambda: extract(extract_request(*words))) == 2
     assert capsys.readouterr().err.startswith(NO_RAY)
 
 
@@ -62,13 +57,13 @@ def test_an_extraction_without_ray_is_one_line(tmp_path, capsys, without_ray):
 )
 def test_flags_that_cannot_be_are_named(flags, says):
     with pytest.raises(InputError, match=f"^{says}$"):
-        check_engine(parse_arguments(["--trainers", "ZeroShot", *flags]))
+        benchmark_request("--trainers", "ZeroShot", *flags)
 
 
 def test_jobs_are_refused_on_a_cluster(tmp_path):
     words = ["--trainers", "ZeroShot", "--engine", "ray", "--jobs", "2", "--output-dir", str(tmp_path)]
     with pytest.raises(InputError, match=r"^--jobs has no effect with --engine ray"):
-        command.benchmark(parse_arguments(words))
+        benchmark_request(*words)
 
 
 def test_a_task_enters_the_folder_of_the_command_and_gives_what_is_refused(tmp_path, monkeypatch):

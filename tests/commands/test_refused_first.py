@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from lare_dassl.commands import run
+from lare_dassl.commands import train
 from lare_dassl.encoding import build
 from tests.helpers import make_domain_tree, run_train, shifted_embeddings, write_embeddings, write_tiny_model
 
@@ -56,7 +56,7 @@ def refused(words, capsys):
 
 @pytest.fixture
 def no_data(monkeypatch):
-    monkeypatch.setattr(run, "carry_out", lambda *_: pytest.fail("data would have been read"))
+    monkeypatch.setattr(train, "carry_out", lambda *_: pytest.fail("data would have been read"))
 
 
 @pytest.mark.parametrize(

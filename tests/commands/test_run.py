@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl.commands import run
+from lare_dassl.commands.checks import make_config
+from lare_dassl.commands.console import show, show_results
 from lare_dassl.config.merging import new_config
 from lare_dassl.errors import InputError
 from lare_dassl.io import locks
@@ -42,7 +43,7 @@ def _no_traces(monkeypatch):
 
 
 def configured(*words, dataset="EmbeddingFile"):
-    return run.make_config(train_arguments(*words, "DATASET.NAME", dataset))
+    return make_config(train_arguments(*words, "DATASET.NAME", dataset))
 
 
 def write_yaml(path, text):
@@ -64,7 +65,7 @@ def test_trainers_on_embeddings_have_their_own_defaults():
     probe = configured("--trainer", "FineTune").OPTIM
     assert (probe.NAME, probe.LR, probe.LR_SCHEDULER, probe.MAX_EPOCH) == ("adamw", 0.03, "cosine", 0)
     assert new_config().OPTIM.NAME == "adam"
-    named = run.make_config(train_arguments("TRAINER.NAME", "FineTune", "DATASET.NAME", "EmbeddingFile"))
+    named = make_config(train_arguments("TRAINER.NAME", "FineTune", "DATASET.NAME", "EmbeddingFile"))
     assert dict(named.OPTIM) == dict(probe)
 
 
@@ -184,7 +185,7 @@ def test_datasets_and_domains_are_checked():
 
 
 def test_results_are_shown_as_a_table(capsys):
-    run.show_results(
+    show_results(
         {"accuracy": 81.239, "ece": 3.0, "out_of_domain_accuracy": 70.0, "domain_accuracy/neon": 69.999, "loss": 1.0},
         "test",
     )
@@ -196,13 +197,13 @@ def test_results_are_shown_as_a_table(capsys):
         ["calibration error (ECE)", "3.00"],
         ["accuracy on neon", "70.00"],
     ]
-    run.show_results({}, "test")
+    show_results({}, "test")
     assert capsys.readouterr().out == ""
 
 
 def test_names_from_data_are_shown_as_they_are(capsys):
-    run.show_results({"accuracy": 50.0, "domain_accuracy/[/b]": 1.0, "domain_accuracy/[red]x": 2.0}, "test")
-    run.show("report: out [new]/report.html")
+    show_results({"accuracy": 50.0, "domain_accuracy/[/b]": 1.0, "domain_accuracy/[red]x": 2.0}, "test")
+    show("report: out [new]/report.html")
     output = capsys.readouterr().out
     assert "accuracy on [/b]" in output and "accuracy on [red]x" in output
     assert "out [new]/report.html" in output
@@ -282,7 +283,7 @@ def test_the_log_holds_what_was_printed(tmp_path, capsys):
     ],
 )
 def test_a_run_that_names_no_folder_has_one_of_its_dataset_and_split(words, folder):
-    assert folder == run.make_config(train_arguments(*words)).OUTPUT_DIR
+    assert folder == make_config(train_arguments(*words)).OUTPUT_DIR
 
 
 def test_a_model_folder_that_is_not_there_is_refused_before_anything_is_read(tmp_path, capsys):

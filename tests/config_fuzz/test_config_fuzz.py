@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lare_dassl.commands import run
+from lare_dassl.commands import train as train_command
 from lare_dassl.config.merging import MAPPINGS
 from tests.config_fuzz.calling import call, judge
 from tests.config_fuzz.conftest import examples
@@ -51,7 +51,7 @@ def settings_of(dataset: str) -> list[str]:
 @pytest.fixture
 def check_alone(monkeypatch):
     """Let tools/train.py end where it would begin to read data."""
-    monkeypatch.setattr(run, "carry_out", lambda cfg, arguments: None)
+    monkeypatch.setattr(train_command, "carry_out", lambda cfg, arguments: None)
 
 
 @examples(300)

@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import sys
+from functools import partial
 
 import pytest
 
 from lare_dassl import vlm
-from lare_dassl.commands.run import extract
+from lare_dassl.commands.extract import extract
 from lare_dassl.datasets.base.splits import split_items
 from lare_dassl.embeddings.embedding_file import read_embedding_file
 from lare_dassl.encoding.build import build_embeddings, build_encoder
@@ -22,9 +23,8 @@ from lare_dassl.report.inside.look import open_run
 from lare_dassl.report.page import Options, write_report
 from lare_dassl.results.record import read_record
 from tests.dirty_images.making import END_OF_JPEG, cut_jpeg
-from tests.helpers import forget_plugins, make_cfg, make_domain_tree, run_train, write_tiny_model
+from tests.helpers import extract_request, forget_plugins, make_cfg, make_domain_tree, run_train, write_tiny_model
 from tools import benchmark as benchmark_tool
-from tools import extract as extract_tool
 
 DOMAINS = ("--source-domains", "photo", "--target-domains", "sketch")
 SKIP = ("DATASET.BAD_IMAGES", "skip")
@@ -195,11 +195,10 @@ def test_a_class_or_domain_of_which_nothing_is_left_is_refused(folder, capsys, p
 def test_extract_goes_by_the_same_policy(spoilt, capsys, monkeypatch):
     folder, _ = spoilt
     file = folder / "file" / "data.safetensors"
-    words = ["extract.py", "--output", file, "--seed", 0, *flags(folder), *DOMAINS, "--plugin", "math"]
+    words = ["--output", file, "--seed", 0, *flags(folder), *DOMAINS, "--plugin", "math"]
     for policy, code in (("error", 2), ("skip", 0)):
-        command = [*words, *keys(folder), "DATASET.BAD_IMAGES", policy]
-        monkeypatch.setattr(sys, "argv", [str(word) for word in command])
-        assert exit_code(lambda: extract(extract_tool.parse_arguments())) == code
+        request = extract_request(*words, *keys(folder), "DATASET.BAD_IMAGES", policy)
+        assert exit_code(partial(extract, request)) == code
         streams = capsys.readouterr()
         if policy == "error":
             assert f"(all of them: {folder}/file/unreadable_images.txt)" in streams.err

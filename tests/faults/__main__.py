@@ -24,7 +24,7 @@ if __name__ == "__main__":
 
 from rich.table import Table
 
-from lare_dassl.commands.run import show
+from lare_dassl.commands.console import show
 from tests.faults import commands, disks, kills, together
 from tests.faults.commands import Command
 from tests.faults.subjects import Row, Subject

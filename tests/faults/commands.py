@@ -13,15 +13,14 @@ from typing import Any
 import safetensors.numpy
 import torch
 
-from lare_dassl.commands import run
 from lare_dassl.commands.benchmark import command as benchmark_command
+from lare_dassl.commands.extract import extract
+from lare_dassl.commands.train import train
 from lare_dassl.datasets import demo_world
 from lare_dassl.embeddings.encoder import encoder as extraction
 from lare_dassl.io import locks
 from tests.faults.processes import Process, Steps, fork, start
-from tests.helpers import train_arguments
-from tools.benchmark import parse_arguments as benchmark_arguments
-from tools.extract import parse_arguments as extract_arguments
+from tests.helpers import benchmark_request, extract_request, train_arguments
 
 ROOT = Path(__file__).parents[2]
 CLASSES = 12
@@ -155,7 +154,7 @@ TRAINING = (
 EXTRACT = Command(
     "extraction",
     "extract.py",
-    lambda words: run.extract(extract_arguments(words)),
+    lambda words: extract(extract_request(*words)),
     _extract_words,
     _extract_outcome,
     (("rendering", "images/demo_world"), ("loading the model", "images/demo_world/pixel/test"), *ENCODING),
@@ -164,7 +163,7 @@ EXTRACT_IMAGES = Command(
     EXTRACT.name, EXTRACT.tool, EXTRACT.carry_out, _extract_images_words, _extract_outcome, ENCODING
 )
 TRAIN = Command(
-    "training", "train.py", lambda words: run.train(train_arguments(*words)), _train_words, runs_below, TRAINING
+    "training", "train.py", lambda words: train(train_arguments(*words)), _train_words, runs_below, TRAINING
 )
 
 
@@ -174,7 +173,7 @@ def bench(jobs: int, report: bool = True) -> Command:
     def carry_out(words: list[str]) -> None:
         if not report:
             benchmark_command.write_report = lambda options: options.output
-        benchmark_command.benchmark(benchmark_arguments(words))
+        benchmark_command.benchmark(benchmark_request(*words))
 
     return Command(
         "benchmark with report" if report else "benchmark",

@@ -6,14 +6,12 @@ import pytest
 import torch
 
 from lare_dassl.cluster import ray_tasks
-from lare_dassl.commands import run
 from lare_dassl.commands.benchmark import command
+from lare_dassl.commands.extract import extract as extract_command
 from lare_dassl.embeddings.embedding_file import read_embedding_file
 from lare_dassl.errors import exit_code
 from tests.commands.benchmark.conftest import metrics_below
-from tests.helpers import make_domain_tree, write_tiny_model
-from tools.benchmark import parse_arguments
-from tools.extract import parse_arguments as parse_extract_arguments
+from tests.helpers import benchmark_request, extract_request, make_domain_tree, write_tiny_model
 
 KEYS = ["DATASET.NAME", "DomainFolders", "VLM.ALLOW_RANDOM", "True", "VLM.PRECISION", "fp32"]
 KEYS += ["DATASET.SOURCE_DOMAINS", "['photo']", "DATASET.TARGET_DOMAINS", "['sketch']", "DATALOADER.NUM_WORKERS", "0"]
@@ -29,7 +27,7 @@ def test_a_benchmark_on_a_cluster_does_all_and_then_finds_all_done(nodes, flags,
     def benchmark(name, *engine):
         keys = [*KEYS, "OPTIM.MAX_EPOCH", 4, "EMBEDDINGS.CACHE_DIR", tmp_path / f"cache_{name}"]
         words = ["--trainers", "ZeroShot", "FineTune", "--seeds", 1, *flags, "--output-dir", tmp_path / name, *engine]
-        return exit_code(lambda: command.benchmark(parse_arguments([str(word) for word in [*words, *keys]])))
+        return exit_code(lambda: command.benchmark(benchmark_request(*words, *keys)))
 
     on_ray = ("--engine", "ray", "--ray-address", nodes.address)
     assert benchmark("ray", *on_ray) == 0
@@ -48,7 +46,7 @@ def test_an_extraction_on_a_cluster_writes_the_same_file(nodes, flags, tmp_path,
     def extract(name, *engine):
         keys = [*KEYS, "EMBEDDINGS.CACHE_DIR", tmp_path / f"cache_{name}", "EMBEDDINGS.BATCH_SIZE", 4]
         words = ["--output", tmp_path / f"{name}.safetensors", "--seed", 0, *flags, *engine, *keys]
-        assert exit_code(lambda: run.extract(parse_extract_arguments([str(word) for word in words]))) == 0
+        assert exit_code(lambda: extract_command(extract_request(*words))) == 0
         return read_embedding_file(tmp_path / f"{name}.safetensors")
 
     on_cluster = extract("ray", "--engine", "ray", "--ray-address", nodes.address)

@@ -16,9 +16,15 @@ from lare_dassl.commands.benchmark.plan import make_plan
 from lare_dassl.encoding import build, shards
 from lare_dassl.errors import ClusterError, UnreadableError
 from tests.commands.benchmark.conftest import QUICK, metrics_below
-from tests.helpers import forget_plugins, make_cfg, make_domain_tree, write_embeddings, write_tiny_model
+from tests.helpers import (
+    benchmark_request,
+    forget_plugins,
+    make_cfg,
+    make_domain_tree,
+    write_embeddings,
+    write_tiny_model,
+)
 from tests.ray_cluster.conftest import NODES, kill_a_busy_node
-from tools.benchmark import parse_arguments
 
 IMAGES = 46
 PLUGIN = """
@@ -44,7 +50,7 @@ class WaitingProbe(FineTune):
 
 def planned_runs(folder: Path, *flags: object):
     words = [*flags, "--root", write_embeddings(folder / "data.safetensors"), "--output-dir", folder / "out", *QUICK]
-    return make_plan(parse_arguments([str(word) for word in words])).runs
+    return make_plan(benchmark_request(*words)).runs
 
 
 def test_a_benchmark_on_a_cluster_gives_the_records_of_one_process(cluster, tmp_path):

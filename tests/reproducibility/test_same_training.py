@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lare_dassl.commands import run
+from lare_dassl.commands.checks import make_config
+from lare_dassl.commands.train import build_trainer
 from lare_dassl.host import door
 from lare_dassl.trainers import lads, lare
 from tests.helpers import run_train, train_arguments
@@ -82,7 +83,7 @@ def test_other_use_of_the_random_state_meanwhile_does_not_count(straight, embedd
 
 def trainer_of(name, file, folder, *overrides):
     words = ("--output-dir", folder, *on_embeddings(name, file), *overrides)
-    return run.build_trainer(run.make_config(train_arguments(*words)))
+    return build_trainer(make_config(train_arguments(*words)))
 
 
 @pytest.mark.parametrize("trainer", ["LARE", "LADS", "CLIPAdapter"])

@@ -20,7 +20,7 @@ def logging_as_it_was(monkeypatch):
 
 def test_the_library_is_heard_on_standard_output_and_others_only_when_they_warn(capsys):
     start_logging()
-    logging.getLogger("lare_dassl.commands.run").info("ours")
+    logging.getLogger("lare_dassl.commands.train").info("ours")
     logging.getLogger("another").info("theirs")
     logging.getLogger("another").warning("their warning")
     assert capsys.readouterr().out == "ours\ntheir warning\n"
@@ -28,15 +28,15 @@ def test_the_library_is_heard_on_standard_output_and_others_only_when_they_warn(
 
 def test_a_level_can_be_asked_for(capsys):
     start_logging(logging.WARNING)
-    logging.getLogger("lare_dassl.commands.run").info("quiet")
-    logging.getLogger("lare_dassl.commands.run").warning("loud")
+    logging.getLogger("lare_dassl.commands.train").info("quiet")
+    logging.getLogger("lare_dassl.commands.train").warning("loud")
     assert capsys.readouterr().out == "loud\n"
 
 
 def test_it_is_heard_though_a_package_has_silenced_the_process(capsys):
     logging.disable(logging.WARNING)
     start_logging()
-    logging.getLogger("lare_dassl.commands.run").info("heard")
+    logging.getLogger("lare_dassl.commands.train").info("heard")
     assert capsys.readouterr().out == "heard\n"
 
 

@@ -5,11 +5,10 @@ import json
 import pytest
 import torch
 
-from lare_dassl.commands import run
+from lare_dassl.commands import extract as command
 from lare_dassl.embeddings.embedding_file import read_embedding_file
 from lare_dassl.errors import exit_code
-from tests.helpers import make_domain_tree, run_train, write_tiny_model
-from tools.extract import parse_arguments
+from tests.helpers import extract_request, make_domain_tree, run_train, write_tiny_model
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def keys(tmp_path):
 
 
 def extract(*words):
-    return exit_code(lambda: run.extract(parse_arguments(list(words))))
+    return exit_code(lambda: command.extract(extract_request(*words)))
 
 
 def test_the_file_holds_what_the_images_give(tmp_path, flags, keys, capsys):

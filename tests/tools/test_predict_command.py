@@ -17,7 +17,7 @@ from lare_dassl.results.classifier_file import read_classifier, write_classifier
 from lare_dassl.results.image_classifier import load_classifier
 from tests.helpers import train_on_images, write_image
 from tests.tools.test_train_command import HEAVY, ROOT, run_python
-from tools.predict import main, parse_arguments
+from tools.predict import main, read_flags, request_of
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def run(trained, capsys):
     """`tools/predict.py --model-dir RUN WORDS...`: exit code, standard output, standard error."""
 
     def run_tool(*words, folder=trained / "run"):
-        arguments = parse_arguments(["--model-dir", str(folder), *map(str, words)])
-        code = exit_code(lambda: predict(arguments))
+        flags = read_flags(["--model-dir", str(folder), *map(str, words)])
+        code = exit_code(lambda: predict(request_of(flags)))
         return code, *capsys.readouterr()
 
     return run_tool

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lare_dassl.commands import run
+from lare_dassl.commands.checks import make_config
 from tests.helpers import train_arguments, write_embeddings
 
 QUICK = ("OPTIM.MAX_EPOCH", 6, "DATALOADER.TRAIN_X.BATCH_SIZE", 16)
@@ -32,6 +32,6 @@ def build(embedding_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         flags = ["--trainer", name, "--root", root, "--output-dir", tmp_path / folder, "--seed", seed]
         flags += ["--resume", tmp_path / resume] if resume else []
         settings = [*QUICK, *(QUICK_REGIONS if name == "LARE" else ()), "DATASET.NAME", "EmbeddingFile"]
-        return run.build_trainer(run.make_config(train_arguments(*flags, *settings, *overrides)))
+        return train.build_trainer(make_config(train_arguments(*flags, *settings, *overrides)))
 
     return build_trainer

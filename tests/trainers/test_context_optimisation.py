@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, vlm
-from lare_dassl.commands import run
+from lare_dassl.commands.checks import make_config
 from lare_dassl.errors import InputError
 from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.results.classifier_file import FILE_NAME, read_classifier
@@ -208,7 +208,7 @@ def test_the_loss_of_the_demo_model_falls(build, tmp_path):
 
 def test_its_optimiser_is_its_own(build, tmp_path):
     flags = ("--trainer", "ContextOptimisation", "--root", demo_file(tmp_path / "demo.safetensors"))
-    cfg = run.make_config(train_arguments(*flags, "DATASET.NAME", "EmbeddingFile"))
+    cfg = make_config(train_arguments(*flags, "DATASET.NAME", "EmbeddingFile"))
     assert (cfg.OPTIM.NAME, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_CONS_LR) == ("sgd", 1, 1e-5)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -15,13 +14,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from lare_dassl.cluster.engine import LOCAL, check_engine, cluster_of
+from lare_dassl.cluster.engine import cluster_of
 from lare_dassl.cluster.ray_tasks import Cluster
-from lare_dassl.commands import run
-from lare_dassl.config.allowed import Allowed, check_flag
+from lare_dassl.commands.console import show
+from lare_dassl.config.request import BenchmarkRequest
 from lare_dassl.encoding.shards import ahead_on
 from lare_dassl.errors import InputError, UnwritableError, printable
-from lare_dassl.io.files import check_path, make_folder, replaced
+from lare_dassl.io.files import make_folder, replaced
 from lare_dassl.io.json_files import sealed
 from lare_dassl.io.locks import LOCK_FILE, in_folder, only_one
 from lare_dassl.report.page import Options, write_report
@@ -39,7 +38,6 @@ from .one_run import ForeignRecordError, finished_record, reason_of
 from .plan import FILE_KEYS, Plan, PlannedRun, deciding_settings, make_plan
 from .shared_encoding import encode_shared
 
-WORKERS_OF_RUNS = Allowed(1, 1024)
 REPORT_FILE = "report.html"
 
 
@@ -60,24 +58,21 @@ class Outcome:
     refused: list[str]
 
 
-def benchmark(arguments: argparse.Namespace) -> None:
+def benchmark(request: BenchmarkRequest) -> None:
     """Run tools/benchmark.py.
-
-    Args:
-        arguments: see tools/benchmark.py.
 
     Raises:
         InputError: the command is at fault, or something of it was refused or has failed; all else is done by then.
     """
-    outcome = carry_out_all(arguments)
+    outcome = carry_out_all(request)
     with failures_told_last(outcome):
         if outcome.records:
-            show_tables(outcome, Path(arguments.output_dir))
+            show_tables(outcome, Path(request.output_dir))
 
 
 def show_tables(outcome: Outcome, output_dir: Path) -> None:
     """Print mean ± std of each cell, and where records and report are."""
-    run.show(accuracy_table(outcome.records, outcome.planned, title="mean ± std over seeds"))
+    show(accuracy_table(outcome.records, outcome.planned, title="mean ± std over seeds"))
     show_places(outcome, output_dir)
 
 
@@ -90,9 +85,9 @@ def show_places(outcome: Outcome, output_dir: Path) -> None:
         UnwritableError: the report cannot be written.
     """
     _tell(f"note: {line}" for line in data_notes(outcome.records, outcome.planned))
-    run.show(f"records: {output_dir}/<dataset>/<method>/<settings>/seed<k>/{FILE_NAME}")
+    show(f"records: {output_dir}/<dataset>/<method>/<settings>/seed<k>/{FILE_NAME}")
     try:
-        run.show(f"report: {write_report(Options(output_dir, output_dir / REPORT_FILE))}")
+        show(f"report: {write_report(Options(output_dir, output_dir / REPORT_FILE))}")
     except UnwritableError:
         raise
     except InputError as error:
@@ -111,55 +106,45 @@ def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) 
     Raises:
         InputError: fewer than one seed, a folder that cannot be written to, or a run that failed.
     """
-    arguments = argparse.Namespace(
-        dataset_config_file=[str(config_file)],
-        trainers=[method.name for method in described() if method.group == "paper"],
+    request = BenchmarkRequest(
+        trainers=tuple(method.name for method in described() if method.group == "paper"),
+        dataset_config_files=(str(config_file),),
+        roots=(root,),
         seeds=seeds,
-        root=[root],
         output_dir=str(output_dir),
-        **{name: [] for name in ("shots", "ratios", "set", "config_file", "config_of", "plugin", "opts")},
-        **{"profile": "", "backbone": "", "jobs": None, "threads": 1, "together": "auto", **LOCAL},
     )
-    outcome = carry_out_all(arguments)
+    outcome = carry_out_all(request)
     with failures_told_last(outcome):
         if outcome.records:
-            run.show(accuracy_table(outcome.records, outcome.planned, title="Demo world: mean ± std"))
-            run.show(domain_table(outcome.records, title="Accuracy on each domain, %: mean ± std"))
+            show(accuracy_table(outcome.records, outcome.planned, title="Demo world: mean ± std"))
+            show(domain_table(outcome.records, title="Accuracy on each domain, %: mean ± std"))
             show_places(outcome, output_dir)
 
 
-def carry_out_all(arguments: argparse.Namespace) -> Outcome:
+def carry_out_all(request: BenchmarkRequest) -> Outcome:
     """Run what is planned and not done yet.
 
     Raises:
         InputError: the command is at fault, or nothing of it can be run.
     """
     start_logging(logging.WARNING)
-    for flag in ("jobs", "threads"):
-        check_flag(f"--{flag}", getattr(arguments, flag), WORKERS_OF_RUNS)
-    if not arguments.output_dir:
-        raise InputError("--output-dir is empty: name the folder of the runs")
-    check_path(arguments.output_dir, "--output-dir")
-    check_engine(arguments)
-    if arguments.engine != "local" and arguments.jobs is not None:
-        raise InputError("--jobs has no effect with --engine ray: --ray-cpus says how many runs fit on a node")
-    plan = make_plan(arguments)
+    plan = make_plan(request)
     if not plan.runs:
         _tell(f"refused: {line}" for line in plan.refused[:-1])
         raise InputError(plan.refused[-1])
     _tell([*(f"refused: {line}" for line in plan.refused), *plan.repeated])
-    output_dir = make_folder(Path(arguments.output_dir), "--output-dir")
+    output_dir = make_folder(Path(request.output_dir), "--output-dir")
     with only_one(output_dir / LOCK_FILE, in_folder(output_dir, "--output-dir")):
-        return _carry_out_plan(plan, arguments, output_dir)
+        return _carry_out_plan(plan, request, output_dir)
 
 
-def _carry_out_plan(plan: Plan, arguments: argparse.Namespace, output_dir: Path) -> Outcome:
+def _carry_out_plan(plan: Plan, request: BenchmarkRequest, output_dir: Path) -> Outcome:
     write_plan(output_dir, plan.runs)
     to_run, failed = _still_to_run(plan)
-    run.show(f"{len(plan.runs)} runs: {len(plan.runs) - len(to_run) - len(failed)} are done, {len(to_run)} to do")
-    with _cluster(to_run, arguments, output_dir) as cluster:
+    show(f"{len(plan.runs)} runs: {len(plan.runs) - len(to_run) - len(failed)} are done, {len(to_run)} to do")
+    with _cluster(to_run, request, output_dir) as cluster:
         failed |= encode_shared(to_run, ahead_on(cluster))
-        failed |= _carry_out([planned for planned in to_run if planned.folder not in failed], arguments, cluster)
+        failed |= _carry_out([planned for planned in to_run if planned.folder not in failed], request, cluster)
     return _outcome(plan, failed)
 
 
@@ -203,21 +188,21 @@ def _still_to_run(plan: Plan) -> tuple[list[PlannedRun], dict[Path, str]]:
 
 
 def _cluster(
-    runs: Sequence[PlannedRun], arguments: argparse.Namespace, output_dir: Path
+    runs: Sequence[PlannedRun], request: BenchmarkRequest, output_dir: Path
 ) -> AbstractContextManager[Cluster | None]:
     """The cluster for runs; nobody is asked for one where there are none."""
     if not runs:
         return nullcontext()
     cache_dir = runs[0].config["EMBEDDINGS"]["CACHE_DIR"]
-    return cluster_of(arguments, cache_dir, {"--output-dir": output_dir})
+    return cluster_of(request, cache_dir, {"--output-dir": output_dir})
 
 
-def _carry_out(runs: Sequence[PlannedRun], arguments: argparse.Namespace, cluster: Cluster | None) -> dict[Path, str]:
+def _carry_out(runs: Sequence[PlannedRun], request: BenchmarkRequest, cluster: Cluster | None) -> dict[Path, str]:
     """Run, with a progress bar on standard error; gives the failures."""
     failed: dict[Path, str] = {}
     if not runs:
         return failed
-    how, started = _start(runs, arguments, cluster)
+    how, started = _start(runs, request, cluster)
     with tqdm(total=len(runs), desc=f"runs, {how}", unit="run") as progress, closing(started) as ended:
         for planned, reason in ended:
             if reason:
@@ -227,13 +212,13 @@ def _carry_out(runs: Sequence[PlannedRun], arguments: argparse.Namespace, cluste
     return failed
 
 
-def _start(runs: Sequence[PlannedRun], arguments: argparse.Namespace, cluster: Cluster | None) -> tuple[str, Outcomes]:
+def _start(runs: Sequence[PlannedRun], request: BenchmarkRequest, cluster: Cluster | None) -> tuple[str, Outcomes]:
     """The outcomes of runs that nobody has asked for yet, and in words how they are carried out."""
-    work = units(runs, arguments.together == "yes" or (arguments.together == "auto" and torch.cuda.is_available()))
+    work = units(runs, request.together == "yes" or (request.together == "auto" and torch.cuda.is_available()))
     if cluster is not None:
-        return "on Ray", outcomes_on(cluster, work, arguments.threads)
-    jobs = arguments.jobs or suited_jobs(len(work), arguments.threads)
-    return f"{jobs} at a time", outcomes(work, jobs, arguments.threads)
+        return "on Ray", outcomes_on(cluster, work, request.threads)
+    jobs = request.jobs or suited_jobs(len(work), request.threads)
+    return f"{jobs} at a time", outcomes(work, jobs, request.threads)
 
 
 def _outcome(plan: Plan, failed: dict[Path, str]) -> Outcome:

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from lare_dassl.commands import run
+from lare_dassl.commands.train import train, train_several
 from lare_dassl.errors import InputError
 from lare_dassl.io.files import make_folder
 from lare_dassl.results.record import FILE_NAME, OtherFormatError, read_record
@@ -86,7 +86,7 @@ def _carry_out_together(unit: Sequence[PlannedRun]) -> None:
 
 def _try_together(unit: Sequence[PlannedRun]) -> bool:
     try:
-        return not run.train_several([planned.arguments for planned in unit])
+        return not train_several([planned.request for planned in unit])
     except (Exception, SystemExit):
         traceback.print_exc()
         return False
@@ -102,7 +102,7 @@ def is_finished(planned: PlannedRun) -> bool:
 
 def _try(planned: PlannedRun) -> str:
     try:
-        run.train(planned.arguments)
+        train(planned.request)
         written = finished_record(planned) is not None
         return "" if written else f"{planned.trainer} has written no {FILE_NAME}: {planned.folder / LOG_FILE} says why"
     except (Exception, SystemExit) as error:
@@ -127,5 +127,5 @@ def _own_log(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # run.train has put a copy to log.txt around standard output.
+            # `train` has put a copy to log.txt around standard output.
             sys.stdout.close()

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from lare_dassl.commands import run
+from lare_dassl.commands.checks import make_config
 from lare_dassl.config import merging
-from lare_dassl.config.allowed import Allowed, check_flag
+from lare_dassl.config.request import BenchmarkRequest, RunRequest
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.datasets.base.image_tree import images_in
 from lare_dassl.errors import InputError, shortened
@@ -26,7 +25,6 @@ from lare_dassl.report.runs.summary import GENERIC_DATASETS, UNTOLD_KEYS, datase
 from lare_dassl.trainers.base.description import description_of
 
 SHOTS, RATIO, PROFILE = "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "DATASET.LONG_TAIL.PROFILE"
-SEEDS = Allowed(1, 10_000)
 NAMED_FIRST = (SHOTS, RATIO, PROFILE)
 # Settings that decide the outcome, though tables do not list them among what sets methods apart.
 COUNTED_KEYS = {"DATASET.NAME", SHOTS, RATIO, "TRAINER.NAME", "TEST.NO_TEST"}
@@ -44,12 +42,12 @@ class PlannedRun:
 
     Attributes:
         folder: its own.
-        arguments: what tools/train.py would be given for it.
+        request: what tools/train.py would be asked for it.
         config: its whole configuration, as its record will hold it.
     """
 
     folder: Path
-    arguments: argparse.Namespace
+    request: RunRequest
     config: dict[str, Any]
 
     @property
@@ -85,26 +83,23 @@ class Plan:
     repeated: tuple[str, ...] = ()
 
 
-def make_plan(arguments: argparse.Namespace) -> Plan:
+def make_plan(request: BenchmarkRequest) -> Plan:
     """The product of datasets, methods, shots, ratios, values of --set, and seeds.
 
     Values that no run can have are refused, a second run of the same settings is left out; all others are planned. Of
     methods that do not know a key of --set, such as FineTune of TRAINER.LARE.ALPHA, one run is planned for all its
     values.
 
-    Args:
-        arguments: see tools/benchmark.py.
-
     Raises:
         InputError: the command itself is at fault: a key is set twice, there are no seeds, or too few roots.
     """
-    _check_command(arguments)
+    _check_command(request)
     _listing_hash.cache_clear()
     cells: dict[Path, list[PlannedRun]] = {}
     refused, repeated = [], []
-    for dataset, trainer, settings in product(_datasets(arguments), arguments.trainers, product(*_axes(arguments))):
+    for dataset, trainer, settings in product(request.datasets(), request.trainers, product(*_axes(request))):
         try:
-            runs = _runs_of_cell(arguments, dataset, trainer, dict(settings))
+            runs = _runs_of_cell(request, dataset, trainer, dict(settings))
             folder = runs[0].folder.parent
             if folder not in cells:
                 cells[folder] = runs
@@ -114,22 +109,6 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
             refused.append(str(error))
     lines = (tuple(dict.fromkeys(lines)) for lines in (refused, repeated))
     return Plan(tuple(run for runs in cells.values() for run in runs), *lines)
-
-
-def _datasets(arguments: argparse.Namespace) -> list[dict[str, str]]:
-    """The config file and the root of each dataset.
-
-    Raises:
-        InputError: there are several roots, but not one for each dataset.
-    """
-    files, roots = arguments.dataset_config_file or [""], arguments.root or [""]
-    if len(roots) not in (1, len(files)):
-        raise InputError(
-            f"--root is given {len(roots)} times for {len(files)} datasets: give it once, or once for each "
-            "--dataset-config-file, in their order"
-        )
-    roots = roots if len(roots) == len(files) else roots * len(files)
-    return [{"dataset_config_file": file, "root": root} for file, root in zip(files, roots, strict=True)]
 
 
 def _knows(planned: PlannedRun, settings: dict[str, str]) -> bool:
@@ -143,25 +122,18 @@ def _unused_keys(trainer: str) -> tuple[str, ...]:
     return method.ignores if method else ()
 
 
-def _check_command(arguments: argparse.Namespace) -> None:
-    check_flag("--seeds", arguments.seeds, SEEDS)
-    for words in arguments.set:
-        if len(words) < 2:
-            raise InputError(f"--set {words[0]}: give at least one value behind the key")
-    for name, file in arguments.config_of:
-        if name not in arguments.trainers:
-            raise InputError(f"--config-of {name} {file}: {name} is not among --trainers")
-    _check_no_keys_among_values(arguments)
-    keys = Counter([*PLANNED_KEYS, *(key for key, _ in _axis_values(arguments)), *arguments.opts[::2]])
+def _check_command(request: BenchmarkRequest) -> None:
+    _check_no_keys_among_values(request)
+    keys = Counter([*PLANNED_KEYS, *(key for key, _ in _axis_values(request)), *request.overrides[::2]])
     twice = [key for key, count in keys.items() if count > 1]
     if twice:
         raise InputError(f"{twice[0]} is set twice: by flags of the benchmark, --set or the KEY VALUE pairs")
 
 
-def _check_no_keys_among_values(arguments: argparse.Namespace) -> None:
+def _check_no_keys_among_values(request: BenchmarkRequest) -> None:
     """A flag that takes several values takes in KEY VALUE pairs behind it too; say so, not what follows of it."""
-    values = {"--trainers": arguments.trainers, "--shots": arguments.shots, "--ratios": arguments.ratios}
-    values |= {f"--set {words[0]}": words[1:] for words in arguments.set}
+    values = {"--trainers": request.trainers, "--shots": request.shots, "--ratios": request.ratios}
+    values |= {f"--set {words[0]}": words[1:] for words in request.varied}
     keys = dict(merging.leaf_keys(merging.new_config())).keys()
     for flag, words in values.items():
         taken = [word for word in words if word in keys]
@@ -171,21 +143,21 @@ def _check_no_keys_among_values(arguments: argparse.Namespace) -> None:
             )
 
 
-def _axis_values(arguments: argparse.Namespace) -> list[tuple[str, list[str]]]:
+def _axis_values(request: BenchmarkRequest) -> list[tuple[str, Sequence[str]]]:
     """The keys that the benchmark varies, with the values of each; text, as on a command line."""
-    shots = [str(ALL_SHOTS) if value == "all" else value for value in arguments.shots]
-    profile = [arguments.profile] if arguments.profile else []
-    axes = [(SHOTS, shots), (RATIO, arguments.ratios), (PROFILE, profile)]
-    axes += [(words[0], words[1:]) for words in arguments.set]
+    shots = [str(ALL_SHOTS) if value == "all" else value for value in request.shots]
+    profile = [request.profile] if request.profile else []
+    axes = [(SHOTS, shots), (RATIO, request.ratios), (PROFILE, profile)]
+    axes += [(words[0], words[1:]) for words in request.varied]
     return [(key, values) for key, values in axes if values]
 
 
-def _axes(arguments: argparse.Namespace) -> list[list[tuple[str, str]]]:
-    return [[(key, value) for value in values] for key, values in _axis_values(arguments)]
+def _axes(request: BenchmarkRequest) -> list[list[tuple[str, str]]]:
+    return [[(key, value) for value in values] for key, values in _axis_values(request)]
 
 
 def _runs_of_cell(
-    arguments: argparse.Namespace, dataset: dict[str, str], trainer: str, settings: dict[str, str]
+    request: BenchmarkRequest, dataset: tuple[str, str], trainer: str, settings: dict[str, str]
 ) -> list[PlannedRun]:
     """The runs that differ in their seeds alone.
 
@@ -195,18 +167,21 @@ def _runs_of_cell(
     _check_values(settings)
     unused = _unused_keys(trainer)
     words = [word for key, value in settings.items() if not key.startswith(unused) for word in (key, value)]
-    common = argparse.Namespace(
+    config_file, root = dataset
+    own_files = [file for name, file in request.config_of if name == trainer]
+    first = RunRequest(
         trainer=trainer,
-        **dataset,
-        config_file=[*arguments.config_file, *(file for name, file in arguments.config_of if name == trainer)],
-        **{name: getattr(arguments, name) for name in ("backbone", "plugin")},
-        **{"resume": "", "eval_only": False, "model_dir": "", "load_epoch": None, "no_train": False},
-        opts=[*arguments.opts, *words],
+        dataset_config_file=config_file,
+        root=root,
+        config_files=(*request.config_files, *own_files),
+        backbone=request.backbone,
+        plugins=request.plugins,
+        overrides=(*request.overrides, *words),
+        seed=0,
     )
-    cfg = run.make_config(argparse.Namespace(**vars(common), seed=0))
-    plain = json.loads(json.dumps(cfg))
-    folder = cell_folder(Path(arguments.output_dir), plain, settings)
-    return [_run_of_seed(common, plain, folder / f"seed{seed}", seed) for seed in range(arguments.seeds)]
+    plain = json.loads(json.dumps(make_config(first)))
+    folder = cell_folder(Path(request.output_dir), plain, settings)
+    return [_run_of_seed(first, plain, folder / f"seed{seed}", seed) for seed in range(request.seeds)]
 
 
 def _check_values(settings: dict[str, str]) -> None:
@@ -222,8 +197,8 @@ def _check_values(settings: dict[str, str]) -> None:
         raise InputError(f"--ratios {shortened(ratio)}: give a number, at least 1")
 
 
-def _run_of_seed(common: argparse.Namespace, plain: dict[str, Any], folder: Path, seed: int) -> PlannedRun:
-    own = argparse.Namespace(**vars(common), seed=seed, output_dir=str(folder))
+def _run_of_seed(first: RunRequest, plain: dict[str, Any], folder: Path, seed: int) -> PlannedRun:
+    own = replace(first, seed=seed, output_dir=str(folder))
     return PlannedRun(folder, own, plain | {"SEED": seed, "OUTPUT_DIR": str(folder)})
 
 

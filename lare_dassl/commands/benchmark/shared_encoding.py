@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
-from lare_dassl.commands import run
+from lare_dassl.commands.checks import make_config
 from lare_dassl.datasets.base.splits import ALL_SHOTS, split_items
 from lare_dassl.encoding.build import EncodeAhead, build_embeddings
 from lare_dassl.errors import ClusterError
@@ -87,7 +87,7 @@ def _needs_all(planned: PlannedRun) -> bool:
 
 def _load(planned: PlannedRun, encode: bool, describes: bool, encode_ahead: EncodeAhead | None) -> None:
     """Build a run's dataset and split as its trainer will, and encode it where asked to."""
-    cfg = run.make_config(planned.arguments)
+    cfg = make_config(planned.request)
     dataset = door.build_dataset(cfg)
     split = split_items(dataset, cfg)
     if encode:

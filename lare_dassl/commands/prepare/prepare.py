@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,7 +12,10 @@ from urllib.parse import urlsplit
 from rich.table import Table
 from yacs.config import CfgNode
 
-from lare_dassl.commands import run
+from lare_dassl.commands.checks import check_domains, check_name
+from lare_dassl.commands.console import show
+from lare_dassl.config.assembly import merge_sources
+from lare_dassl.config.request import DataRequest, PrepareRequest
 from lare_dassl.datasets.base.sources import SOURCES, Source, how_to_get
 from lare_dassl.errors import InputError, unknown_name
 from lare_dassl.host import door
@@ -22,6 +24,7 @@ from lare_dassl.io.files import make_folder
 from lare_dassl.io.locks import only_one
 from lare_dassl.system import network
 from lare_dassl.system.logs import start_logging
+from lare_dassl.trainers.base.description import description_of
 
 from .archives import SUFFIXES, unpack
 from .disk import show_size
@@ -51,48 +54,46 @@ class Finding:
     fault: str = ""
 
 
-def prepare(arguments: argparse.Namespace, configs: Path) -> None:
+def prepare(request: PrepareRequest, configs: Path) -> None:
     """Run tools/prepare_data.py.
 
     Args:
-        arguments: see tools/prepare_data.py.
+        request: names the dataset.
         configs: folder of the datasets' configurations, each `<name>.yaml`.
 
     Raises:
         InputError: an unknown name or key, or, after all else is done, something that is missing or wrong.
     """
     known = [*SOURCES, *WITHOUT_SOURCES]
-    if arguments.name not in known:
-        raise unknown_name("dataset", arguments.name, known)
-    sample = sample_size(arguments.sample)
-    cfg = _make_config(arguments, configs)
+    if request.name not in known:
+        raise unknown_name("dataset", request.name, known)
+    sample = sample_size(request.sample)
+    cfg = _make_config(request, configs)
     root = Path(cfg.DATASET.ROOT).expanduser()
     start_logging()
-    sources = _needed_sources(arguments.name, cfg)
+    sources = _needed_sources(request.name, cfg)
     findings = [look(source, root) for source in sources]
     _show_states(findings)
-    dataset, problems = _get_dataset(arguments, cfg, findings, root)
+    dataset, problems = _get_dataset(request, cfg, findings, root)
     if dataset is not None:
-        run.show(counts_table(dataset))
+        show(counts_table(dataset))
         problems += _image_problems(dataset, sample)
-    _raise_problems(arguments.name, problems)
-    if arguments.delete_archives:
+    _raise_problems(request.name, problems)
+    if request.delete_archives:
         _delete_archives([look(source, root) for source in sources])
     partial = " as it is (DATASET.ALLOW_PARTIAL)" if cfg.DATASET.ALLOW_PARTIAL else ""
-    run.show(f"{arguments.name} is {'usable' if partial else 'complete'}{partial}")
+    show(f"{request.name} is {'usable' if partial else 'complete'}{partial}")
 
 
-def _make_config(arguments: argparse.Namespace, configs: Path) -> CfgNode:
-    given = argparse.Namespace(
-        root=arguments.root,
-        dataset_config_file=str(configs / f"{arguments.name}.yaml"),
-        config_file=[],
-        plugin=[],
-        opts=arguments.opts,
+def _make_config(request: PrepareRequest, configs: Path) -> CfgNode:
+    given = DataRequest(
+        root=request.root,
+        dataset_config_file=str(configs / f"{request.name}.yaml"),
+        overrides=request.overrides,
     )
-    cfg = run.merge_sources(given)
-    run.check_name("dataset", "DATASET.NAME", cfg.DATASET.NAME, DATASET_REGISTRY)
-    run.check_domains(cfg)
+    cfg = merge_sources(given, description_of)
+    check_name("dataset", "DATASET.NAME", cfg.DATASET.NAME, DATASET_REGISTRY)
+    check_domains(cfg.DATASET.NAME, [*cfg.DATASET.SOURCE_DOMAINS, *cfg.DATASET.TARGET_DOMAINS])
     return cfg
 
 
@@ -153,11 +154,11 @@ def _show_states(findings: Sequence[Finding]) -> None:
     table = Table("file or folder", "state")
     for finding in findings:
         table.add_row(finding.source.gives, finding.state)
-    run.show(table)
+    show(table)
 
 
 def _get_dataset(
-    arguments: argparse.Namespace, cfg: CfgNode, findings: Sequence[Finding], root: Path
+    request: PrepareRequest, cfg: CfgNode, findings: Sequence[Finding], root: Path
 ) -> tuple[Any | None, list[str]]:
     """The dataset, or what there is of it, and the problems on the way.
 
@@ -169,25 +170,25 @@ def _get_dataset(
         return dataset, [finding.fault for finding in findings if finding.fault and not finding.source.holds]
     except InputError as error:
         cause = str(error)
-    problems = _get_sources(arguments, findings, root) if findings else [cause]
+    problems = _get_sources(request, findings, root) if findings else [cause]
     try:
         return door.build_dataset(cfg), problems
     except InputError as error:
         # It advises to run this command, which is what happens here.
-        problem = str(error).replace(how_to_get(arguments.name), "move that and its archive away, and run again")
+        problem = str(error).replace(how_to_get(request.name), "move that and its archive away, and run again")
         return build_what_is_there(cfg), problems or [problem]
 
 
-def _get_sources(arguments: argparse.Namespace, findings: Sequence[Finding], root: Path) -> list[str]:
+def _get_sources(request: PrepareRequest, findings: Sequence[Finding], root: Path) -> list[str]:
     """Download and unpack what is missing; gives a line for each source that stays so."""
     findings = [finding for finding in findings if not finding.is_there]
     if not findings:
         return []
-    hosts = _hosts_to_ask(findings, arguments.no_download)
+    hosts = _hosts_to_ask(findings, request.no_download)
     may_be_had = [urlsplit(finding.source.url).netloc in hosts for finding in findings]
     some = any(may_be_had) or any(finding.archive for finding in findings)
     problems = []
-    with _preparing(root, arguments.name) if some else nullcontext():
+    with _preparing(root, request.name) if some else nullcontext():
         for finding, may_download in zip(findings, may_be_had, strict=True):
             try:
                 _get(finding, root, may_download)
@@ -210,7 +211,7 @@ def _hosts_to_ask(findings: Sequence[Finding], no_download: bool) -> set[str]:
     answering = {host for host, address in servers.items() if network.reachable(address)}
     silent = sorted(servers.keys() - answering)
     if silent:
-        run.show(f"offline: {', '.join(silent)} cannot be reached; nothing is downloaded from there")
+        show(f"offline: {', '.join(silent)} cannot be reached; nothing is downloaded from there")
     return answering
 
 
@@ -246,7 +247,7 @@ def _check_archive(archive: Path, source: Source) -> None:
 
 def _image_problems(dataset: Any, sample: int | None) -> list[str]:
     try:
-        run.show(f"{check_images(dataset, sample):,} images decoded")
+        show(f"{check_images(dataset, sample):,} images decoded")
     except InputError as error:
         return [str(error)]
     return []
@@ -257,7 +258,7 @@ def _raise_problems(name: str, problems: Sequence[str]) -> None:
     if len(problems) == 1:
         raise InputError(problems[0])
     for problem in problems:
-        run.show(problem)
+        show(problem)
     if problems:
         raise InputError(f"{name} is not complete: {len(problems)} things are missing or wrong, each told above")
 
@@ -266,4 +267,4 @@ def _delete_archives(findings: Sequence[Finding]) -> None:
     for finding in findings:
         if finding.is_there and finding.archive:
             finding.archive.unlink()
-            run.show(f"deleted {finding.archive}")
+            show(f"deleted {finding.archive}")

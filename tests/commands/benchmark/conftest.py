@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -12,22 +11,22 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import write_embeddings
-from tools.benchmark import parse_arguments
+from lare_dassl.config.request import BenchmarkRequest
+from tests.helpers import benchmark_request, write_embeddings
 
 QUICK = ("OPTIM.MAX_EPOCH", 4, "DATALOADER.TRAIN_X.BATCH_SIZE", 16, "DATASET.NAME", "EmbeddingFile")
 
 
 @pytest.fixture
-def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., argparse.Namespace]:
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., BenchmarkRequest]:
     """`words(FLAG, VALUE, ...)` reads a command line of tools/benchmark.py, with quick runs' settings."""
     file = tmp_path / "data.safetensors"
     write_embeddings(file)
     monkeypatch.setattr(sys, "path", list(sys.path))
 
-    def read(*flags: object, pairs: tuple[object, ...] = ()) -> argparse.Namespace:
+    def read(*flags: object, pairs: tuple[object, ...] = ()) -> BenchmarkRequest:
         common = ("--root", file, "--jobs", 1, "--output-dir", tmp_path / "out")
-        return parse_arguments([str(word) for word in (*flags, *common, *QUICK, *pairs)])
+        return benchmark_request(*flags, *common, *QUICK, *pairs)
 
     return read
 

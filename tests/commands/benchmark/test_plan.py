@@ -43,7 +43,7 @@ def test_a_folder_names_the_settings(words, tmp_path):
     name, _, digest = cell.rpartition("-")
     assert name == "shots_4-ratio_2_exp-PRETRAINED_some_file_v1"
     assert len(digest) == 10
-    assert run.arguments.output_dir == str(run.folder)
+    assert run.request.output_dir == str(run.folder)
 
 
 def test_the_hash_is_of_what_decides_the_outcome(words, tmp_path):

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import argparse
-
 import pytest
 
-from lare_dassl.commands import run
 from lare_dassl.commands.benchmark.plan import make_plan
 from lare_dassl.commands.benchmark.shared_encoding import encode_shared
+from lare_dassl.commands.checks import make_config
+from lare_dassl.commands.train import train
 from lare_dassl.embeddings.encoder.encoder import Encoder
-from tests.helpers import make_domain_tree, write_tiny_model
-from tools.benchmark import parse_arguments
+from lare_dassl.host.door import build_dataset
+from tests.helpers import benchmark_request, make_domain_tree, write_tiny_model
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def plan(tmp_path):
     pairs += ["DATASET.SOURCE_DOMAINS", "['photo']", "DATASET.TARGET_DOMAINS", "['sketch']"]
     pairs += ["DATASET.SOURCE_PROMPTS.photo", "a photo of a {}.", "DATASET.TARGET_PROMPTS.sketch", "a sketch of a {}."]
     common = ["--root", str(tmp_path / "images"), "--backbone", backbone, "--output-dir", str(tmp_path / "out")]
-    return lambda *flags: make_plan(parse_arguments([*map(str, flags), *common, *pairs])).runs
+    return lambda *flags: make_plan(benchmark_request(*flags, *common, *pairs)).runs
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def test_runs_on_all_images_need_one_encoding_for_all(plan, encoded, monkeypatch
 
     monkeypatch.setattr("lare_dassl.vlm.load", refuse)
     for planned in runs[:: len(runs) // 6]:
-        run.train(argparse.Namespace(**vars(planned.arguments)))
+        train(planned.request)
 
 
 def test_few_shots_alone_encode_no_image_that_no_run_needs(plan, encoded):
@@ -59,8 +58,8 @@ def test_few_shots_alone_encode_no_image_that_no_run_needs(plan, encoded):
 
 
 def whole_train(runs):
-    cfg = run.make_config(runs[0].arguments)
-    return len(run.door.build_dataset(cfg).train_x)
+    cfg = make_config(runs[0].request)
+    return len(build_dataset(cfg).train_x)
 
 
 def test_what_cannot_be_split_is_refused_and_the_rest_goes_on(plan):

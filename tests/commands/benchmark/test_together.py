@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl.commands import run
+from lare_dassl.commands import train
 from lare_dassl.commands.benchmark.command import benchmark, carry_out_all
 from lare_dassl.commands.benchmark.execution import units
 from lare_dassl.commands.benchmark.plan import make_plan
@@ -83,8 +83,8 @@ def test_a_log_that_cannot_be_written_loses_no_run(words, tmp_path):
 
 
 def test_a_method_that_is_not_joint_is_built_once_a_run_and_its_log_is_its_own(words, tmp_path, monkeypatch):
-    built, build = [], run.build_trainer
-    monkeypatch.setattr(run, "build_trainer", lambda cfg: built.append(cfg.SEED) or build(cfg))
+    built, build = [], train.build_trainer
+    monkeypatch.setattr(train, "build_trainer", lambda cfg: built.append(cfg.SEED) or build(cfg))
     carry_out_all(words("--trainers", "ZeroShot", "--seeds", 3, "--together", "yes"))
     assert built == [0, 1, 2]
     assert not any("trained together" in path.read_text() for path in (tmp_path / "out").rglob("log.txt"))

@@ -20,7 +20,7 @@ from lare_dassl.io import locks
 from lare_dassl.io.locks import only_one
 from lare_dassl.system import network
 from tests.helpers import make_domain_tree
-from tools.prepare_data import parse_arguments
+from tools.prepare_data import read_flags, request_of
 
 ROOT = Path(__file__).parents[3]
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
@@ -86,7 +86,7 @@ def by_domain(site, pacs, root, monkeypatch):
 
 
 def run(root, *words) -> int:
-    arguments = parse_arguments(["pacs", "--root", str(root), *words])
+    arguments = request_of(read_flags(["pacs", "--root", str(root), *words]))
     return exit_code(lambda: prepare(arguments, root.parent / "configs"))
 
 
@@ -377,7 +377,7 @@ def test_the_demo_is_rendered_and_verified(root, configs, capsys, monkeypatch):
     monkeypatch.setattr(demo_world, "IMAGES_PER_CLASS", {"train": 1, "val": 1, "test": 1})
     monkeypatch.setattr(network, "reachable", None)
     words = ["demo", "--root", str(root), "--sample", "all", "DATASET.TARGET_DOMAINS", "['neon']"]
-    arguments = parse_arguments(words)
+    arguments = request_of(read_flags(words))
     assert exit_code(lambda: prepare(arguments, configs)) == 0
     classes = len(demo_world.SCENES)
     shown = capsys.readouterr().out

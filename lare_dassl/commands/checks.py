@@ -1,0 +1,121 @@
+"""Checks of a configuration before data are read: names, domains, settings, and the folder of an earlier run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from lare_dassl.config.assembly import run_config
+from lare_dassl.config.request import RunRequest
+from lare_dassl.datasets.base.splits import check_fractions
+from lare_dassl.encoding.build import check_names_and_texts
+from lare_dassl.errors import InputError, unknown_name
+from lare_dassl.host.door import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGISTRY
+from lare_dassl.trainers.base.description import description_of
+from lare_dassl.trainers.base.earlier_run import check_resumable, check_testable
+
+
+def checked_config(request: RunRequest) -> CfgNode:
+    """The configuration of a run, after all that can be refused without data has been.
+
+    Raises:
+        InputError: see `make_config` and `check_earlier_run`, or there is no folder --model-dir.
+    """
+    if request.model_dir and not Path(request.model_dir).is_dir():
+        raise InputError(f"--model-dir {request.model_dir}: there is no such folder")
+    cfg = make_config(request)
+    check_earlier_run(cfg, request)
+    return cfg
+
+
+def make_config(request: RunRequest) -> CfgNode:
+    """The checked configuration of a run.
+
+    Raises:
+        InputError: an unknown trainer, dataset, evaluator, model, domain, key or plugin, a value that a key does not
+            take, or settings that contradict each other.
+    """
+    cfg = run_config(request, description_of)
+    check_name("trainer", "--trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY)
+    check_name("dataset", "--dataset-config-file", cfg.DATASET.NAME, DATASET_REGISTRY)
+    check_name("evaluator", "TEST.EVALUATOR", cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY)
+    check_domains(cfg.DATASET.NAME, [*cfg.DATASET.SOURCE_DOMAINS, *cfg.DATASET.TARGET_DOMAINS])
+    if description_of(cfg.TRAINER.NAME):
+        check_settings(cfg)
+    elif cfg.OPTIM.MAX_EPOCH < 1:
+        raise InputError(f"OPTIM.MAX_EPOCH must be at least 1 for {cfg.TRAINER.NAME}, not {cfg.OPTIM.MAX_EPOCH}")
+    elif cfg.DATASET.BAD_IMAGES != "error":
+        raise InputError(
+            f"DATASET.BAD_IMAGES {cfg.DATASET.BAD_IMAGES}: {cfg.TRAINER.NAME} reads the images itself, so none can be "
+            "left out: mend or remove those that cannot be read"
+        )
+    return cfg
+
+
+def check_name(kind: str, flag: str, name: str, registry: Any) -> None:
+    """Refuse a trainer or dataset that is not registered, before anything is read.
+
+    Raises:
+        InputError: names the nearest one.
+    """
+    if not name:
+        raise InputError(f"no {kind} named: give {flag}; known: {', '.join(sorted(registry.registered_names()))}")
+    if name not in registry.registered_names():
+        raise unknown_name(kind, name, registry.registered_names())
+
+
+def check_domains(dataset: str, domains: Iterable[str]) -> None:
+    """Refuse domains that a registered dataset does not have, where it says which it has.
+
+    Raises:
+        InputError: names the nearest one.
+    """
+    known = list(getattr(DATASET_REGISTRY.get(dataset), "domains", None) or [])
+    for domain in domains if known else ():
+        if domain not in known:
+            raise unknown_name(f"domain of {dataset}", domain, known)
+
+
+def check_settings(cfg: CfgNode) -> None:
+    """Refuse settings that one of our trainers cannot work with; the configuration alone is read.
+
+    Raises:
+        InputError: names the keys.
+    """
+    if not cfg.DATASET.SPLIT_FILE:
+        check_fractions(cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION)
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    with _silent_log():
+        trainer.__new__(trainer).check_cfg(cfg)
+    check_names_and_texts(cfg)
+
+
+@contextmanager
+def _silent_log() -> Iterator[None]:
+    """Keep what a check warns of for the run's own log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def check_earlier_run(cfg: CfgNode, request: RunRequest) -> None:
+    """Refuse a run's folder that the run cannot go on from, or whose model cannot be tested, before data are read.
+
+    Raises:
+        InputError: see `earlier_run`.
+    """
+    if not description_of(cfg.TRAINER.NAME):
+        return
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    if request.eval_only:
+        check_testable(cfg, trainer, request.model_dir, request.load_epoch, recorded=bool(request.output_dir))
+    elif not request.no_train:
+        check_resumable(cfg, trainer)
