@@ -72,10 +72,10 @@ def in_batches(source: Iterable[Decoded | None], batch_size: int) -> Iterator[De
     for item in source:
         items += [item] if item is not None else []
         if len(items) == batch_size or item is None:
-            yield _batch(items)
+            yield batch_of(items)
             items = []
     if items:
-        yield _batch(items)
+        yield batch_of(items)
 
 
 def attempt(decode: Callable[[int], Tensor], place: int) -> Decoded:
@@ -111,7 +111,7 @@ def as_they_come(
             yield item
 
 
-def _batch(items: Sequence[Decoded]) -> DecodedBatch:
+def batch_of(items: Sequence[Decoded]) -> DecodedBatch:
     read = [(place, result) for place, result in items if isinstance(result, Tensor)]
     unreadable = [(place, result) for place, result in items if isinstance(result, str)]
     pixels = torch.stack([pixels for _, pixels in read]) if read else torch.empty(0)

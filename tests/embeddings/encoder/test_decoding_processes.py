@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -14,45 +16,38 @@ import torch
 from PIL import Image
 
 from lare_dassl import vlm
-from lare_dassl.embeddings.encoder import decoding_processes
 from lare_dassl.embeddings.encoder.decoding import decode_image, decoded_batches
-from lare_dassl.embeddings.encoder.decoding_processes import (
-    PROCESSES_FROM,
-    Workers,
-    decoded_by_processes,
-    processes_pay,
-)
+from lare_dassl.embeddings.encoder.decoding_processes import PROCESSES_FROM, decoded_by_processes, processes_pay
 from lare_dassl.embeddings.encoder.encoder import Encoder
-from tests.embeddings.encoder.odd_resize import DEADLY, ENDLESS, OddResize
+from tests.embeddings.encoder.odd_resize import BROKEN, DEADLY, ENDLESS, OddResize
 from tests.helpers import write_image, write_tiny_model
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs a system that can share memory so")
-
 CPU = torch.device("cpu")
-# A user's script, which does not ask for __main__; it encodes all images but one, which never comes.
+# A user's script without a guard for __main__; it encodes all images but one, which never comes.
 SCRIPT = """
 import dataclasses, logging, sys
 from pathlib import Path
 import torch
 from lare_dassl import vlm
-from lare_dassl.embeddings.encoder import decoding_processes, encoder as extract
+from lare_dassl.embeddings.encoder import encoder as encoding
 from lare_dassl.errors import exit_code
 from tests.embeddings.encoder.odd_resize import OddResize
 
+print("script", flush=True)
 logging.disable(logging.WARNING)
-extract.processes_pay, extract.usable_cores = lambda *_: True, lambda: 2
-decoding_processes._taken = lambda *_: iter(())
-keep = extract._Keeper.keep
-
-def told(self, batch, embedding):
-    keep(self, batch, embedding)
-    print(len(batch.places), flush=True)
-
-extract._Keeper.keep = told
+encoding.processes_pay, encoding.usable_cores = lambda *_: True, lambda: 2
 source = vlm.resolve(sys.argv[1], "", allow_random=True)
-encoder = extract.Encoder(source, "fp32", torch.device("cpu"), Path(sys.argv[2]), batch_size=8)
-parts = encoder.model.parts
-vars(encoder.model)["parts"] = dataclasses.replace(parts, resize=OddResize(parts.resize))
+encoder = encoding.Encoder(source, "fp32", torch.device("cpu"), Path(sys.argv[2]), batch_size=8)
+encode = encoder.model.encode_images
+
+class Counting:
+    parts = dataclasses.replace(encoder.model.parts, resize=OddResize(encoder.model.parts.resize))
+
+    def encode_images(self, pixels):
+        print(len(pixels), flush=True)
+        return encode(pixels)
+
+encoder._model = Counting()
 sys.exit(exit_code(lambda: encoder.encode_images(sorted(Path(sys.argv[3]).glob("*.png")))))
 """
 
@@ -74,15 +69,21 @@ def images(place):
     return [write_image(place / "images" / f"{number:02}.png", seed=number) for number in range(24)]
 
 
+@pytest.fixture(scope="module")
+def resize(source):
+    return OddResize(vlm.load(source, "fp32", CPU).parts.resize)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def scripts(place, source, images):
-    """Two scripts that encode images; all programs of these tests begin side by side, since each takes seconds."""
+    """Two scripts that encode images; they begin before any other test, since each takes seconds to start."""
     root = str(Path(__file__).parents[3])
     environment = os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    (place / "script.py").write_text(SCRIPT)
     begun = {}
     for name in ("killed", "interrupted"):
         (place / name).mkdir()
-        command = [sys.executable, "-c", SCRIPT, source.model, place / name, images[0].parent]
+        command = [sys.executable, place / "script.py", source.model, place / name, images[0].parent]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         # Tests that run in the background of a shell ignore Ctrl-C, and so would every process that they start.
         hearing = {"preexec_fn": partial(signal.signal, signal.SIGINT, signal.SIG_DFL)}
@@ -91,36 +92,6 @@ def scripts(place, source, images):
     for script in begun.values():
         script.kill()
         script.communicate()
-
-
-@pytest.fixture(scope="module")
-def resize(source):
-    return OddResize(vlm.load(source, "fp32", CPU).parts.resize)
-
-
-@pytest.fixture(scope="module")
-def workers(resize, scripts):
-    with closing(Workers(resize, 4)) as started:
-        yield started
-
-
-@pytest.fixture
-def shared(workers, monkeypatch):
-    """The workers that there are stand in for new ones; they are ready after so many images in threads."""
-
-    class Shared:
-        decode = workers.decode
-        not_yet = iter([])
-
-        def ready(self):
-            return next(self.not_yet, True)
-
-        def close(self):
-            pass
-
-    one = Shared()
-    monkeypatch.setattr(decoding_processes, "Workers", lambda *_: one)
-    return one
 
 
 def gathered(batches):
@@ -133,13 +104,13 @@ def gathered(batches):
     return pixels, causes
 
 
-def by_processes(paths, resize):
-    return gathered(decoded_by_processes(paths, resize, range(len(paths)), 5, processes=3, ahead=4))
+def by_processes(paths, resize, processes=2):
+    return decoded_by_processes(paths, resize, range(len(paths)), 5, processes=processes, ahead=4)
 
 
-def assert_as_by_threads(paths, resize):
+def assert_as_by_threads(batches, paths, resize):
     """Gives the causes."""
-    pixels, causes = by_processes(paths, resize)
+    pixels, causes = gathered(batches)
     decode = lambda number: decode_image(paths[number], resize)  # noqa: E731
     expected, expected_causes = gathered(decoded_batches(decode, range(len(paths)), 5, threads=1, ahead=4))
     assert causes == expected_causes
@@ -148,125 +119,89 @@ def assert_as_by_threads(paths, resize):
     return causes
 
 
-def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+@pytest.mark.parametrize(
+    ("device", "count", "pay"), [("cuda", PROCESSES_FROM, True), ("cuda", PROCESSES_FROM - 1, False), ("cpu", 10**6, 0)]
+)
+def test_processes_are_for_many_images_on_a_gpu(device, count, pay):
+    assert processes_pay(torch.device(device), count) == pay
 
 
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def all_end(pids):
-    end = time.monotonic() + 10
-    while any(alive(pid) for pid in pids) and time.monotonic() < end:
-        time.sleep(0.02)
-    return not any(alive(pid) for pid in pids)
-
-
-def test_processes_are_for_many_images_on_a_gpu():
-    assert processes_pay(torch.device("cuda"), PROCESSES_FROM)
-    assert not processes_pay(torch.device("cuda"), PROCESSES_FROM - 1)
-    assert not processes_pay(CPU, 10**6)
-
-
-def test_no_processes_where_they_cannot_be_started(images, source, caplog):
-    plain = vlm.load(source, "fp32", CPU).parts.resize
-
-    def not_to_be_pickled(image):
-        return plain(image)
-
-    assert assert_as_by_threads(images[:3], not_to_be_pickled) == {}
-    assert "processes that decode cannot be started" in caplog.text
-
-
-def test_threads_go_on_where_the_server_fails(images, resize, monkeypatch, caplog):
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    monkeypatch.setattr(decoding_processes, "_taken", lambda *_: iter(()))
-    assert assert_as_by_threads(images[:3], resize) == {}
-    assert [record.getMessage() for record in caplog.records] == [
-        "no process that decodes is left: decoding in threads"
-    ]
-
-
-def test_pixels_are_those_of_threads_to_the_bit(shared, images, resize):
-    assert assert_as_by_threads(images, resize) == {}
-
-
-def test_threads_decode_until_the_processes_are_there(shared, images, resize, monkeypatch):
-    here = []
-
-    def decode(path, preprocess):
-        here.append(path)
-        return decode_image(path, preprocess)
-
-    monkeypatch.setattr(decoding_processes, "decode_image", decode)
-    shared.not_yet = iter([False] * 6)
-    assert assert_as_by_threads(images, resize) == {}
-    assert sorted(here) == images[:6]
-
-
-def test_bad_images_are_told_as_by_threads(shared, images, resize, tmp_path):
+def test_images_and_causes_are_those_of_threads(images, resize, tmp_path, caplog):
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "half.png").write_bytes(images[3].read_bytes()[:200])
     bad = [tmp_path / name for name in ("empty.png", "half.png", "none.png")]
-    causes = assert_as_by_threads([*images[:10], *bad, *images[10:]], resize)
+    paths = [*images[:10], *bad, *images[10:]]
+    one, two = (list(by_processes(paths, resize, processes)) for processes in (1, 2))
+    causes = assert_as_by_threads(two, paths, resize)
     assert causes.keys() == {10, 11, 12}
     assert causes[10] == "cannot identify image file"
+    assert [batch.places for batch in one] == [batch.places for batch in two]
+    assert caplog.messages == []
 
 
-def test_what_a_worker_cannot_do_is_tried_here(shared, images, resize, monkeypatch):
-    monkeypatch.setattr(decoding_processes, "decode_image", lambda path, _: torch.full((2, 2, 3), len(path.name)))
-    pixels, causes = by_processes([images[0].parent / "none"], resize)
-    assert causes == {} and torch.equal(pixels[0], torch.full((2, 2, 3), 4))
+@pytest.mark.parametrize("failure", [(DEADLY, "DataLoader worker"), (BROKEN, "broken in a worker")])
+def test_threads_go_on_where_a_worker_fails(images, resize, tmp_path, caplog, failure):
+    size, cause = failure
+    Image.new("RGB", size).save(tmp_path / "odd.png")
+    paths = [*images[:9], tmp_path / "odd.png", *images[9:]]
+    assert assert_as_by_threads(by_processes(paths, resize), paths, resize) == {}
+    (message,) = caplog.messages
+    assert message.startswith("processes that decode have failed (") and cause in message and "\n" not in message
+    assert message.endswith("): decoding the remaining images in threads")
 
 
-def test_an_image_at_which_processes_die_is_given_up_and_all_others_come(shared, images, resize, tmp_path, caplog):
-    Image.new("RGB", DEADLY).save(tmp_path / "deadly.png")
-    pixels, causes = by_processes([*images[:9], tmp_path / "deadly.png", *images[9:]], resize)
-    assert causes == {9: "2 processes died while decoding it: damaged, or too large for the memory?"}
-    assert sorted(pixels) == [number for number in range(25) if number != 9]
-    told = [record.getMessage() for record in caplog.records]
-    assert all(line.startswith("a process that decodes died (killed, or out of memory?): ") for line in told)
-    # At first it shares its task with others, where one is reported before it or not.
-    assert 2 <= len(told) <= 3
-    assert all(f"images are decoded again, {tmp_path / 'deadly.png'} first" in line for line in told[-2:])
+@pytest.mark.filterwarnings("ignore:Got pickle error")
+def test_threads_decode_all_where_no_process_can_start(images, resize, caplog):
+    def not_to_be_pickled(image):
+        return resize(image)
+
+    assert assert_as_by_threads(by_processes(images, not_to_be_pickled), images, resize) == {}
+    assert len(caplog.messages) == 1 and "pickle" in caplog.messages[0]
 
 
-def test_threads_go_on_when_all_processes_have_been_killed(shared, workers, images, resize, caplog):
-    left = children(workers._server.pid)
-    assert len(left) in (1, 2)
-    for worker in left:
-        os.kill(worker, signal.SIGKILL)
-    assert assert_as_by_threads(images, resize) == {}
-    assert caplog.records[-1].getMessage() == "no process that decodes is left: decoding in threads"
+def test_workers_end_when_no_more_images_are_wanted(images, resize):
+    with closing(by_processes(images * 9, resize)) as batches:
+        assert len(next(batches).places) == 5
+        workers = multiprocessing.active_children()
+        assert len(workers) == 2
+    assert not any(worker.is_alive() for worker in workers)
 
 
-def all_but_one_kept(script):
-    """Wait until a script has encoded what it can; gives its processes."""
-    kept = 0
-    while kept < 24:
-        kept += int(script.stdout.readline())
-    (server,) = children(script.pid)
-    assert len(children(server)) == 2
-    return [server, *children(server)]
+def descendants(pid):
+    """The processes that a process has started, and those that these have started."""
+    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*found, *chain.from_iterable(map(descendants, found))]
+
+
+def all_but_one_encoded(script):
+    """Wait until a script has encoded what it can; gives handles of its processes."""
+    assert script.stdout.readline() == "script\n"
+    encoded = 0
+    while encoded < 24:
+        encoded += int(script.stdout.readline())
+    processes = descendants(script.pid)
+    # The forkserver, its tracker of resources and two workers.
+    assert len(processes) == 4
+    return [os.pidfd_open(process) for process in processes]
+
+
+def all_end(handles):
+    return all(select.select([handle], [], [], 60)[0] for handle in handles)
 
 
 def test_no_process_outlives_a_script_that_is_killed(scripts):
-    processes = all_but_one_kept(scripts["killed"])
+    handles = all_but_one_encoded(scripts["killed"])
     scripts["killed"].kill()
-    assert all_end(processes)
+    assert all_end(handles)
 
 
 def test_an_interruption_ends_all_in_one_line_and_what_is_encoded_is_kept(scripts, source, place, images):
     script = scripts["interrupted"]
-    processes = all_but_one_kept(script)
+    handles = all_but_one_encoded(script)
     # As Ctrl-C does, to all processes of the script's group.
     os.killpg(script.pid, signal.SIGINT)
     assert script.communicate(timeout=60)[1] == "interrupted: the same command goes on from what is done\n"
     assert script.returncode == 130
-    assert all_end(processes)
+    assert all_end(handles)
     kept, report = Encoder(source, "fp32", CPU, place / "interrupted").encode_images(images)
     assert (len(kept), report.decoded) == (24, 0)
