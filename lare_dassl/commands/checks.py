@@ -12,7 +12,8 @@ from yacs.config import CfgNode
 
 from lare_dassl.config.assembly import run_config
 from lare_dassl.config.request import RunRequest
-from lare_dassl.datasets.base.splits import check_fractions
+from lare_dassl.datasets.base.hash_split import check_fractions
+from lare_dassl.datasets.base.host_dataset import known_domains
 from lare_dassl.encoding.build import check_names_and_texts
 from lare_dassl.errors import InputError, unknown_name
 from lare_dassl.host.door import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGISTRY
@@ -75,7 +76,7 @@ def check_domains(dataset: str, domains: Iterable[str]) -> None:
     Raises:
         InputError: names the nearest one.
     """
-    known = list(getattr(DATASET_REGISTRY.get(dataset), "domains", None) or [])
+    known = known_domains(dataset)
     for domain in domains if known else ():
         if domain not in known:
             raise unknown_name(f"domain of {dataset}", domain, known)

@@ -11,13 +11,12 @@ from rich.table import Table
 from lare_dassl.cluster.engine import cluster_of
 from lare_dassl.config.assembly import merge_sources
 from lare_dassl.config.request import ExtractRequest
-from lare_dassl.datasets.base.splits import split_items
+from lare_dassl.datasets.base.foreign import open_dataset
 from lare_dassl.embeddings.embedding_file import write_embedding_file
 from lare_dassl.encoding.build import EncodedDataset, build_embeddings, check_names_and_texts
 from lare_dassl.encoding.duplicates import check_duplicates
 from lare_dassl.encoding.shards import ahead_on
 from lare_dassl.encoding.unreadable import count_skipped
-from lare_dassl.host import door
 from lare_dassl.host.door import DATASET_REGISTRY
 from lare_dassl.io.files import check_file, make_folder
 from lare_dassl.system.cores import use_threads
@@ -45,12 +44,10 @@ def extract(request: ExtractRequest) -> None:
     check_file(request.output, "--output")
     # Where a list of unreadable images goes.
     cfg.OUTPUT_DIR = str(make_folder(Path(request.output).absolute().parent, "--output"))
-    dataset = door.build_dataset(cfg)
+    dataset = open_dataset(cfg)
     with cluster_of(request, cfg.EMBEDDINGS.CACHE_DIR) as cluster:
-        encoded = build_embeddings(
-            cfg, dataset, split_items(dataset, cfg), describe_domains=True, encode_ahead=ahead_on(cluster)
-        )
-    check_duplicates(cfg, dataset, encoded.split, encoded.embeddings)
+        encoded = build_embeddings(cfg, dataset, describe_domains=True, encode_ahead=ahead_on(cluster))
+    check_duplicates(cfg, encoded.dataset, encoded.embeddings)
     write_embedding_file(Path(request.output), encoded.embeddings, getattr(torch, request.dtype))
     logger.info("%d images, %d decoded now", encoded.report.images, encoded.report.decoded)
     show(_counts(encoded))
@@ -59,7 +56,7 @@ def extract(request: ExtractRequest) -> None:
 
 def _counts(encoded: EncodedDataset) -> Table:
     """The images of each split, and how many of them were left out where some were."""
-    skipped = count_skipped(encoded.split)
+    skipped = count_skipped(encoded.dataset)
     table = Table("split", "images", *(["left out, cannot be read"] if any(skipped.values()) else []))
     for name, rows in encoded.embeddings.splits().items():
         counts = (len(rows), skipped[name])[: len(table.columns) - 1]

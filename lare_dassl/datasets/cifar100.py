@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,16 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from lare_dassl.datasets.base.checks import check_tested, check_trained, refuse_partial, shown_names
-from lare_dassl.datasets.base.class_names import CIFAR100_CLASSES, cifar100_class, prompt_name
+from lare_dassl.datasets.base.checks import check_tested, refuse_partial, shown_names
+from lare_dassl.datasets.base.class_names import CIFAR100_CLASSES, cifar100_class
 from lare_dassl.datasets.base.domains import chosen_domains
-from lare_dassl.datasets.base.image_items import ImageItem, files_alone
+from lare_dassl.datasets.base.hash_split import check_fractions, split_groups
+from lare_dassl.datasets.base.host_dataset import HostDataset
+from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
 from lare_dassl.datasets.base.image_tree import dataset_root, folders_in, images_in
 from lare_dassl.datasets.base.sources import how_to_get
-from lare_dassl.datasets.base.splits import check_fractions, split_groups, training_items
 from lare_dassl.errors import InputError, unknown_name
-from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase
+from lare_dassl.host.door import DATASET_REGISTRY
 from lare_dassl.io.files import Marker, filled_folder, make_folder
 from lare_dassl.io.sha256 import file_sha256
 
@@ -46,7 +47,7 @@ COUNTS = Counts()
 
 
 @DATASET_REGISTRY.register()
-class CIFAR100Official(DatasetBase):
+class CIFAR100Official(HostDataset):
     """CIFAR-100, 100 classes of 32 x 32 photos in one domain, for few-shot and imbalanced training.
 
     DATASET.ROOT holds the official files `cifar-100-python/{train,test,meta}`, or image folders
@@ -69,26 +70,30 @@ class CIFAR100Official(DatasetBase):
 
     domains = ("photo",)
 
-    def __init__(self, cfg: Any) -> None:
-        self.domain_names = list(self.domains)
-        self.source_domains, self.target_domains = chosen_domains(cfg, self.domain_names, self.domains)
+    def read(self, cfg: Any) -> ImageDataset:
+        """The official training images in train and val, the official test images in test."""
+        source, target = chosen_domains(cfg, self.domains, self.domains)
         check_fractions(cfg.DATASET.VAL_FRACTION, 0)
-        self.root = image_folder(dataset_root(cfg, f"{OFFICIAL_FOLDER}/ or {IMAGE_FOLDER}/", ORIGIN))
-        paths = {split: _paths_by_class(cfg, self.root, split) for split in SPLITS}
-        parts = split_groups(paths["train"].values(), cfg.DATASET.VAL_FRACTION, 0)
-        label_of = {path: label for split in SPLITS for label, of in enumerate(paths[split].values()) for path in of}
-        check_trained({label_of[path] for path in parts.train}, CIFAR100_CLASSES)
+        root = image_folder(dataset_root(cfg, f"{OFFICIAL_FOLDER}/ or {IMAGE_FOLDER}/", ORIGIN))
+        of_train, of_test = (_paths_by_class(cfg, root, split) for split in SPLITS)
+        split = split_groups(of_train.values(), cfg.DATASET.VAL_FRACTION, 0)
+        label_of = _labels(of_train) | _labels(of_test)
         train, val, test = (
-            [self._item(path, label_of[path]) for path in members]
-            for members in (parts.train, parts.val, [path for of in paths["test"].values() for path in of])
+            [ImageItem(f"{root}/{path}", label_of[path], domain=0) for path in paths]
+            for paths in (split.train, split.val, _labels(of_test))
         )
-        check_tested({self.domain_names[item.domain] for item in test}, self.source_domains, how_to_get(ORIGIN))
-        self.prompt_classnames = [prompt_name(name) for name in CIFAR100_CLASSES]
-        data, self.no_files = files_alone({"train": training_items(train, cfg), "val": val, "test": test})
-        super().__init__(train_x=data["train"], val=data["val"], test=data["test"])
-
-    def _item(self, path: str, label: int) -> ImageItem:
-        return ImageItem(impath=str(self.root / path), label=label, domain=0, classname=CIFAR100_CLASSES[label])
+        check_tested(self.domains if test else (), source, how_to_get(ORIGIN))
+        return ImageDataset(
+            name=cfg.DATASET.NAME,
+            train=train,
+            val=val,
+            test=test,
+            classnames=CIFAR100_CLASSES,
+            domain_names=self.domains,
+            source_domains=source,
+            target_domains=target,
+            root=root,
+        )
 
 
 def image_folder(root: Path) -> Path:
@@ -171,6 +176,14 @@ def _paths_by_class(cfg: Any, folder: Path, split: str) -> dict[str, list[str]]:
         problem = f"'{folder / split}' has {total:,} images, expected {expected * len(CIFAR100_CLASSES):,}"
         refuse_partial(cfg, f"{problem} ({found} of class '{name}', expected {expected})", how_to_get(ORIGIN))
     return paths
+
+
+def _labels(paths: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """The label of each path, in the order of the labels."""
+    label_of: dict[str, int] = {}
+    for label, of_class in enumerate(paths.values()):
+        label_of |= dict.fromkeys(of_class, label)
+    return label_of
 
 
 def _images_below(folder: Path, prefix: str) -> list[str]:

@@ -8,22 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lare_dassl.datasets.base.checks import (
-    check_count,
-    check_no_repeat,
-    check_tested,
-    check_trained,
-    refuse_partial,
-    shown_names,
-)
-from lare_dassl.datasets.base.class_names import comparable_name, prompt_name, without_number
+from lare_dassl.datasets.base.checks import check_count, check_no_repeat, check_tested, refuse_partial, shown_names
+from lare_dassl.datasets.base.class_names import comparable_name, without_number
 from lare_dassl.datasets.base.domains import chosen_domains
-from lare_dassl.datasets.base.image_items import ImageItem, files_alone
+from lare_dassl.datasets.base.hash_split import Split, split_groups
+from lare_dassl.datasets.base.host_dataset import HostDataset
+from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
 from lare_dassl.datasets.base.image_tree import dataset_root, folders_in, images_in
 from lare_dassl.datasets.base.sources import SOURCES, how_to_get
-from lare_dassl.datasets.base.splits import Split, split_groups, training_items
 from lare_dassl.errors import InputError
-from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase
+from lare_dassl.host.door import DATASET_REGISTRY
 
 PHOTO, PAINTING = "photo", "painting"
 PHOTO_FOLDER, PAINTING_FOLDER = "CUB_200_2011", "CUB-200-Painting"
@@ -63,7 +57,7 @@ class Photos:
 
 
 @DATASET_REGISTRY.register()
-class CUBPainting(DatasetBase):
+class CUBPainting(HostDataset):
     """Train on bird photos, test on other photos and on paintings of the same species.
 
     DATASET.ROOT holds two folders: `CUB_200_2011/` with the official `images.txt`, `image_class_labels.txt`,
@@ -83,27 +77,33 @@ class CUBPainting(DatasetBase):
 
     domains = (PHOTO, PAINTING)
 
-    def __init__(self, cfg: Any) -> None:
-        self.domain_names = list(self.domains)
-        source, target = chosen_domains(cfg, self.domain_names, [PHOTO], [PAINTING])
-        self.source_domains, self.target_domains = source, target
+    def read(self, cfg: Any) -> ImageDataset:
+        """The official training photos in train and val, the official test photos and the paintings in test."""
+        source, target = chosen_domains(cfg, self.domains, [PHOTO], [PAINTING])
         if PAINTING in source:
             raise InputError("the paintings of CUBPainting are for testing only: use --source-domains photo")
         root = dataset_root(cfg, f"{PHOTO_FOLDER}/ and {PAINTING_FOLDER}/", ORIGIN)
         photo_root = _photo_root(root)
-        self.root, images = photo_root.parent, photo_root / "images"
         photos = read_photos(cfg, photo_root)
         split = _split_training(photos, cfg.DATASET.VAL_FRACTION)
-        check_trained({photos.label[path] for path in split.train}, photos.classnames)
         train, val, test = (
-            [_photo(images, path, photos) for path in paths] for paths in (split.train, split.val, photos.test)
+            [ImageItem(f"{photo_root}/images/{path}", photos.label[path], domain=0) for path in paths]
+            for paths in (split.train, split.val, photos.test)
         )
         if PAINTING in target:
             test += _paintings(cfg, _painting_root(root), photos.classnames)
-        check_tested({self.domain_names[item.domain] for item in test}, [*source, *target], how_to_get(ORIGIN))
-        self.prompt_classnames = [prompt_name(name) for name in photos.classnames]
-        data, self.no_files = files_alone({"train": training_items(train, cfg), "val": val, "test": test})
-        super().__init__(train_x=data["train"], val=data["val"], test=data["test"])
+        check_tested({self.domains[item.domain] for item in test}, [*source, *target], how_to_get(ORIGIN))
+        return ImageDataset(
+            name=cfg.DATASET.NAME,
+            train=train,
+            val=val,
+            test=test,
+            classnames=photos.classnames,
+            domain_names=self.domains,
+            source_domains=source,
+            target_domains=target,
+            root=photo_root.parent,
+        )
 
 
 def read_photos(cfg: Any, folder: Path) -> Photos:
@@ -208,16 +208,11 @@ def _split_training(photos: Photos, val_fraction: float) -> Split:
     return split_groups(of_class, val_fraction, 0)
 
 
-def _photo(images: Path, path: str, photos: Photos) -> ImageItem:
-    label = photos.label[path]
-    return ImageItem(impath=str(images / path), label=label, domain=0, classname=photos.classnames[label])
-
-
 def _paintings(cfg: Any, folder: Path, classnames: Sequence[str]) -> list[ImageItem]:
     """All paintings, with the labels that the classes of the same names have."""
     label_of = _match_classes(cfg, folder, folders_in(folder), classnames)
     items = [
-        ImageItem(impath=str(folder / name / image), label=label, domain=1, classname=classnames[label])
+        ImageItem(f"{folder}/{name}/{image}", label, domain=1)
         for name, label in sorted(label_of.items(), key=lambda pair: pair[1])
         for image in images_in(folder / name, dead_links=True)
     ]

@@ -13,10 +13,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from lare_dassl.datasets.base.domains import chosen_domains
-from lare_dassl.datasets.base.splits import training_items
+from lare_dassl.datasets.base.host_dataset import HostDataset
+from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
 from lare_dassl.demo.rendering import COLOURS, SHAPES, STYLES, render
 from lare_dassl.errors import InputError
-from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.host.door import DATASET_REGISTRY
 from lare_dassl.io.files import Marker, filled_folder, make_folder
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Part:
 
 
 @DATASET_REGISTRY.register()
-class DemoWorld(DatasetBase):
+class DemoWorld(HostDataset):
     """Train on shapes in one style (photo, where the config names no other), test on that style and on the five others.
 
     The images are rendered below `<DATASET.ROOT>/demo_world/<domain>/<split>/<class>/` the first time, a few seconds'
@@ -70,28 +71,34 @@ class DemoWorld(DatasetBase):
 
     domains = tuple(STYLES)
 
-    def __init__(self, cfg: Any) -> None:
-        self.domain_names = list(self.domains)
+    def read(self, cfg: Any) -> ImageDataset:
+        """Train and val of the source domains, test of all chosen ones."""
         others = [name for name in self.domains if name != "photo"]
-        source, target = chosen_domains(cfg, self.domain_names, ["photo"], others)
-        self.source_domains, self.target_domains = source, target
-        self.root = _root(cfg)
+        source, target = chosen_domains(cfg, self.domains, ["photo"], others)
+        root = _root(cfg)
         parts = {
             "train": [Part(name, "train") for name in source],
             "val": [Part(name, "val") for name in source],
             "test": [Part(name, "test") for name in self.domains if name in {*source, *target}],
         }
-        render_missing(self.root, [part for split in parts.values() for part in split])
-        lists = {split: [item for part in members for item in self._items(part)] for split, members in parts.items()}
-        train_x = training_items(lists["train"], cfg)
-        super().__init__(train_x=train_x, val=lists["val"], test=lists["test"])
+        render_missing(root, [part for members in parts.values() for part in members])
+        train, val, test = ([item for part in members for item in _items(root, part)] for members in parts.values())
+        return ImageDataset(
+            name=cfg.DATASET.NAME,
+            train=train,
+            val=val,
+            test=test,
+            classnames=tuple(SCENES),
+            domain_names=self.domains,
+            source_domains=source,
+            target_domains=target,
+            root=root,
+        )
 
-    def _items(self, part: Part) -> list[Datum]:
-        domain, folder = self.domain_names.index(part.domain), part.folder(self.root)
-        return [
-            Datum(impath=str(folder / path), label=label, domain=domain, classname=name)
-            for label, name, path in part.images()
-        ]
+
+def _items(root: Path, part: Part) -> list[ImageItem]:
+    domain, folder = list(STYLES).index(part.domain), part.folder(root)
+    return [ImageItem(f"{folder}/{path}", label, domain) for label, _, path in part.images()]
 
 
 def _root(cfg: Any) -> Path:

@@ -9,26 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from lare_dassl.datasets.base.checks import check_count, check_tested
-from lare_dassl.datasets.base.class_names import prompt_name
 from lare_dassl.datasets.base.domains import chosen_domains
-from lare_dassl.datasets.base.image_items import ImageItem, files_alone
+from lare_dassl.datasets.base.hash_split import Split, split_groups
+from lare_dassl.datasets.base.host_dataset import HostDataset
+from lare_dassl.datasets.base.image_dataset import SPLITS, ImageDataset, ImageItem
 from lare_dassl.datasets.base.image_tree import also_get, dataset_root, folders_in, images_in, natural_key
 from lare_dassl.datasets.base.sources import SOURCES, how_to_get
-from lare_dassl.datasets.base.splits import Split, split_groups, training_items
 from lare_dassl.errors import InputError, unknown_name
-from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase
+from lare_dassl.host.door import DATASET_REGISTRY
 from lare_dassl.io.files import composed
 from lare_dassl.io.json_files import read_json
 
 logger = logging.getLogger(__name__)
 
 LAYOUT = "<domain>/<class>/ folders of images"
-SPLIT_PARTS = ("train", "val", "test")
 ImageTree = dict[str, dict[str, list[str]]]
 
 
 @DATASET_REGISTRY.register()
-class DomainFolders(DatasetBase):
+class DomainFolders(HostDataset):
     """A dataset of the images below DATASET.ROOT, in folders <domain>/<class>/ (deeper folders belong to the class).
 
     Where ROOT has a folder DATASET.FOLDER, the domains are in that. DATASET.EXPECTED_IMAGES gives the number of images
@@ -47,60 +46,67 @@ class DomainFolders(DatasetBase):
 
     Labels follow the natural order of the class names of the chosen domains. Hidden files and folders are left out.
 
-    Attributes:
-        no_files: images that are no files, such as links to nothing, by split.
-
     Raises:
         InputError: anything wrong with the tree, the domains, the split file or DATASET.NUM_SHOTS.
     """
 
-    def __init__(self, cfg: Any) -> None:
-        self.root = _tree_root(cfg)
-        self.domain_names = _domains_in(self.root, cfg.DATASET.ORIGIN)
-        _check_domains_there(cfg, self.root, self.domain_names)
-        source, target = chosen_domains(cfg, self.domain_names)
-        self.source_domains, self.target_domains = source, target
-        tree = {domain: _classes_in(self.root, domain) for domain in [*source, *target]}
-        _check_counts(cfg, self.root, tree)
+    def read(self, cfg: Any) -> ImageDataset:
+        """The images of the source domains in train, val and test, those of the target domains in test."""
+        root = _tree_root(cfg)
+        domains = _domains_in(root, cfg.DATASET.ORIGIN)
+        _check_domains_there(cfg, root, domains)
+        source, target = chosen_domains(cfg, domains)
+        tree = {domain: _classes_in(root, domain) for domain in [*source, *target]}
+        _check_counts(cfg, root, tree)
         _check_classes(tree, source)
-        split = self._split_sources(cfg, tree, source)
+        split = _split_sources(cfg, root, tree, source)
         split.test.extend(path for domain in target for paths in tree[domain].values() for path in paths)
-        _check_split(split, tree)
-        self._check_tested(cfg, split)
-
+        _check_tested(cfg, split, source, target)
         names = _class_names(tree)
-        self.prompt_classnames = [prompt_name(name) for name in names]
-        train = training_items(self._items(split.train, names), cfg)
-        parts = {"train": train, "val": self._items(split.val, names), "test": self._items(split.test, names)}
-        data, self.no_files = files_alone(parts)
-        super().__init__(train_x=data["train"], val=data["val"], test=data["test"])
+        train, val, test = (_items(root, paths, names, domains) for paths in (split.train, split.val, split.test))
+        return ImageDataset(
+            name=cfg.DATASET.NAME,
+            train=train,
+            val=val,
+            test=test,
+            classnames=names,
+            domain_names=domains,
+            source_domains=source,
+            target_domains=target,
+            root=root,
+        )
 
-    def _split_sources(self, cfg: Any, tree: ImageTree, source: Sequence[str]) -> Split:
-        if cfg.DATASET.SPLIT_FILE:
-            return read_split(Path(cfg.DATASET.SPLIT_FILE).expanduser(), self.root, tree, source)
-        groups = (paths for domain in source for paths in tree[domain].values())
-        return split_groups(groups, cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION)
 
-    def _check_tested(self, cfg: Any, split: Split) -> None:
-        """Source domains need no test image where a share of 0, or a split file without any, says so."""
-        tested = {_domain_of(path) for path in split.test}
-        if cfg.DATASET.SPLIT_FILE:
-            without, remedy = not tested & {*self.source_domains}, "list one in DATASET.SPLIT_FILE"
-        else:
-            without = not cfg.DATASET.TEST_FRACTION
-            remedy = "raise DATASET.TEST_FRACTION, or set it to 0 to test on no source domain"
-        check_tested(tested, self.target_domains if without else [*self.source_domains, *self.target_domains], remedy)
+def _split_sources(cfg: Any, root: Path, tree: ImageTree, source: Sequence[str]) -> Split:
+    if cfg.DATASET.SPLIT_FILE:
+        return read_split(Path(cfg.DATASET.SPLIT_FILE).expanduser(), root, tree, source)
+    groups = (paths for domain in source for paths in tree[domain].values())
+    return split_groups(groups, cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION)
 
-    def _items(self, paths: Iterable[str], names: Sequence[str]) -> list[ImageItem]:
-        root, labels = str(self.root), {name: label for label, name in enumerate(names)}
-        domains = {name: number for number, name in enumerate(self.domain_names)}
-        items = []
-        for path in paths:
-            domain, name = path.split("/", 2)[:2]
-            items.append(
-                ImageItem(impath=f"{root}/{path}", label=labels[name], domain=domains[domain], classname=name),
-            )
-        return items
+
+def _check_tested(cfg: Any, split: Split, source: Sequence[str], target: Sequence[str]) -> None:
+    """Refuse a run that tests nothing, or a domain without test images.
+
+    Source domains need none where a share of 0, or a split file without any, leaves them out.
+    """
+    if not split.test:
+        raise InputError("no test image: name --target-domains or raise DATASET.TEST_FRACTION above 0")
+    tested = {_domain_of(path) for path in split.test}
+    if cfg.DATASET.SPLIT_FILE:
+        without, remedy = not tested & {*source}, "list one in DATASET.SPLIT_FILE"
+    else:
+        without = not cfg.DATASET.TEST_FRACTION
+        remedy = "raise DATASET.TEST_FRACTION, or set it to 0 to test on no source domain"
+    check_tested(tested, target if without else [*source, *target], remedy)
+
+
+def _items(root: Path, paths: Iterable[str], names: Sequence[str], domains: Sequence[str]) -> list[ImageItem]:
+    label_of, number_of = ({name: place for place, name in enumerate(members)} for members in (names, domains))
+    items = []
+    for path in paths:
+        domain, name = path.split("/", 2)[:2]
+        items.append(ImageItem(f"{root}/{path}", label_of[name], number_of[domain]))
+    return items
 
 
 def _tree_root(cfg: Any) -> Path:
@@ -210,7 +216,7 @@ def _read_lists(file: Path) -> Mapping[str, list[str]]:
         content = read_json(file)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read DATASET.SPLIT_FILE '{file}': {error}") from error
-    if not isinstance(content, dict) or not set(content) <= set(SPLIT_PARTS) or "train" not in content:
+    if not isinstance(content, dict) or not set(content) <= set(SPLITS) or "train" not in content:
         raise InputError(f"split file '{file}' is not a JSON object with the keys 'train', 'val' and 'test'")
     for part, paths in content.items():
         if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
@@ -223,16 +229,6 @@ def _check_listed(file: Path, part: str, path: str, part_of: Mapping[str, str]) 
         raise InputError(f"split file '{file}': image '{path}' is in '{part_of[path]}' and again in '{part}'")
     if path.count("/") < 2 or path.startswith(("/", "../")):
         raise InputError(f"split file '{file}': '{path}' is not a path <domain>/<class>/<image> below DATASET.ROOT")
-
-
-def _check_split(split: Split, tree: ImageTree) -> None:
-    """Every class needs a training image, and the run a test image."""
-    trained = {path.split("/", 2)[1] for path in split.train}
-    for name in _class_names(tree):
-        if name not in trained:
-            raise InputError(f"class '{name}' has no training image: list one in DATASET.SPLIT_FILE")
-    if not split.test:
-        raise InputError("no test image: name --target-domains or raise DATASET.TEST_FRACTION above 0")
 
 
 def _quoted(names: Iterable[str]) -> str:

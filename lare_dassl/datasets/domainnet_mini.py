@@ -6,21 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lare_dassl.datasets.base.checks import (
-    check_count,
-    check_no_repeat,
-    check_tested,
-    check_trained,
-    refuse_partial,
-    shown_names,
-)
-from lare_dassl.datasets.base.class_names import prompt_name
+from lare_dassl.datasets.base.checks import check_count, check_no_repeat, check_tested, refuse_partial, shown_names
 from lare_dassl.datasets.base.domains import chosen_domains
+from lare_dassl.datasets.base.hash_split import check_fractions, split_groups
+from lare_dassl.datasets.base.host_dataset import HostDataset
+from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
 from lare_dassl.datasets.base.image_tree import dataset_root
 from lare_dassl.datasets.base.sources import how_to_get
-from lare_dassl.datasets.base.splits import check_fractions, split_groups, training_items
 from lare_dassl.errors import InputError
-from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.host.door import DATASET_REGISTRY
 
 ORIGIN = "domainnet_mini"
 FOLDER = "domainnet"
@@ -48,7 +42,7 @@ PathsByClass = dict[str, list[str]]
 
 
 @DATASET_REGISTRY.register()
-class DomainNetMini(DatasetBase):
+class DomainNetMini(HostDataset):
     """Train on one domain of DomainNet-mini, test on it and on others; sketch to the other three by default.
 
     DATASET.ROOT holds `domainnet/`, or is that folder: `<domain>/<class>/` trees and the official lists
@@ -68,31 +62,36 @@ class DomainNetMini(DatasetBase):
 
     domains = ("clipart", "painting", "real", "sketch")
 
-    def __init__(self, cfg: Any) -> None:
-        self.domain_names = list(self.domains)
-        source, target = chosen_domains(cfg, self.domain_names, ["sketch"], ["clipart", "painting", "real"])
-        self.source_domains, self.target_domains = source, target
+    def read(self, cfg: Any) -> ImageDataset:
+        """The train lists of the source domains in train and val, the test lists of all chosen domains in test."""
+        source, target = chosen_domains(cfg, self.domains, ["sketch"], ["clipart", "painting", "real"])
         check_fractions(cfg.DATASET.VAL_FRACTION, 0)
         root = dataset_root(cfg, f"{FOLDER}/", ORIGIN)
-        self.root = root / FOLDER if (root / FOLDER).is_dir() else root
-        lists = _Lists(cfg, self.root)
+        root = root / FOLDER if (root / FOLDER).is_dir() else root
+        lists = _Lists(cfg, root)
         groups = (paths for domain in source for paths in lists.read(domain, "train").values())
         split = split_groups(groups, cfg.DATASET.VAL_FRACTION, 0)
         for domain in [*source, *target]:
             split.test.extend(path for paths in lists.read(domain, "test").values() for path in paths)
-        train, val, test = (self._items(paths) for paths in (split.train, split.val, split.test))
-        check_trained({item.label for item in train}, CLASSES)
-        tested = {self.domain_names[item.domain] for item in test}
-        check_tested(tested, [*source, *target], how_to_get(ORIGIN))
-        self.prompt_classnames = [prompt_name(name) for name in CLASSES]
-        super().__init__(train_x=training_items(train, cfg), val=val, test=test)
+        train, val, test = (self._items(root, paths) for paths in (split.train, split.val, split.test))
+        check_tested({self.domains[item.domain] for item in test}, [*source, *target], how_to_get(ORIGIN))
+        return ImageDataset(
+            name=cfg.DATASET.NAME,
+            train=train,
+            val=val,
+            test=test,
+            classnames=CLASSES,
+            domain_names=self.domains,
+            source_domains=source,
+            target_domains=target,
+            root=root,
+        )
 
-    def _items(self, paths: Sequence[str]) -> list[Datum]:
+    def _items(self, root: Path, paths: Sequence[str]) -> list[ImageItem]:
         items = []
         for path in paths:
             domain, name, _ = path.split("/")
-            place = {"label": CLASSES.index(name), "domain": self.domain_names.index(domain)}
-            items.append(Datum(impath=f"{self.root}/{path}", classname=name, **place))
+            items.append(ImageItem(f"{root}/{path}", CLASSES.index(name), self.domains.index(domain)))
         return items
 
 

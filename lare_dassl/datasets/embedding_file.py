@@ -10,28 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lare_dassl.config.split_settings import SplitSettings
 from lare_dassl.datasets.base.domains import check_domains
-from lare_dassl.datasets.base.splits import training_rows
+from lare_dassl.datasets.base.host_dataset import HostDataset
+from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
 from lare_dassl.embeddings.embedding_file import read_embedding_file
 from lare_dassl.embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings
 from lare_dassl.errors import InputError
-from lare_dassl.host.door import DATASET_REGISTRY, DatasetBase, Datum
+from lare_dassl.host.door import DATASET_REGISTRY
 
 
 @DATASET_REGISTRY.register()
-class EmbeddingFile(DatasetBase):
+class EmbeddingFile(HostDataset):
     """The embeddings in the safetensors file that DATASET.ROOT names (format `embedding-file/1`).
 
     Source and target domains are the file's own. DATASET.SOURCE_DOMAINS and DATASET.TARGET_DOMAINS choose among them:
     train and val keep the rows of the chosen sources, test those of the chosen sources and targets. A choice of sources
     takes them out of the file's own targets. DATASET.NUM_SHOTS and DATASET.LONG_TAIL apply to the train rows.
 
-    Attributes:
-        brings_embeddings: that there are no images to encode, and no prompts.
-        rows: which rows of the file's train, val and test are used, ascending.
-        embedding_set: these rows; trainers of ours read it and encode nothing. The lists of Datum have its rows in the
-            same order, each with the path of the file, for the host's sake.
+    Each row is listed as an image whose path is that of the file; split.json names it by its number in the file.
 
     Raises:
         InputError: anything wrong with the file, the domains, DATASET.NUM_SHOTS or DATASET.LONG_TAIL.
@@ -39,35 +35,35 @@ class EmbeddingFile(DatasetBase):
 
     brings_embeddings = True
 
-    def __init__(self, cfg: Any) -> None:
+    def read(self, cfg: Any) -> ImageDataset:
+        """The rows of the chosen domains."""
         if not cfg.DATASET.ROOT:
             raise InputError("DATASET.ROOT is empty: give the embedding file (.safetensors) with --root")
-        self.path = Path(cfg.DATASET.ROOT).expanduser().absolute()
-        stored = read_embedding_file(self.path)
+        path = Path(cfg.DATASET.ROOT).expanduser().absolute()
+        stored = read_embedding_file(path)
         source, target = _chosen_domains(stored, list(cfg.DATASET.SOURCE_DOMAINS), list(cfg.DATASET.TARGET_DOMAINS))
         rows = _rows_of_domains(stored, source, target)
-        _check_classes(stored, rows["train"], self.path)
-        rows["train"] = _training_rows(stored, rows["train"], cfg)
-        self.rows = {part: numbers.tolist() for part, numbers in rows.items()}
-        self.embedding_set = select_rows(stored, rows, source, target)
-        self.domain_names = list(stored.domain_names)
-        self.source_domains, self.target_domains = source, target
-        splits = self.embedding_set.splits()
-        super().__init__(
-            train_x=self._items(splits["train"]),
-            val=self._items(splits["val"]) if "val" in splits else [],
-            test=self._items(splits["test"]),
+        embeddings = select_rows(stored, rows, source, target)
+        items = {part: _items(str(path), members) for part, members in embeddings.splits().items()}
+        return ImageDataset(
+            name=cfg.DATASET.NAME,
+            train=items["train"],
+            val=items.get("val", []),
+            test=items["test"],
+            classnames=stored.classnames,
+            domain_names=stored.domain_names,
+            source_domains=source,
+            target_domains=target,
+            root=path,
+            rows={part: numbers.tolist() for part, numbers in rows.items()},
+            embeddings=embeddings,
         )
 
-    def _items(self, rows: LabelledEmbeddings) -> list[Datum]:
-        # Making a Datum looks for its file on disk, so rows that are alike share one.
-        pairs = list(zip(rows.label.tolist(), rows.domain.tolist(), strict=True))
-        names = self.embedding_set.classnames
-        item_of = {
-            (label, domain): Datum(impath=str(self.path), label=label, domain=domain, classname=names[label])
-            for label, domain in set(pairs)
-        }
-        return [item_of[pair] for pair in pairs]
+
+def _items(path: str, rows: LabelledEmbeddings) -> list[ImageItem]:
+    pairs = list(zip(rows.label.tolist(), rows.domain.tolist(), strict=True))
+    item_of = {pair: ImageItem(path, *pair) for pair in set(pairs)}
+    return [item_of[pair] for pair in pairs]
 
 
 def _chosen_domains(
@@ -98,13 +94,6 @@ def _rows_of_domains(embeddings: EmbeddingSet, source: Sequence[str], target: Se
         numbers = torch.tensor([embeddings.domain_names.index(name) for name in domains_of[part]])
         rows[part] = torch.isin(members.domain, numbers).nonzero().flatten()
     return rows
-
-
-def _training_rows(embeddings: EmbeddingSet, rows: Tensor, cfg: Any) -> Tensor:
-    """Those of the given train rows that DATASET.NUM_SHOTS and DATASET.LONG_TAIL keep."""
-    labels = embeddings.train.label[rows].numpy()
-    kept = training_rows(labels, SplitSettings.from_cfg(cfg), cfg.SEED, embeddings.classnames)
-    return rows[torch.from_numpy(kept)]
 
 
 def select_rows(
@@ -140,10 +129,3 @@ def _check_rows(embeddings: EmbeddingSet, rows: LabelledEmbeddings, name: str, s
         raise InputError(
             f"domain '{name}' has no {split} rows in the embedding file: choose {flag} among {', '.join(having)}"
         )
-
-
-def _check_classes(embeddings: EmbeddingSet, rows: Tensor, path: Path) -> None:
-    counts = torch.bincount(embeddings.train.label[rows], minlength=len(embeddings.classnames))
-    for name, count in zip(embeddings.classnames, counts.tolist(), strict=True):
-        if count == 0:
-            raise InputError(f"class '{name}' has no train row in '{path}': add one, or take the class out of the file")

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from yacs.config import CfgNode
 
-from lare_dassl.datasets.base.splits import SPLITS, ItemSplit
+from lare_dassl.datasets.base.image_dataset import SPLITS, ImageDataset
 from lare_dassl.embeddings.embedding_set import EmbeddingSet
 from lare_dassl.errors import InputError
 
@@ -25,14 +23,13 @@ SHOWN = 3
 KEY_WIDTH = 2
 
 
-def check_duplicates(cfg: CfgNode, dataset: Any, split: ItemSplit, embeddings: EmbeddingSet) -> dict[str, int]:
+def check_duplicates(cfg: CfgNode, dataset: ImageDataset, embeddings: EmbeddingSet) -> dict[str, int]:
     """Warn of images that are in two splits, or refuse them, as DATASET.DUPLICATES says.
 
     Args:
         cfg: the configuration.
-        dataset: one that has `rows` numbers its images by them.
-        split: what its embeddings are of.
-        embeddings: of the dataset.
+        dataset: the images.
+        embeddings: of the images.
 
     Returns:
         For each pair, such as "train/test", how many images of the second are in the first too.
@@ -46,10 +43,7 @@ def check_duplicates(cfg: CfgNode, dataset: Any, split: ItemSplit, embeddings: E
     shared = {(first, second): shared_rows(rows[first], rows[second]) for first, second in PAIRS}
     told = [
         f"{len(pairs)} of {len(rows[second])} {second} images are in {first} too, such as "
-        + ", ".join(
-            f"{_name(dataset, split, second, there)} = {_name(dataset, split, first, here)}"
-            for here, there in pairs[:SHOWN]
-        )
+        + ", ".join(f"{_name(dataset, second, there)} = {_name(dataset, first, here)}" for here, there in pairs[:SHOWN])
         for (first, second), pairs in shared.items()
         if pairs
     ]
@@ -87,6 +81,5 @@ def _digest(row: np.ndarray) -> bytes:
     return hashlib.sha256(row.tobytes()).digest()
 
 
-def _name(dataset: Any, split: ItemSplit, part: str, place: int) -> str:
-    numbers: Sequence[int] | None = getattr(dataset, "rows", {}).get(part)
-    return f"{part} row {numbers[place]}" if numbers is not None else str(getattr(split, part)[place].impath)
+def _name(dataset: ImageDataset, split: str, place: int) -> str:
+    return f"{split} row {dataset.rows[split][place]}" if dataset.rows else dataset.splits()[split][place].path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from yacs.config import CfgNode
 
-from lare_dassl.datasets.base.splits import SPLITS, ItemSplit
+from lare_dassl.datasets.base.image_dataset import SPLITS, ImageDataset
 from lare_dassl.embeddings.encoder.encoder import SHOWN, shown_causes, unreadable_error
 from lare_dassl.errors import InputError, UnreadableError, printable
 from lare_dassl.io.files import replaced
@@ -19,31 +19,30 @@ LIST_FILE = "unreadable_images.txt"
 ROLES = {"train": "training", "val": "validation", "test": "test"}
 
 
-def readable_split(cfg: CfgNode, split: ItemSplit, causes: Mapping[Path, str]) -> ItemSplit:
-    """The images of a split that can be read; the others are in its `skipped`, and the log counts and names them.
+def readable_images(cfg: CfgNode, dataset: ImageDataset, causes: Mapping[Path, str]) -> ImageDataset:
+    """The dataset with the images that cannot be read skipped; the log counts and names them.
 
     Args:
         cfg: the configuration; DATASET.BAD_IMAGES and OUTPUT_DIR are read.
-        split: see splits.split_items.
-        causes: why each of its images that cannot be read cannot be.
+        dataset: all its images.
+        causes: paths of the images that cannot be read, each with the cause.
 
     Raises:
         InputError: there is one, and DATASET.BAD_IMAGES is "error"; or no image is left of a class to train on, or of a
             domain to test on. Where the message has no room for all of them, it names a file that lists them.
     """
     if not causes:
-        return split
+        return dataset
     listed = _write_list(Path(cfg.OUTPUT_DIR), causes) if len(causes) > SHOWN else None
     if cfg.DATASET.BAD_IMAGES == "error":
-        error = unreadable_error(causes, sum(map(len, split.listed().values())), listed)
+        error = unreadable_error(causes, sum(dataset.sizes().values()), listed)
         raise UnreadableError(f"{error}; DATASET.BAD_IMAGES skip leaves them out")
-    kept = split.without(causes)
-    for name, items in split.listed().items():
-        of_split = {path: causes[path] for item in items if (path := Path(item.impath)) in causes}
+    for name, items in dataset.splits().items():
+        of_split = {path: causes[path] for item in items if (path := Path(item.path)) in causes}
         if of_split:
             _tell_skipped(name, of_split, len(items), listed)
-    _check_what_is_left(kept)
-    return kept
+    _check_what_is_left(dataset, causes)
+    return dataset.without(causes)
 
 
 def _write_list(folder: Path, causes: Mapping[Path, str]) -> Path:
@@ -62,21 +61,22 @@ def _tell_skipped(name: str, causes: Mapping[Path, str], size: int, listed: Path
     )
 
 
-def _check_what_is_left(kept: ItemSplit) -> None:
+def _check_what_is_left(dataset: ImageDataset, unreadable: Container[Path]) -> None:
     """Refuse to leave out all images of a class to train on, or of a domain to test on."""
-    trained = {item.label for item in kept.train}
-    for item in kept.skipped["train"]:
+    trained = {item.label for item in dataset.train if Path(item.path) not in unreadable}
+    for item in dataset.train:
         if item.label not in trained:
-            raise InputError(f"none of the training images of class '{item.classname}' can be read: mend one of them")
-    tested = {item.domain for item in kept.test}
-    for item in kept.skipped["test"]:
+            name = dataset.classnames[item.label]
+            raise InputError(f"none of the training images of class '{name}' can be read: mend one of them")
+    tested = {item.domain for item in dataset.test if Path(item.path) not in unreadable}
+    for item in dataset.test:
         if item.domain not in tested:
             raise InputError(
-                f"none of the test images of the domain of {item.impath} can be read: mend one of them, or take the "
+                f"none of the test images of the domain of {item.path} can be read: mend one of them, or take the "
                 "domain out of the run"
             )
 
 
-def count_skipped(split: ItemSplit) -> dict[str, int]:
-    """How many images are left out of each part of a split, for the record."""
-    return {name: len(split.skipped.get(name, ())) for name in SPLITS}
+def count_skipped(dataset: ImageDataset) -> dict[str, int]:
+    """How many images are left out of each split, for the record."""
+    return {name: len(dataset.skipped.get(name, ())) for name in SPLITS}

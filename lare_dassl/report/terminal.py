@@ -10,7 +10,7 @@ import pandas as pd
 from rich.table import Column, Table
 
 from lare_dassl.config.split_settings import ALL_SHOTS
-from lare_dassl.datasets.base.splits import FILE_NAME as SPLIT_FILE
+from lare_dassl.datasets.base.split_file import FILE_NAME as SPLIT_FILE
 from lare_dassl.io.json_files import read_json
 from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.report.runs.summary import GROUP, cells, run_keys, shots_label, show_value, summarise

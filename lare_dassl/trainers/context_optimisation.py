@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from lare_dassl import vlm
 from lare_dassl.embeddings.encoder.encoder import weights_sha256
-from lare_dassl.encoding.build import prompt_names
 from lare_dassl.errors import InputError
 from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.methods.context import ContextClassifier, ContextPrompts, find_context, starting_context
@@ -65,7 +64,7 @@ class ContextOptimisation(EmbeddingTrainer):
         identity = self.embeddings.vlm
         source = vlm.resolve(identity.model, identity.pretrained, self.cfg.VLM.ALLOW_RANDOM)
         encoder = vlm.load(source, "fp32", self.device).text_encoder()
-        if getattr(self.dataset, "brings_embeddings", False):
+        if self.dataset.embeddings is not None:
             self._check_same_weights(source, encoder)
         return encoder
 
@@ -88,9 +87,7 @@ class ContextOptimisation(EmbeddingTrainer):
         settings = self.cfg.TRAINER.CONTEXTOPTIMISATION
         words = settings.INIT or " ".join([PLACEHOLDER] * settings.N_CTX)
         try:
-            tokens, start, length = find_context(
-                encoder.tokenizer, words, prompt_names(self.dataset, self.embeddings.classnames)
-            )
+            tokens, start, length = find_context(encoder.tokenizer, words, self.dataset.prompt_names)
         except InputError as error:
             key = "INIT" if settings.INIT else "N_CTX"
             raise InputError(f"TRAINER.CONTEXTOPTIMISATION.{key}: {error}") from error

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lare_dassl.config.merging import lads_settings
+from lare_dassl.datasets.base.host_dataset import brings_embeddings
 from lare_dassl.embeddings.embedding_set import EmbeddingSet
 from lare_dassl.encoding.prompts import domain_templates
 from lare_dassl.errors import InputError, unknown_name
-from lare_dassl.host.door import DATASET_REGISTRY, TRAINER_REGISTRY
+from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.methods.lads import AugmentationLoss, AugmentationNetwork, AugmentationSettings, fit_augmentation
 from lare_dassl.methods.shared.augmentation import MovedEmbeddings
 from lare_dassl.trainers.base.embedding_trainer import worth_a_line
@@ -45,7 +46,7 @@ class LADS(TwoStageTrainer):
     def check_cfg(self, cfg: Any) -> None:
         """Refuse, before anything is encoded, settings out of range and descriptions that do not suffice."""
         super().check_cfg(cfg)
-        if getattr(DATASET_REGISTRY.get(cfg.DATASET.NAME), "brings_embeddings", False):
+        if brings_embeddings(cfg.DATASET.NAME):
             return
         described = domain_templates(cfg.DATASET)
         if not described:

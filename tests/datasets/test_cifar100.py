@@ -11,8 +11,8 @@ from PIL import Image
 
 from lare_dassl.datasets import cifar100
 from lare_dassl.datasets.base.class_names import CIFAR100_CLASSES
+from lare_dassl.datasets.base.foreign import open_dataset
 from lare_dassl.errors import InputError
-from lare_dassl.host.door import build_dataset
 from tests.datasets.cifar_writing import official_meta, official_rows, pixels, write_official
 from tests.helpers import make_cfg
 
@@ -56,18 +56,18 @@ def tree(tmp_path):
 
 def build(root, **keys):
     keys = {"DATASET__VAL_FRACTION": 0.3, "SEED": 1} | keys
-    return build_dataset(make_cfg(DATASET__NAME="CIFAR100Official", DATASET__ROOT=root, **keys))
+    return open_dataset(make_cfg(DATASET__NAME="CIFAR100Official", DATASET__ROOT=root, **keys))
 
 
 def test_official_files_are_one_domain_with_train_val_and_test(written):
     dataset = build(written)
-    assert (dataset.domain_names, dataset.source_domains, dataset.target_domains) == (["photo"], ["photo"], [])
-    assert Counter(item.label for item in dataset.train_x) == dict.fromkeys(range(100), 2)
+    assert (*dataset.domain_names, *dataset.source_domains, *dataset.target_domains) == ("photo", "photo")
+    assert Counter(item.label for item in dataset.train) == dict.fromkeys(range(100), 2)
     assert Counter(item.label for item in dataset.val) == dict.fromkeys(range(100), 1)
     assert [item.label for item in dataset.test] == list(range(100))
-    assert dataset.classnames == list(CIFAR100_CLASSES)
-    assert dataset.prompt_classnames[1:3] == ["aquarium fish", "baby"]
-    assert {item.domain for item in [*dataset.train_x, *dataset.val, *dataset.test]} == {0}
+    assert list(dataset.classnames) == list(CIFAR100_CLASSES)
+    assert dataset.prompt_names[1:3] == ("aquarium fish", "baby")
+    assert {item.domain for item in [*dataset.train, *dataset.val, *dataset.test]} == {0}
 
 
 def test_every_image_is_unpacked_without_loss_under_its_row(written):
@@ -79,34 +79,34 @@ def test_every_image_is_unpacked_without_loss_under_its_row(written):
         "00109_bottle_s_000001.png",
         "00209_bottle_s_000001.png",
     ]
-    for item in [*dataset.train_x, *dataset.val, *dataset.test]:
-        row = int(Path(item.impath).name[:5])
-        np.testing.assert_array_equal(np.asarray(Image.open(item.impath)), pixels(row))
-        split, name = Path(item.impath).parts[-3:-1]
+    for item in [*dataset.train, *dataset.val, *dataset.test]:
+        row = int(Path(item.path).name[:5])
+        np.testing.assert_array_equal(np.asarray(Image.open(item.path)), pixels(row))
+        split, name = Path(item.path).parts[-3:-1]
         assert LABELS[split][row] == item.label
-        assert CIFAR100_CLASSES[item.label] == name == item.classname
+        assert CIFAR100_CLASSES[item.label] == name
 
 
 def test_it_is_unpacked_once(written, monkeypatch):
     first = build(written)
     monkeypatch.setattr(cifar100, "read_rows", None)
     second = build(written)
-    assert [item.impath for item in second.train_x] == [item.impath for item in first.train_x]
+    assert [item.path for item in second.train] == [item.path for item in first.train]
 
 
 def test_unpacked_images_serve_without_the_official_files(root):
     first = build(root)
     shutil.rmtree(root / "cifar-100-python")
-    assert [item.impath for item in build(root).test] == [item.impath for item in first.test]
+    assert [item.path for item in build(root).test] == [item.path for item in first.test]
 
 
 def test_other_official_files_are_unpacked_anew(root):
     build(root)
     contents = {"train": official_rows(LABELS["train"], first=500)}
     write_official(root / "cifar-100-python", contents)
-    item = build(root).train_x[0]
-    row = int(Path(item.impath).name[:5])
-    np.testing.assert_array_equal(np.asarray(Image.open(item.impath)), pixels(500 + row))
+    item = build(root).train[0]
+    row = int(Path(item.path).name[:5])
+    np.testing.assert_array_equal(np.asarray(Image.open(item.path)), pixels(500 + row))
     assert len(list((root / "cifar-100-images").rglob("*.png"))) == 400
 
 
@@ -142,19 +142,19 @@ def test_names_of_official_files_cannot_leave_their_folder(tmp_path):
 
 def test_image_folders_are_matched_by_their_names(tree):
     dataset = build(tree)
-    assert (len(dataset.train_x), len(dataset.val), len(dataset.test)) == (200, 100, 100)
-    assert dataset.classnames == list(CIFAR100_CLASSES)
-    of_class = {Path(item.impath).parent.name: item.label for item in dataset.test}
+    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (200, 100, 100)
+    assert list(dataset.classnames) == list(CIFAR100_CLASSES)
+    of_class = {Path(item.path).parent.name: item.label for item in dataset.test}
     assert of_class["Sweet Peppers"] == CIFAR100_CLASSES.index("sweet_pepper")
     assert of_class["maple"] == CIFAR100_CLASSES.index("maple_tree")
-    assert build(tree / "cifar100").train_x[0].impath == dataset.train_x[0].impath
+    assert build(tree / "cifar100").train[0].path == dataset.train[0].path
     assert dataset.root == build(tree / "cifar100").root == tree / "cifar100"
 
 
 def test_the_val_share_and_shots(tree):
     assert build(tree, DATASET__VAL_FRACTION=0.0).val == []
-    assert len(build(tree, DATASET__VAL_FRACTION=0.0).train_x) == 300
-    assert len(build(tree, DATASET__NUM_SHOTS=1).train_x) == 100
+    assert len(build(tree, DATASET__VAL_FRACTION=0.0).train) == 300
+    assert len(build(tree, DATASET__NUM_SHOTS=1).train) == 100
 
 
 def test_a_count_that_is_not_the_published_one_is_refused_or_told(tree, caplog):
@@ -163,7 +163,7 @@ def test_a_count_that_is_not_the_published_one_is_refused_or_told(tree, caplog):
     with pytest.raises(InputError, match=rf"{message}: `python tools/prepare_data.py cifar100 --root DATA` says"):
         build(tree)
     with caplog.at_level(logging.WARNING):
-        assert len(build(tree, DATASET__ALLOW_PARTIAL=True, DATASET__VAL_FRACTION=0.0).train_x) == 299
+        assert len(build(tree, DATASET__ALLOW_PARTIAL=True, DATASET__VAL_FRACTION=0.0).train) == 299
     assert "299 images, expected 300" in caplog.text
 
 
@@ -172,7 +172,7 @@ def test_a_missing_class_folder_is_named(tree):
     shutil.rmtree(tree / "cifar100" / "test" / "bear")
     with pytest.raises(InputError, match=r"train' lacks 1 classes \(apple\): `python tools/prepare_data.py cifar100"):
         build(tree)
-    with pytest.raises(InputError, match=r"1 of 100 classes have no training image: apple; a partial copy needs one"):
+    with pytest.raises(InputError, match=r"1 of 100 classes have no training image in '.*': apple; give each"):
         build(tree, DATASET__ALLOW_PARTIAL=True)
 
 
@@ -244,4 +244,4 @@ def test_the_real_slice_is_taken_as_a_partial_copy(tmp_path, monkeypatch):
     ):
         build(tmp_path)
     dataset = build(tmp_path, DATASET__ALLOW_PARTIAL=True, DATASET__VAL_FRACTION=0.1)
-    assert (len(dataset.train_x), len(dataset.val), len(dataset.test)) == (1_800, 200, 1_000)
+    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (1_800, 200, 1_000)

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from lare_dassl.datasets import demo_world
-from lare_dassl.datasets.base.splits import image_keys
-from lare_dassl.datasets.demo_world import DemoWorld, Part, is_complete
+from lare_dassl.datasets.base.foreign import open_dataset
+from lare_dassl.datasets.base.split_file import path_names
+from lare_dassl.datasets.demo_world import Part, is_complete
 from lare_dassl.demo.rendering import STYLES, render
 from lare_dassl.errors import InputError
 from tests.helpers import make_cfg
@@ -36,7 +37,7 @@ def renderings(monkeypatch):
 
 
 def make_world(root, **keys):
-    return DemoWorld(make_cfg(DATASET__ROOT=root, **keys))
+    return open_dataset(make_cfg(DATASET__NAME="DemoWorld", DATASET__ROOT=root, **keys))
 
 
 def files(root):
@@ -45,10 +46,10 @@ def files(root):
 
 def test_lists_hold_the_promised_images(tmp_path):
     world = make_world(tmp_path)
-    assert (len(world.train_x), len(world.val), len(world.test)) == (3 * 16, 3 * 4, 6 * 3 * 10)
-    assert world.domain_names == list(STYLES)
-    assert world.classnames == list(SCENES)
-    assert {item.domain for item in world.train_x + world.val} == {0}
+    assert (len(world.train), len(world.val), len(world.test)) == (3 * 16, 3 * 4, 6 * 3 * 10)
+    assert list(world.domain_names) == list(STYLES)
+    assert list(world.classnames) == list(SCENES)
+    assert {item.domain for item in world.train + world.val} == {0}
     assert {item.domain for item in world.test} == set(range(6))
 
 
@@ -138,21 +139,21 @@ def test_a_process_of_the_same_number_on_another_machine_may_render_too(tmp_path
 def test_the_root_is_the_folder_of_the_demo_world(tmp_path):
     world = make_world(tmp_path)
     assert world.root == tmp_path / "demo_world"
-    assert image_keys(world.test, world.root)[0] == "photo/test/red_star/000.png"
+    assert path_names(world.test, world.root)[0] == "photo/test/red_star/000.png"
 
 
 def test_few_shots_are_drawn_from_the_training_images(tmp_path):
     world = make_world(tmp_path, DATASET__NUM_SHOTS=2)
-    assert [item.classname for item in world.train_x] == [name for name in SCENES for _ in range(2)]
+    assert [world.classnames[item.label] for item in world.train] == [name for name in SCENES for _ in range(2)]
     everything = make_world(tmp_path)
-    assert {item.impath for item in world.train_x} < {item.impath for item in everything.train_x}
+    assert {item.path for item in world.train} < {item.path for item in everything.train}
     assert len(world.val) == len(everything.val)
 
 
 def test_sources_alone_are_tested_in_domain_alone(tmp_path):
     world = make_world(tmp_path, DATASET__SOURCE_DOMAINS=["sketch", "neon"])
     assert {item.domain for item in world.test} == {2, 4}
-    assert len(world.train_x) == 2 * 3 * 16
+    assert len(world.train) == 2 * 3 * 16
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_sources_alone_are_tested_in_domain_alone(tmp_path):
 )
 def test_what_cannot_be_run_is_refused(tmp_path, keys, message):
     with pytest.raises(InputError, match=message):
-        DemoWorld(make_cfg(**{"DATASET__ROOT": tmp_path, **keys}))
+        make_world(keys.pop("DATASET__ROOT", tmp_path), **keys)
 
 
 def test_a_root_that_is_a_file_is_refused(tmp_path):

@@ -9,11 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lare_dassl.datasets.base.splits import class_order, split_items, write_split
+from lare_dassl.datasets.base.foreign import open_dataset
+from lare_dassl.datasets.base.split_file import write_split
+from lare_dassl.datasets.base.subsets import class_order
 from lare_dassl.embeddings.embedding_file import read_embedding_file, write_embedding_file
 from lare_dassl.embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings, VLMIdentity
 from lare_dassl.errors import InputError
-from lare_dassl.host.door import build_dataset
 from tests.helpers import make_cfg
 
 CALTECH = Path(__file__).parents[3] / "shared" / "data" / "caltech39-clip-vit-b32.safetensors"
@@ -50,7 +51,7 @@ def path(stored, tmp_path) -> Path:
 
 
 def build(path, **keys):
-    return build_dataset(make_cfg(DATASET__NAME="EmbeddingFile", DATASET__ROOT=path, SEED=1, **keys))
+    return open_dataset(make_cfg(DATASET__NAME="EmbeddingFile", DATASET__ROOT=path, SEED=1, **keys))
 
 
 def assert_rows_agree(items, rows):
@@ -61,22 +62,22 @@ def assert_rows_agree(items, rows):
 
 def test_all_rows_are_there_and_the_lists_agree(path, stored):
     dataset = build(path)
-    assert (len(dataset.train_x), len(dataset.val), len(dataset.test)) == (24, 6, 45)
+    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (24, 6, 45)
     for items, rows in zip(
-        (dataset.train_x, dataset.val, dataset.test), dataset.embedding_set.splits().values(), strict=True
+        (dataset.train, dataset.val, dataset.test), dataset.embeddings.splits().values(), strict=True
     ):
         assert_rows_agree(items, rows)
-    torch.testing.assert_close(dataset.embedding_set.test.embedding, stored.test.embedding)
-    assert dataset.classnames == ["cat", "dog", "owl"]
-    assert dataset.domain_names == ["photo", "sketch", "neon"]
-    assert dataset.train_x[0].impath == str(path)
+    torch.testing.assert_close(dataset.embeddings.test.embedding, stored.test.embedding)
+    assert list(dataset.classnames) == ["cat", "dog", "owl"]
+    assert list(dataset.domain_names) == ["photo", "sketch", "neon"]
+    assert dataset.train[0].path == str(path)
 
 
 def test_num_shots_applies_to_the_train_rows(path):
     dataset = build(path, DATASET__NUM_SHOTS=2)
-    train = dataset.embedding_set.train
+    train = dataset.embeddings.train
     assert torch.bincount(train.label).tolist() == [2, 2, 2]
-    assert_rows_agree(dataset.train_x, train)
+    assert_rows_agree(dataset.train, train)
     assert len(dataset.test) == 45
     with pytest.raises(InputError, match=r"DATASET.NUM_SHOTS is 9, but class 'cat' has 8"):
         build(path, DATASET__NUM_SHOTS=9)
@@ -84,10 +85,10 @@ def test_num_shots_applies_to_the_train_rows(path):
 
 def test_a_long_tail_applies_to_the_train_rows(path):
     dataset = build(path, DATASET__LONG_TAIL__RATIO=4, DATASET__LONG_TAIL__PROFILE="step")
-    counts = torch.bincount(dataset.embedding_set.train.label)[class_order(3, 1)]
+    counts = torch.bincount(dataset.embeddings.train.label)[class_order(3, 1)]
     assert counts.tolist() == [8, 8, 2]
     both = build(path, DATASET__NUM_SHOTS=4, DATASET__LONG_TAIL__RATIO=4, DATASET__LONG_TAIL__PROFILE="step")
-    assert torch.bincount(both.embedding_set.train.label)[class_order(3, 1)].tolist() == [4, 4, 1]
+    assert torch.bincount(both.embeddings.train.label)[class_order(3, 1)].tolist() == [4, 4, 1]
     assert set(both.rows["train"]) < set(dataset.rows["train"])
 
 
@@ -102,7 +103,7 @@ def test_a_long_tail_applies_to_the_train_rows(path):
 )
 def test_the_chosen_rows_are_those_of_the_file(path, keys):
     dataset = build(path, **keys)
-    stored, chosen = read_embedding_file(path), dataset.embedding_set
+    stored, chosen = read_embedding_file(path), dataset.embeddings
     for part in ("train", "val", "test"):
         rows, members = dataset.rows[part], getattr(chosen, part)
         assert rows == sorted(set(rows))
@@ -122,8 +123,8 @@ def test_the_split_file_holds_the_row_numbers_wherever_the_file_is(path, tmp_pat
     written = []
     for place in (path, copy):
         cfg = make_cfg(DATASET__ROOT=place, **keys)
-        dataset = build_dataset(cfg)
-        file = write_split(place.parent / "run", dataset, split_items(dataset, cfg), cfg)
+        dataset = open_dataset(cfg)
+        file = write_split(place.parent / "run", dataset, cfg)
         written.append(file.read_bytes())
     content = json.loads(written[0])
     assert {part: content[part] for part in dataset.rows} == dataset.rows
@@ -134,7 +135,7 @@ def test_the_split_file_holds_the_row_numbers_wherever_the_file_is(path, tmp_pat
 
 def test_chosen_sources_keep_their_rows(path):
     dataset = build(path, DATASET__SOURCE_DOMAINS=["photo"])
-    chosen = dataset.embedding_set
+    chosen = dataset.embeddings
     assert (chosen.source_domains, chosen.target_domains) == (("photo",), ("neon",))
     assert set(chosen.train.domain.tolist()) == {PHOTO}
     assert set(chosen.test.domain.tolist()) == {PHOTO, NEON}
@@ -143,9 +144,9 @@ def test_chosen_sources_keep_their_rows(path):
 
 def test_chosen_sources_without_val_rows_leave_val_empty(path):
     dataset = build(path, DATASET__SOURCE_DOMAINS=["sketch"], DATASET__TARGET_DOMAINS=["photo"])
-    assert dataset.embedding_set.val is None
+    assert dataset.embeddings.val is None
     assert (dataset.val, dataset.rows["val"]) == ([], [])
-    assert set(dataset.embedding_set.test.domain.tolist()) == {PHOTO, SKETCH}
+    assert set(dataset.embeddings.test.domain.tolist()) == {PHOTO, SKETCH}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_a_class_without_train_rows_is_named(stored, tmp_path):
     train = stored.train.select(stored.train.label != 1)
     without_dogs = EmbeddingSet(**{**stored.__dict__, "train": train})
     write_embedding_file(tmp_path / "birds.safetensors", without_dogs)
-    with pytest.raises(InputError, match=r"class 'dog' has no train row in '.*birds\.safetensors'"):
+    with pytest.raises(InputError, match=r"1 of 3 classes have no training image in '.*birds\.safetensors': dog"):
         build(tmp_path / "birds.safetensors")
 
 
@@ -189,6 +190,6 @@ def test_a_missing_file_is_refused(tmp_path):
 @pytest.mark.skipif(not CALTECH.is_file(), reason="needs ../shared/data/caltech39-clip-vit-b32.safetensors")
 def test_real_embeddings():
     dataset = build(CALTECH, DATASET__NUM_SHOTS=4)
-    assert (len(dataset.train_x), len(dataset.val), len(dataset.test)) == (156, 689, 1034)
-    norms = dataset.embedding_set.train.embedding.norm(dim=-1)
+    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (156, 689, 1034)
+    norms = dataset.embeddings.train.embedding.norm(dim=-1)
     torch.testing.assert_close(norms, torch.ones_like(norms))

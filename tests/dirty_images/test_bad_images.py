@@ -12,13 +12,12 @@ import pytest
 
 from lare_dassl import vlm
 from lare_dassl.commands.extract import extract
-from lare_dassl.datasets.base.splits import split_items
+from lare_dassl.datasets.base.foreign import open_dataset
 from lare_dassl.embeddings.embedding_file import read_embedding_file
 from lare_dassl.encoding.build import build_embeddings, build_encoder
 from lare_dassl.encoding.shards import encode_shard
 from lare_dassl.encoding.unreadable import count_skipped
 from lare_dassl.errors import UnreadableError, exit_code
-from lare_dassl.host.door import build_dataset
 from lare_dassl.report.inside.look import open_run
 from lare_dassl.report.page import Options, write_report
 from lare_dassl.results.record import read_record
@@ -219,21 +218,20 @@ def test_images_that_others_encode_ahead_go_by_the_same_policy(spoilt, policy):
         **{"MODEL__BACKBONE__NAME": f"local-dir:{folder / 'model'}", "VLM__ALLOW_RANDOM": True, **domains},
         **{"VLM__PRECISION": "fp32", "EMBEDDINGS__CACHE_DIR": folder / "cache", "OUTPUT_DIR": str(folder / "out")},
     )
-    dataset = build_dataset(cfg)
+    dataset = open_dataset(cfg)
 
     def encode_ahead(cfg, paths):
         return encode_shard(json.dumps(cfg), 1, build_encoder(cfg).missing_images(paths))
 
     def encode():
-        split = split_items(dataset, cfg)
-        return build_embeddings(cfg, dataset, split, describe_domains=False, encode_ahead=encode_ahead)
+        return build_embeddings(cfg, dataset, describe_domains=False, encode_ahead=encode_ahead)
 
     if policy == "error":
         with pytest.raises(UnreadableError, match=r"^7 of 40 images cannot be read: .*unreadable_images\.txt"):
             encode()
         return
     encoded = encode()
-    assert count_skipped(encoded.split) == {"train": 2, "val": 1, "test": 4}
+    assert count_skipped(encoded.dataset) == {"train": 2, "val": 1, "test": 4}
     assert (encoded.report.images, encoded.report.decoded) == (33, 33)
 
 

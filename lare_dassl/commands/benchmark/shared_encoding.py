@@ -8,10 +8,10 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
 from lare_dassl.commands.checks import make_config
-from lare_dassl.datasets.base.splits import ALL_SHOTS, split_items
+from lare_dassl.config.split_settings import ALL_SHOTS
+from lare_dassl.datasets.base.foreign import open_dataset
 from lare_dassl.encoding.build import EncodeAhead, build_embeddings
 from lare_dassl.errors import ClusterError
-from lare_dassl.host import door
 from lare_dassl.trainers.base.description import description_of
 
 from .one_run import reason_of
@@ -88,7 +88,6 @@ def _needs_all(planned: PlannedRun) -> bool:
 def _load(planned: PlannedRun, encode: bool, describes: bool, encode_ahead: EncodeAhead | None) -> None:
     """Build a run's dataset and split as its trainer will, and encode it where asked to."""
     cfg = make_config(planned.request)
-    dataset = door.build_dataset(cfg)
-    split = split_items(dataset, cfg)
+    dataset = open_dataset(cfg)
     if encode:
-        build_embeddings(cfg, dataset, split, describe_domains=describes, encode_ahead=encode_ahead)
+        build_embeddings(cfg, dataset, describe_domains=describes, encode_ahead=encode_ahead)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from rich.table import Table
@@ -16,9 +15,10 @@ from lare_dassl.commands.checks import check_domains, check_name
 from lare_dassl.commands.console import show
 from lare_dassl.config.assembly import merge_sources
 from lare_dassl.config.request import DataRequest, PrepareRequest
+from lare_dassl.datasets.base.foreign import open_dataset
+from lare_dassl.datasets.base.image_dataset import ImageDataset
 from lare_dassl.datasets.base.sources import SOURCES, Source, how_to_get
 from lare_dassl.errors import InputError, unknown_name
-from lare_dassl.host import door
 from lare_dassl.host.door import DATASET_REGISTRY
 from lare_dassl.io.files import make_folder
 from lare_dassl.io.locks import only_one
@@ -159,20 +159,20 @@ def _show_states(findings: Sequence[Finding]) -> None:
 
 def _get_dataset(
     request: PrepareRequest, cfg: CfgNode, findings: Sequence[Finding], root: Path
-) -> tuple[Any | None, list[str]]:
+) -> tuple[ImageDataset | None, list[str]]:
     """The dataset, or what there is of it, and the problems on the way.
 
     A dataset that is complete without some of the files needs none of them: the chosen domains may do without, or what
     was made of a file is there. A plain file that is there must be the right one all the same.
     """
     try:
-        dataset = door.build_dataset(cfg)
+        dataset = open_dataset(cfg)
         return dataset, [finding.fault for finding in findings if finding.fault and not finding.source.holds]
     except InputError as error:
         cause = str(error)
     problems = _get_sources(request, findings, root) if findings else [cause]
     try:
-        return door.build_dataset(cfg), problems
+        return open_dataset(cfg), problems
     except InputError as error:
         # It advises to run this command, which is what happens here.
         problem = str(error).replace(how_to_get(request.name), "move that and its archive away, and run again")
@@ -245,7 +245,7 @@ def _check_archive(archive: Path, source: Source) -> None:
     raise InputError(f"'{archive}' is half-downloaded or damaged: {fault}; {hint}remove it and run again")
 
 
-def _image_problems(dataset: Any, sample: int | None) -> list[str]:
+def _image_problems(dataset: ImageDataset, sample: int | None) -> list[str]:
     try:
         show(f"{check_images(dataset, sample):,} images decoded")
     except InputError as error:

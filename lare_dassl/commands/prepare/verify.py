@@ -6,21 +6,21 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 from tqdm import tqdm
 from yacs.config import CfgNode
 
+from lare_dassl.datasets.base.foreign import open_dataset
+from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
 from lare_dassl.embeddings.encoder.image_files import file_trouble, pillow_silent, read_rgb
 from lare_dassl.errors import InputError, shortened
-from lare_dassl.host import door
 
 ALL = "all"
 SHOWN = 5
 
 
-def build_what_is_there(cfg: CfgNode) -> Any | None:
+def build_what_is_there(cfg: CfgNode) -> ImageDataset | None:
     """The dataset with those of its domains that can be read, where not all of them can; None where none can.
 
     A domain that cannot be a source may still be a target beside one that can.
@@ -34,27 +34,30 @@ def build_what_is_there(cfg: CfgNode) -> Any | None:
     return _try_to_build(cfg, first, [name for name in domains if name in {*sources, *targets} - {*first}])
 
 
-def _try_to_build(cfg: CfgNode, sources: list[str], targets: list[str]) -> Any | None:
+def _try_to_build(cfg: CfgNode, sources: list[str], targets: list[str]) -> ImageDataset | None:
     cfg = cfg.clone()
     cfg.DATASET.SOURCE_DOMAINS, cfg.DATASET.TARGET_DOMAINS = sources, targets
     try:
-        return door.build_dataset(cfg)
+        return open_dataset(cfg)
     except InputError:
         return None
 
 
-def counts_table(dataset: Any) -> Table:
+def counts_table(dataset: ImageDataset) -> Table:
     """Images of each split, in each of the chosen domains."""
     domains = [*dataset.source_domains, *dataset.target_domains]
     table = Table("images", *domains, "all")
-    for title, items in _splits(dataset).items():
+    for title, items in _files(dataset).items():
         count = Counter(dataset.domain_names[item.domain] for item in items)
         table.add_row(title, *(f"{count[domain]:,}" for domain in domains), f"{len(items):,}")
     return table
 
 
-def _splits(dataset: Any) -> dict[str, list[Any]]:
-    return {"train": list(dataset.train_x), "val": list(dataset.val or []), "test": list(dataset.test)}
+def _files(dataset: ImageDataset) -> dict[str, list[ImageItem]]:
+    files = {}
+    for name, items in dataset.splits().items():
+        files[name] = [item for item in items if item.path not in dataset.no_files]
+    return files
 
 
 def sample_size(given: str) -> int | None:
@@ -70,7 +73,7 @@ def sample_size(given: str) -> int | None:
     return int(given)
 
 
-def check_images(dataset: Any, sample: int | None) -> int:
+def check_images(dataset: ImageDataset, sample: int | None) -> int:
     """Decode images of a dataset, evenly spread over it; gives their number.
 
     Args:
@@ -80,11 +83,11 @@ def check_images(dataset: Any, sample: int | None) -> int:
     Raises:
         InputError: some cannot be read, or are no files, which is seen of all of them; names them.
     """
-    items = [item for members in _splits(dataset).values() for item in members]
-    paths = list(dict.fromkeys(Path(item.impath) for item in items))
+    items = [item for members in _files(dataset).values() for item in members]
+    paths = list(dict.fromkeys(Path(item.path) for item in items))
     size = len(paths) if sample is None else min(sample, len(paths))
     chosen = [paths[place * len(paths) // size] for place in range(size)]
-    no_files = [Path(item.impath) for items in getattr(dataset, "no_files", {}).values() for item in items]
+    no_files = [Path(path) for path in sorted(dataset.no_files)]
     unreadable = [f"{path} ({file_trouble(path)})" for path in no_files]
     for path in tqdm(chosen, desc="decoding images", unit="img", mininterval=0.5):
         try:

@@ -38,24 +38,6 @@ def check_count(cfg: Any, where: Path, what: str, found: int, expected: int, *, 
         refuse_partial(cfg, f"'{where}' has {found:,} {what}, expected {expected:,}", remedy)
 
 
-def check_trained(trained: Collection[int], classnames: Sequence[str]) -> None:
-    """Refuse a partial copy that leaves a class without training images.
-
-    Args:
-        trained: the labels that occur among the training images.
-        classnames: the names of all classes, in the order of their labels.
-
-    Raises:
-        InputError: names the classes that have none.
-    """
-    lacking = [name for label, name in enumerate(classnames) if label not in trained]
-    if lacking:
-        raise InputError(
-            f"{len(lacking)} of {len(classnames)} classes have no training image: {shown_names(lacking)}; a partial "
-            "copy needs one of each class, beside those that DATASET.VAL_FRACTION takes"
-        )
-
-
 def check_tested(tested: Collection[str], domains: Sequence[str], remedy: str) -> None:
     """Refuse a copy that leaves a domain without test images: the run would say nothing of it.
 

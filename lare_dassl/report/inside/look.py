@@ -17,12 +17,14 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from lare_dassl.config import merging
-from lare_dassl.datasets.base.splits import FILE_NAME as SPLIT_FILE
-from lare_dassl.datasets.base.splits import ItemSplit, split_content, split_items, without_keys
+from lare_dassl.datasets.base.foreign import open_dataset
+from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
+from lare_dassl.datasets.base.split_file import FILE_NAME as SPLIT_FILE
+from lare_dassl.datasets.base.split_file import image_names, without_names
 from lare_dassl.embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings
 from lare_dassl.encoding.build import build_embeddings
 from lare_dassl.errors import InputError, all_printable, printable, unknown_name
-from lare_dassl.host.door import DATASET_REGISTRY, build_dataset
+from lare_dassl.host.door import DATASET_REGISTRY
 from lare_dassl.io import checkpoint
 from lare_dassl.io.json_files import read_json
 from lare_dassl.methods.lare.regions import RegionalSamples, RegionNetwork, Regions, sample_regions
@@ -90,19 +92,16 @@ def open_run(folder: Path) -> InsideRun:
     if cfg.DATASET.NAME not in DATASET_REGISTRY.registered_names():
         raise unknown_name("dataset", cfg.DATASET.NAME, DATASET_REGISTRY.registered_names())
     try:
-        dataset = build_dataset(cfg)
-        split = _split_of_run(folder, dataset, cfg)
-        encoded = build_embeddings(cfg, dataset, split, describe_domains=False)
-        split, embeddings = encoded.split, encoded.embeddings
-        content = split_content(dataset, split, cfg)
+        encoded = build_embeddings(cfg, _images_of_run(folder, open_dataset(cfg)), describe_domains=False)
     except OSError as error:
         raise InputError(f"the data of {folder} cannot be read: {error}") from error
+    dataset, embeddings = encoded.dataset, encoded.embeddings
     with torch.no_grad():
         regions = _read_network(folder, cfg, embeddings)(embeddings.train.embedding)
-    has_pictures = not hasattr(dataset, "rows")
+    names = image_names(dataset)
     train, test = (
-        _shown_rows(content[part], items if has_pictures else None)
-        for part, items in (("train", split.train), ("test", split.test))
+        _shown_rows(names[part], items if dataset.embeddings is None else None)
+        for part, items in (("train", dataset.train), ("test", dataset.test))
     )
     return InsideRun(folder, cfg.SEED, _with_printable_names(embeddings), regions, train, test)
 
@@ -134,8 +133,8 @@ def recorded_config(folder: Path) -> CfgNode:
     return cfg
 
 
-def _split_of_run(folder: Path, dataset: Any, cfg: CfgNode) -> ItemSplit:
-    """What a run saw, without the images that it skipped.
+def _images_of_run(folder: Path, dataset: ImageDataset) -> ImageDataset:
+    """The images that a run saw, without those that it skipped.
 
     Raises:
         InputError: split.json is damaged, or lists others than the dataset gives now.
@@ -149,12 +148,12 @@ def _split_of_run(folder: Path, dataset: Any, cfg: CfgNode) -> ItemSplit:
         raise InputError(f"{path} is damaged: it holds no object")
     skipped = kept.get("skipped")
     skipped_keys = {str(key) for keys in skipped.values() for key in keys} if isinstance(skipped, dict) else set()
-    split = without_keys(split_items(dataset, cfg), dataset, cfg, skipped_keys)
-    content = split_content(dataset, split, cfg)
+    seen = without_names(dataset, skipped_keys)
+    names = image_names(seen)
     for part in ("train", "test"):
-        if kept.get(part) != content[part]:
-            raise InputError(f"the {part} rows of {content['dataset']} are no longer those that {path} lists")
-    return split
+        if kept.get(part) != names[part]:
+            raise InputError(f"the {part} rows of {dataset.name} are no longer those that {path} lists")
+    return seen
 
 
 def _read_network(folder: Path, cfg: Any, embeddings: EmbeddingSet) -> RegionNetwork:
@@ -170,10 +169,10 @@ def _read_network(folder: Path, cfg: Any, embeddings: EmbeddingSet) -> RegionNet
     return network.eval()
 
 
-def _shown_rows(names: Sequence[Any], items: Sequence[Any] | None) -> ShownRows:
+def _shown_rows(names: Sequence[Any], items: Sequence[ImageItem] | None) -> ShownRows:
     if items is None:
         return ShownRows([f"row {number}" for number in names], None)
-    return ShownRows(list(map(printable, names)), [Path(item.impath) for item in items])
+    return ShownRows(list(map(printable, names)), [Path(item.path) for item in items])
 
 
 def chosen_classes(classnames: Sequence[str], wanted: Sequence[str] = ()) -> list[int]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from lare_dassl.datasets.base.splits import SPLITS
+from lare_dassl.datasets.base.image_dataset import SPLITS
 from lare_dassl.report.runs.layout import axis_label
 
 from .pairing import ComparedRun, runs_to_compare, seeds_label

@@ -19,14 +19,16 @@ from torch import Tensor, nn
 
 from lare_dassl import vlm
 from lare_dassl.config.merging import averaging_weight
-from lare_dassl.datasets.base.splits import ItemSplit, split_items, write_split
+from lare_dassl.datasets.base.foreign import open_dataset
+from lare_dassl.datasets.base.image_dataset import ImageDataset
+from lare_dassl.datasets.base.split_file import write_split
 from lare_dassl.embeddings.embedding_set import LabelledEmbeddings
 from lare_dassl.embeddings.loaders import EmbeddingBatch, MixedLoader, RowLoader
-from lare_dassl.encoding.build import build_embeddings, has_validation
+from lare_dassl.encoding.build import build_embeddings
 from lare_dassl.encoding.duplicates import check_duplicates
 from lare_dassl.encoding.unreadable import count_skipped
 from lare_dassl.errors import InputError, printable
-from lare_dassl.host.door import build_dataset, build_optimizer
+from lare_dassl.host.door import build_optimizer
 from lare_dassl.io import checkpoint
 from lare_dassl.io.files import make_folder
 from lare_dassl.io.sha256 import file_sha256
@@ -122,14 +124,13 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
         """Encode the dataset, or read it from the cache, and set the loaders that Dassl expects."""
         self.device = vlm.available_device(self.cfg.USE_CUDA)
         with self.clock.timed("encode"):
-            self.dataset = build_dataset(self.cfg)
-            split = split_items(self.dataset, self.cfg)
-            self._check_validation(split)
-            encoded = build_embeddings(self.cfg, self.dataset, split, describe_domains="domain texts" in self.needs)
-        self.split, report = encoded.split, encoded.report
+            dataset = open_dataset(self.cfg)
+            self._check_validation(dataset)
+            encoded = build_embeddings(self.cfg, dataset, describe_domains="domain texts" in self.needs)
+        self.dataset, report = encoded.dataset, encoded.report
         if report.images:
             logger.info("embeddings: %d images, %d decoded now", report.images, report.decoded)
-        self.duplicates = check_duplicates(self.cfg, self.dataset, self.split, encoded.embeddings)
+        self.duplicates = check_duplicates(self.cfg, self.dataset, encoded.embeddings)
         self.embeddings = encoded.embeddings.to(self.device)
         self.train_loader_x: Any = self.make_loader()
         optim = self.cfg.OPTIM
@@ -145,11 +146,11 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
     @property
     def skipped(self) -> dict[str, int]:
         """How many images of each split were left out, since they cannot be read."""
-        return count_skipped(self.split)
+        return count_skipped(self.dataset)
 
-    def _check_validation(self, split: ItemSplit) -> None:
+    def _check_validation(self, dataset: ImageDataset) -> None:
         """Refuse, before anything is encoded, to choose on validation images where there are none."""
-        if not has_validation(self.dataset, split, self.cfg):
+        if not dataset.has_validation:
             for setting, instead in self.choices().items():
                 raise InputError(f"{setting} needs a validation split, which this dataset lacks: {instead}")
 
@@ -329,7 +330,7 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
 
     def write_record(self, folder: Path) -> Path:
         """Write into a folder what the run leaves: split.json, predictions, the classifier, and record.json last."""
-        split_file, files = write_split(folder, self.dataset, self.split, self.cfg), {}
+        split_file, files = write_split(folder, self.dataset, self.cfg), {}
         if not self.cfg.TEST.NO_TEST:
             files[PREDICTIONS_FILE] = write_predictions(folder, self.evaluator.predictions(), self.cfg.TEST.SPLIT)
         digest = self.write_classifier(folder)

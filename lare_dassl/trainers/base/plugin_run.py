@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from lare_dassl.datasets.base.splits import ItemSplit, check_split_applied, split_items, write_split
-from lare_dassl.encoding.build import domains_of
+from lare_dassl.datasets.base.foreign import as_image_dataset, check_split_applied
+from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
+from lare_dassl.datasets.base.split_file import write_split
+from lare_dassl.errors import InputError
 from lare_dassl.host.door import Classification
 from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.results.metrics import DomainClassification
@@ -46,35 +48,39 @@ class PluginRun:
     def __init__(self, trainer: Any, cfg: CfgNode) -> None:
         self.trainer, self.cfg = trainer, cfg
         self.clock = StageClock()
-        self.dataset: Any = getattr(getattr(trainer, "dm", None), "dataset", None)
+        self.dataset: ImageDataset | None = None
         self.evaluator: _TwoEvaluators | None = None
-        if self.dataset is None:
+        of_host = getattr(getattr(trainer, "dm", None), "dataset", None)
+        if of_host is None:
             logger.warning("no record will be written: %s has no DataManager 'dm'", cfg.TRAINER.NAME)
             return
-        check_split_applied(cfg, self.dataset)
-        self.split = split_items(self.dataset, cfg)
-        self.domains = domains_of(self.dataset, cfg)
-        self._watch()
+        check_split_applied(cfg, of_host)
+        try:
+            self.dataset = as_image_dataset(of_host, cfg)
+        except InputError as error:
+            logger.warning("no record will be written: %s", error)
+            return
+        self._watch(self.dataset)
 
-    def _watch(self) -> None:
+    def _watch(self, dataset: ImageDataset) -> None:
         theirs = getattr(self.trainer, "evaluator", None)
         if not isinstance(theirs, Classification):
             logger.warning("no record will be written: TEST.EVALUATOR %s is not Dassl's", self.cfg.TEST.EVALUATOR)
             return
         ours = DomainClassification(
             self.cfg,
-            lab2cname=self.dataset.lab2cname,
-            domain_names=self.domains.names,
-            source_domains=self.domains.sources,
-            target_domains=self.domains.targets,
+            lab2cname=dict(enumerate(dataset.classnames)),
+            domain_names=dataset.domain_names,
+            source_domains=dataset.source_domains,
+            target_domains=dataset.target_domains,
         )
         ours.announce = False
         self.evaluator = self.trainer.evaluator = _TwoEvaluators(theirs, ours)
         for name in ("val", "test"):
             loader = getattr(self.trainer, f"{name}_loader", None)
             if loader is not None:
-                domain = self.domains.indices(getattr(self.split, name), is_test=name == "test")
-                setattr(self.trainer, f"{name}_loader", _WatchedLoader(loader, name, domain, self.evaluator))
+                watched = _WatchedLoader(loader, name, _domains(dataset.splits()[name]), self.evaluator)
+                setattr(self.trainer, f"{name}_loader", watched)
 
     @property
     def results(self) -> dict[str, float]:
@@ -91,7 +97,7 @@ class PluginRun:
         """
         folder = Path(self.cfg.OUTPUT_DIR)
         if self.dataset is not None:
-            write_split(folder, self.dataset, self.split, self.cfg)
+            write_split(folder, self.dataset, self.cfg)
         with self.clock.timed("stage2"):
             self.trainer.train()
         self.write_record(folder)
@@ -113,7 +119,7 @@ class PluginRun:
         Raises:
             InputError: a file cannot be written.
         """
-        if self.evaluator is None:
+        if self.evaluator is None or self.dataset is None:
             return
         results = {} if self.cfg.TEST.NO_TEST else self.results
         if not results and not self.cfg.TEST.NO_TEST:
@@ -123,7 +129,7 @@ class PluginRun:
                 *(self.cfg.TRAINER.NAME, self.cfg.TEST.SPLIT),
             )
             return
-        split_file, files = write_split(folder, self.dataset, self.split, self.cfg), {}
+        split_file, files = write_split(folder, self.dataset, self.cfg), {}
         if results:
             predictions = self.evaluator.ours.predictions()
             files[PREDICTIONS_FILE] = write_predictions(folder, predictions, self.cfg.TEST.SPLIT)
@@ -132,15 +138,15 @@ class PluginRun:
 
     def _record(self, results: dict[str, float], split_sha256: str, files: dict[str, str]) -> dict[str, Any]:
         seconds = self.clock.seconds()
-        assert self.evaluator is not None
+        assert self.evaluator is not None and self.dataset is not None
         seconds["test"] = self.evaluator.seconds
         seconds["stage2"] = max(seconds.get("stage2", 0.0) - self.evaluator.seconds, 0.0)
         return make_record(
             self.cfg,
             self.cfg.MODEL.BACKBONE.NAME,
-            source_domains=self.domains.sources,
-            target_domains=self.domains.targets,
-            samples=_sizes(self.split),
+            source_domains=self.dataset.source_domains,
+            target_domains=self.dataset.target_domains,
+            samples=self.dataset.sizes(),
             results=results,
             seconds=seconds,
             split_sha256=split_sha256,
@@ -228,5 +234,5 @@ class _WatchedLoader:
         self.evaluator.seconds += clock.seconds()["total"]
 
 
-def _sizes(split: ItemSplit) -> dict[str, int]:
-    return {name: len(getattr(split, name)) for name in ("train", "val", "test")}
+def _domains(items: Sequence[ImageItem]) -> Tensor:
+    return torch.tensor([item.domain for item in items], dtype=torch.int64)
