@@ -41,7 +41,7 @@ def validation_accuracy(arguments: argparse.Namespace, file: str, shots: int, va
         with redirect_stdout(io.StringIO()):
             train(request_of(read_flags([*words, *pairs, "TEST.SPLIT", "val"])))
         record = read_record(Path(folder) / "record.json")
-    return float(record["metrics"]["accuracy"])
+    return float(record.metrics.accuracy)
 
 
 def main() -> None:

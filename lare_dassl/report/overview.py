@@ -70,8 +70,8 @@ def runs_table(collection: Collection) -> ReportTable:
             shots_label(key["shots"]),
             f"{key['imbalance']:g}",
             str(key["seed"]),
-            *(_figure(run.record["metrics"].get(name)) for name in ("in_domain_accuracy", "out_of_domain_accuracy")),
-            _figure(run.record["seconds"].get("total")),
+            *(_figure(run.record.metrics.flat()[name]) for name in ("in_domain_accuracy", "out_of_domain_accuracy")),
+            _figure(run.record.seconds.get("total")),
         )
         for key, run in zip(collection.keys.to_dict("records"), collection.runs, strict=True)
     ]
@@ -81,4 +81,4 @@ def runs_table(collection: Collection) -> ReportTable:
 
 
 def _figure(value: float | None) -> str:
-    return f"{value:.1f}" if isinstance(value, int | float) else "–"
+    return "–" if value is None else f"{value:.1f}"

@@ -22,7 +22,7 @@ from lare_dassl.report.figures.drawings import Drawing, all_drawings
 from lare_dassl.report.figures.figures import save
 from lare_dassl.report.inside.look import check_run, open_run
 from lare_dassl.report.inside.view import ExampleView, InsideView, look_inside
-from lare_dassl.report.runs.collect import Collection, Run, collect
+from lare_dassl.report.runs.collect import Collection, collect
 from lare_dassl.report.runs.compared_runs import METHOD
 from lare_dassl.report.runs.data_notes import data_notes
 from lare_dassl.report.runs.differences import difference_tables
@@ -212,7 +212,7 @@ def _make_page(options: Options, collection: Collection) -> Page:
 
 
 def _default_baseline(collection: Collection) -> str:
-    return BASELINE if any(record["trainer"] == BASELINE for record in collection.records) else ""
+    return BASELINE if any(record.trainer == BASELINE for record in collection.records) else ""
 
 
 def _inside(options: Options, collection: Collection) -> InsideView | str:
@@ -231,19 +231,14 @@ def _inside(options: Options, collection: Collection) -> InsideView | str:
 
 def _default_run(collection: Collection) -> Path | None:
     """The first of the LARE runs on the most training images: it has the most regions to look at."""
-    runs = [run for run in collection.runs if run.record["trainer"] == METHOD]
-    for run in sorted(runs, key=_training_images, reverse=True):
+    runs = [run for run in collection.runs if run.record.trainer == METHOD]
+    for run in sorted(runs, key=lambda run: run.record.samples.get("train", 0), reverse=True):
         try:
             check_run(run.folder)
         except InputError:
             continue
         return run.folder
     return None
-
-
-def _training_images(run: Run) -> int:
-    count = run.record["samples"].get("train")
-    return count if isinstance(count, int) else 0
 
 
 def _shown_inside(view: InsideView, folder: Path) -> ShownInside:

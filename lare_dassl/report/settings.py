@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from lare_dassl.config.merging import leaf_keys
+from lare_dassl.results.record import Record
 
 from .runs.layout import ReportTable
 
 # What the table of runs says of each.
 LEFT_OUT = {"OUTPUT_DIR", "RESUME", "SEED", "TRAINER.NAME"}
 MOST_VALUES = 8
-# Records of earlier versions lack the last one.
-SECTIONS = ("host", "vlm", "versions", "machine")
+SECTIONS = {"host", "vlm", "versions", "machine"}
 
 
-def settings_tables(records: Sequence[dict[str, Any]]) -> tuple[ReportTable, ReportTable]:
+def settings_tables(records: Sequence[Record]) -> tuple[ReportTable, ReportTable]:
     """Settings, versions and frozen model of runs: those that differ, value by value, and those that agree.
 
     A setting that only some methods have agrees where it is the same in all runs that have it.
@@ -26,16 +26,17 @@ def settings_tables(records: Sequence[dict[str, Any]]) -> tuple[ReportTable, Rep
     values: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         for key, value in _flat(record).items():
-            values[key][value].append(record["trainer"])
+            values[key][value].append(record.trainer)
     differing = {key: found for key, found in values.items() if len(found) > 1}
     agreeing = {key: found for key, found in values.items() if len(found) == 1}
     return _differing_table(differing), _agreeing_table(agreeing, len(records))
 
 
-def _flat(record: dict[str, Any]) -> dict[str, str]:
-    outside = {section: record[section] for section in SECTIONS if section in record}
-    leaves = [*leaf_keys(outside), *leaf_keys(record["config"])]
-    return {key: _text(value) for key, value in leaves if key not in LEFT_OUT}
+def _flat(record: Record) -> dict[str, str]:
+    # A record of an earlier version lacks some of it.
+    outside = record.model_dump(include=SECTIONS, exclude_unset=True)
+    settings = dict(leaf_keys(outside)) | record.settings
+    return {key: _text(value) for key, value in settings.items() if key not in LEFT_OUT}
 
 
 def _text(value: Any) -> str:

@@ -164,7 +164,7 @@ def _runs_frame(collection: Collection) -> pd.DataFrame:
     frame = tidy(collection.records, collection.planned)
     frame.insert(0, "folder", [_place(collection, run) for run in collection.runs])
     frame.insert(1, "method", list(map(method_label, frame["trainer"], frame["variant"])))
-    return frame.assign(seconds=[record["seconds"].get("total") for record in collection.records])
+    return frame.assign(seconds=[record.seconds.get("total") for record in collection.records])
 
 
 def _place(collection: Collection, run: Run) -> str:

@@ -14,14 +14,13 @@ from lare_dassl.datasets.base.split_file import FILE_NAME as SPLIT_FILE
 from lare_dassl.io.json_files import read_json
 from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.report.runs.summary import GROUP, cells, run_keys, shots_label, show_value, summarise
-from lare_dassl.results.record import BY_DOMAIN
+from lare_dassl.results.record import BY_DOMAIN, Record
+from lare_dassl.results.run_facts import RunFacts
 
 ACCURACIES = {"in_domain_accuracy": ("in-domain", "source"), "out_of_domain_accuracy": ("out-of-domain", "target")}
 
 
-def accuracy_table(
-    records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = (), *, title: str = ""
-) -> Table:
+def accuracy_table(records: Sequence[Record], planned: Sequence[RunFacts] = (), *, title: str = "") -> Table:
     """In-domain and out-of-domain accuracy of each method as mean ± std over the seeds, with the number of seeds.
 
     Dataset, shots and imbalance ratio have a column each where some row has another than the usual one. Beside the
@@ -68,22 +67,20 @@ def _count(found: int, expected: int) -> str:
     return str(found) if found == expected else f"{found} of {expected}, {expected - found} missing"
 
 
-def _domains(records: Sequence[dict[str, Any]], role: str) -> str:
+def _domains(records: Sequence[Record], role: str) -> str:
     """The names of the source or target domains; of several datasets with other names only what they are."""
-    names = {", ".join(record[f"{role}_domains"]) or "none" for record in records}
+    names = {", ".join(getattr(record, f"{role}_domains")) or "none" for record in records}
     return names.pop() if len(names) == 1 else f"{role} domains"
 
 
-def _reached_ratios(
-    records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]]
-) -> Mapping[tuple[Any, ...], float | None]:
+def _reached_ratios(records: Sequence[Record], planned: Sequence[RunFacts]) -> Mapping[tuple[Any, ...], float | None]:
     """By cell, the ratio of the largest class to the smallest: it does not depend on the seed."""
     keys = run_keys([*records, *planned])[GROUP].itertuples(index=False, name=None)
     reached: dict[tuple[Any, ...], float | None] = {}
     for key, record in zip(keys, records, strict=False):
-        path = Path(record["config"]["OUTPUT_DIR"]) / SPLIT_FILE
+        path = Path(str(record.settings["OUTPUT_DIR"])) / SPLIT_FILE
         if key not in reached:
-            reached[key] = _reached_ratio(path, record["split_sha256"])
+            reached[key] = _reached_ratio(path, record.split_sha256)
     return reached
 
 
@@ -95,7 +92,7 @@ def _reached_ratio(path: Path, digest: str) -> float | None:
         return None
 
 
-def domain_table(records: Sequence[dict[str, Any]], title: str) -> Table:
+def domain_table(records: Sequence[Record], title: str) -> Table:
     """Accuracy of each method on each source and target domain as mean ± std over the seeds, a row for each domain.
 
     Args:
@@ -104,7 +101,7 @@ def domain_table(records: Sequence[dict[str, Any]], title: str) -> Table:
     """
     rows = summarise(records).to_dict("records")
     table = Table("domain", *(row["trainer"] for row in rows), title=title)
-    for domain in [*records[0]["source_domains"], *records[0]["target_domains"]]:
+    for domain in records[0].source_domains + records[0].target_domains:
         name = f"{BY_DOMAIN}{domain}"
         table.add_row(domain, *(show_value(row[f"{name}_mean"], row[f"{name}_std"]) for row in rows))
     return table

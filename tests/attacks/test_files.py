@@ -20,7 +20,7 @@ from lare_dassl.embeddings.embedding_file import read_embedding_file
 from lare_dassl.encoding.prompts import read_prompts_file
 from lare_dassl.errors import InputError
 from lare_dassl.io import checkpoint
-from lare_dassl.report.runs.collect import read_plan
+from lare_dassl.results.plan_file import read_plan
 from lare_dassl.vlm import open_clip
 from tests.helpers import run_train, write_embeddings, write_tiny_model
 
@@ -165,9 +165,8 @@ def test_json_made_to_hurt_is_refused_as_prompts(json_file):
     assert str(json_file) in refusal(lambda: read_prompts_file(json_file, ["cat"], ["cat"]))
 
 
-def test_json_made_to_hurt_is_a_plan_that_is_left_out(json_file):
-    runs, (problem,) = read_plan(json_file)
-    assert runs == [] and problem.startswith(f"left out: {json_file} (") and "\n" not in problem
+def test_json_made_to_hurt_is_refused_as_a_plan(json_file):
+    assert refusal(lambda: read_plan(json_file)).startswith(f"cannot read the plan {json_file}: ")
 
 
 def test_json_made_to_hurt_is_refused_as_the_configuration_of_a_model(json_file, tmp_path):

@@ -123,7 +123,7 @@ def test_a_plugin_registers_and_adds_its_keys(tmp_path, monkeypatch, capsys):
     assert run_train(*words, "--output-dir", "out", *keys) == 0
     assert "strength 4.5" in capsys.readouterr().out
     record = run_record(tmp_path / "out")
-    assert (record["trainer"], record["dataset"]) == ("ALPHA_Trainer", "ALPHA_Dataset")
+    assert (record.trainer, record.dataset) == ("ALPHA_Trainer", "ALPHA_Dataset")
 
 
 def test_a_plugins_trainer_on_embeddings_gets_their_defaults(tmp_path, monkeypatch):
@@ -241,8 +241,8 @@ def test_eval_only_writes_a_record_where_it_is_told_to(tmp_path, monkeypatch):
     assert not Path("output").exists()
     assert run_train(*words, "--eval-only", "--model-dir", "run", "--output-dir", "eval", *keys) == 0
     first, second = (run_record(Path(folder)) for folder in ("run", "eval"))
-    assert first["metrics"] == second["metrics"]
-    assert first["seed"] == second["seed"] == 3
+    assert first.metrics == second.metrics
+    assert first.seed == second.seed == 3
     assert Path("run/split.json").read_bytes() == Path("eval/split.json").read_bytes()
 
 

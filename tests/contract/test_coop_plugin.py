@@ -107,14 +107,14 @@ def test_coop_trains_resumes_and_is_tested(work):
     assert [path.name for path in (work / "run").glob("log*")] == ["log.txt"]
 
     record = read_record(work / "run" / "record.json")
-    assert (record["trainer"], record["seed"], record["host"]) == ("CoOp", 1, "dassl")
+    assert (record.trainer, record.seed, record.host) == ("CoOp", 1, "dassl")
     # Both domains have as many test images, and Dassl's own evaluator rounds to 0.1.
-    domains = record["metrics"]["domain_accuracy"]
+    domains = record.metrics.domain_accuracy
     counts = Counter(path.split("/")[0] for path in json.loads((work / "run" / "split.json").read_text())["test"])
     overall = sum(domains[name] * counts[name] for name in domains) / sum(counts.values())
     assert set(domains) == {"photo", "sketch"}
-    assert record["metrics"]["accuracy"] == pytest.approx(overall)
-    assert accuracy(whole) == f"* accuracy: {record['metrics']['accuracy']:.1f}%"
+    assert record.metrics.accuracy == pytest.approx(overall)
+    assert accuracy(whole) == f"* accuracy: {record.metrics.accuracy:.1f}%"
 
     tested = train(work, "--eval-only", "--model-dir", str(work / "run"), "--load-epoch", "2")
     assert accuracy(tested) == accuracy(whole)
@@ -140,19 +140,19 @@ EMBEDDINGS: {{CACHE_DIR: "{work / "cache"}"}}
     command = [*settings, "--trainers", "FineTune", "CoOp", "--shots", "2", "4", "--seeds", "2", "--jobs", "2"]
     output = call(work, "benchmark", *command, "--output-dir", "bench", "OPTIM.MAX_EPOCH", "1")
     records = [read_record(path) for path in sorted((work / "bench").rglob("record.json"))]
-    assert Counter((record["trainer"], record["shots"], record["seed"]) for record in records) == {
+    assert Counter((record.trainer, record.shots, record.seed) for record in records) == {
         (trainer, shots, seed): 1 for trainer in ("FineTune", "CoOp") for shots in (2, 4) for seed in (0, 1)
     }
-    splits = {(record["shots"], record["seed"], record["split_sha256"]) for record in records}
+    splits = {(record.shots, record.seed, record.split_sha256) for record in records}
     assert len(splits) == 4
-    assert all(record["samples"]["train"] == 2 * record["shots"] for record in records)
+    assert all(record.samples["train"] == 2 * record.shots for record in records)
     rows = [line for line in output.splitlines() if "CoOp" in line]
     assert len(rows) == 2
     for row, shots in zip(rows, (2, 4), strict=True):
         values = [
-            record["metrics"]["out_of_domain_accuracy"]
+            record.metrics.out_of_domain_accuracy
             for record in records
-            if (record["trainer"], record["shots"]) == ("CoOp", shots)
+            if (record.trainer, record.shots) == ("CoOp", shots)
         ]
         assert f"{sum(values) / 2:.1f} ± {abs(values[0] - values[1]) / 2**0.5:.1f}" in row
     assert "CoOp" in (work / "bench" / "report.html").read_text()

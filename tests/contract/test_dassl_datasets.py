@@ -71,17 +71,17 @@ def test_dassls_own_datasets_run(name, tmp_path):
     assert run_train(*words, *keys.split()) == 0
 
     record = read_record(run / "record.json")
-    assert (record["host"], record["dataset"], record["shots"], record["imbalance"]) == ("dassl", name, 3, 3.0)
-    assert record["source_domains"] == sources
-    assert record["target_domains"] == targets
-    assert set(record["metrics"]["domain_accuracy"]) == set(targets)
-    assert record["metrics"]["in_domain_accuracy"] is None
+    assert (record.host, record.dataset, record.shots, record.imbalance) == ("dassl", name, 3, 3.0)
+    assert record.source_domains == tuple(sources)
+    assert record.target_domains == tuple(targets)
+    assert set(record.metrics.domain_accuracy) == set(targets)
+    assert record.metrics.in_domain_accuracy is None
     # Two validation images of each class and source domain; all six of each class and target domain are tested.
-    assert record["samples"]["val"] == 2 * classes * len(sources)
-    assert record["samples"]["test"] == 6 * classes * len(targets)
+    assert record.samples["val"] == 2 * classes * len(sources)
+    assert record.samples["test"] == 6 * classes * len(targets)
 
     # Neither dataset knows few shots or long tails: both are applied to what it gives.
     paths = json.loads((run / "split.json").read_text())["train"]
     counts = sorted(Counter(Path(path).parent.name for path in paths).values())
     assert (counts[0], counts[-1], len(counts)) == (1, 3, classes)
-    assert record["samples"]["train"] == sum(counts)
+    assert record.samples["train"] == sum(counts)

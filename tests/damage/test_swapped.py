@@ -92,9 +92,9 @@ def test_another_runs_best_model_is_named_where_a_record_lies_beside_it(world, r
 def test_a_record_that_an_earlier_run_left_stops_no_new_training(run, data):
     shutil.rmtree(run / "model")
     shutil.rmtree(run / "regions")
-    assert read_record(run / "record.json")["seed"] == 0
+    assert read_record(run / "record.json").seed == 0
     assert train_in(run, data, 5) == 0
-    assert read_record(run / "record.json")["seed"] == 5
+    assert read_record(run / "record.json").seed == 5
 
 
 def test_the_same_command_mends_a_damaged_outcome(world, run, data):
@@ -102,8 +102,8 @@ def test_the_same_command_mends_a_damaged_outcome(world, run, data):
     for name in ("predictions.safetensors", "classifier.safetensors", "split.json", "record.json"):
         (run / name).write_bytes((run / name).read_bytes()[:-30])
     assert train_in(run, data, 0) == 0
-    assert read_record(run / "record.json")["metrics"] == whole["metrics"]
-    assert read_record(run / "record.json")["files"] == whole["files"]
+    assert read_record(run / "record.json").metrics == whole.metrics
+    assert read_record(run / "record.json").files == whole.files
     assert len(read_predictions(run / "predictions.safetensors")) == len(shifted_embeddings().test)
     read_classifier(run / "classifier.safetensors")
 

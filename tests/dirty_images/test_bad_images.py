@@ -134,14 +134,14 @@ def test_skip_leaves_them_out_tells_and_counts_them_the_same_for_every_trainer(s
     )
     assert "measured on the test split without 4 images that cannot be read" in output
     record, split = record_of(folder, "FineTune"), split_of(folder, "FineTune")
-    assert record["skipped"] == {"train": 2, "val": 1, "test": 4}
-    assert record["samples"] == {"train": 12, "val": 1, "test": 20}
+    assert record.skipped == {"train": 2, "val": 1, "test": 4}
+    assert record.samples == {"train": 12, "val": 1, "test": 20}
     whole = split_of(clean, "ZeroShot")
     for name in ("train", "val", "test"):
         assert split[name] == [path for path in whole[name] if path not in bad]
         assert sorted(split["skipped"][name]) == sorted(path for path in whole[name] if path in bad)
     assert train(folder, "TipAdapterF", *SKIP) == 0
-    assert record_of(folder, "TipAdapterF")["split_sha256"] == record["split_sha256"]
+    assert record_of(folder, "TipAdapterF").split_sha256 == record.split_sha256
 
 
 def test_images_that_are_never_cached_do_not_make_later_runs_load_the_model(spoilt, capsys, monkeypatch):
@@ -156,7 +156,7 @@ def test_images_that_are_never_cached_do_not_make_later_runs_load_the_model(spoi
 def test_without_bad_images_skip_changes_nothing(folder, clean):
     assert train(folder, "ZeroShot", *SKIP) == 0
     assert (folder / "out/ZeroShot/split.json").read_bytes() == (clean / "out/ZeroShot/split.json").read_bytes()
-    assert record_of(folder, "ZeroShot")["skipped"] == {"train": 0, "val": 0, "test": 0}
+    assert record_of(folder, "ZeroShot").skipped == {"train": 0, "val": 0, "test": 0}
 
 
 @pytest.mark.parametrize("settings", [("DATASET.NUM_SHOTS", 5), ("DATASET.LONG_TAIL.RATIO", 3)])
@@ -172,7 +172,7 @@ def test_what_was_drawn_and_is_bad_is_dropped_and_nothing_else_of_the_draw_chang
     assert sorted(split["skipped"]["train"]) == sorted(bad)
     moved = shutil.copytree(folder, tmp_path / "moved", ignore=shutil.ignore_patterns("out"))
     assert train(moved, "FineTune", *settings, *SKIP) == 0
-    assert record_of(moved, "FineTune")["split_sha256"] == record_of(folder, "skipped")["split_sha256"]
+    assert record_of(moved, "FineTune").split_sha256 == record_of(folder, "skipped").split_sha256
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b""), os.mkfifo], ids=["no byte", "pipe"])
@@ -254,8 +254,8 @@ def test_a_benchmark_goes_by_the_same_policy_and_says_so_with_its_table(spoilt, 
     hashes = {seed: set() for seed in (0, 1)}
     for path in (folder / "bench").rglob("record.json"):
         record = read_record(path)
-        hashes[record["seed"]].add(record["split_sha256"])
-        assert record["skipped"]["test"] == 4
+        hashes[record.seed].add(record.split_sha256)
+        assert record.skipped["test"] == 4
     assert [len(of_seed) for of_seed in hashes.values()] == [1, 1]
 
 

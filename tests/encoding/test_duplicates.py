@@ -64,8 +64,8 @@ def test_the_same_row_in_two_splits_of_an_embedding_file_is_counted_named_and_re
         "train row 5; 2 of 60 test images are in train too, such as test row 3 = train row 1, test row 45 = train row 2"
     ) in output
     record = read_record(tmp_path / "run" / "record.json")
-    assert record["duplicates"] == {"train/val": 1, "train/test": 2, "val/test": 0}
-    assert record["samples"] == {"train": 40, "val": 20, "test": 60}
+    assert record.duplicates == {"train/val": 1, "train/test": 2, "val/test": 0}
+    assert record.samples == {"train": 40, "val": 20, "test": 60}
 
 
 def test_rows_are_named_as_they_are_numbered_in_the_file(tmp_path, capsys):
@@ -90,7 +90,7 @@ def test_a_dataset_without_duplicates_is_told_nothing(tmp_path, capsys, with_val
     write_embeddings(tmp_path / "data.safetensors", shifted_embeddings(with_val))
     assert train_on_file(tmp_path, "DATASET.DUPLICATES", "error") == 0
     assert "DUPLICATES" not in capsys.readouterr().out
-    assert read_record(tmp_path / "run" / "record.json")["duplicates"] == NONE
+    assert read_record(tmp_path / "run" / "record.json").duplicates == NONE
 
 
 def test_the_same_row_twice_in_one_split_is_no_matter(tmp_path):
@@ -118,6 +118,6 @@ def test_copies_of_an_image_in_two_splits_are_found_by_content_and_by_what_they_
     capsys.readouterr()
     assert run_train(*words, "--output-dir", tmp_path / "after", *keys) == 0
     assert f"1 of 24 test images are in train too, such as {there} = {here}" in capsys.readouterr().out
-    assert read_record(tmp_path / "after" / "record.json")["duplicates"] == NONE | {"train/test": 1}
+    assert read_record(tmp_path / "after" / "record.json").duplicates == NONE | {"train/test": 1}
     split_there = json.loads((tmp_path / "after" / "split.json").read_text())
     assert split_there == split

@@ -16,8 +16,8 @@ from lare_dassl.report.page import Options, inline_svg, key_column, numeric_colu
 from lare_dassl.report.runs import results
 from lare_dassl.report.runs.layout import ReportTable
 from lare_dassl.report.settings import settings_tables
-from lare_dassl.results.record import read_record, write_record
-from tests.report.making import record, write
+from lare_dassl.results.record import read_record
+from tests.report.making import content_of, record, write
 from tests.report.run_making import HOSTILE_CLASSES, HOSTILE_DOMAINS, make_runs_on_embeddings
 
 
@@ -81,9 +81,9 @@ def test_the_page_says_what_was_run(runs, page):
 
 def change(path, there, instead):
     """Write a record anew with other words in it."""
-    text = json.dumps(read_record(path))
+    text = json.dumps(content_of(read_record(path)))
     assert there in text
-    write_record(path.parent, json.loads(text.replace(there, instead)))
+    write(path.parent, json.loads(text.replace(there, instead)))
 
 
 def test_variants_are_counted_above_and_named_in_the_tables(copied_runs):
@@ -243,7 +243,7 @@ def test_a_run_and_classes_may_be_chosen(copied_runs):
     ],
 )
 def test_mistakes_of_the_user_are_refused_before_anything_is_written(runs, tmp_path, changes, message):
-    write(runs.parent / "odd", record("LARE", 0) | {"config": "none"})
+    write(runs.parent / "odd", content_of(record("LARE", 0)) | {"config": "none"})
     places = {"run": runs, "output": tmp_path}
     changes = {name: places[name] / value if name in places else value for name, value in changes.items()}
     with pytest.raises(InputError, match=message):

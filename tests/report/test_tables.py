@@ -12,7 +12,7 @@ from lare_dassl.report.runs.layout import WIDE_LATEX, ReportTable, escape_latex,
 from lare_dassl.report.runs.results import results_of
 from lare_dassl.report.runs.summary import cells
 from lare_dassl.report.tables import accuracy_tables, curve_tables, domain_tables, write_tables
-from tests.report.making import collection_of, record
+from tests.report.making import changed, collection_of, record
 
 
 def few_shot_records():
@@ -167,8 +167,7 @@ def test_every_sign_that_latex_reads_as_a_command_is_escaped():
 
 def test_files_hold_all_figures_in_full(tmp_path):
     records = few_shot_records()
-    records[0]["metrics"]["accuracy"] = 100 / 3
-    records[0]["seconds"]["total"] = 12.5
+    records[0] = changed(records[0], accuracy=100 / 3, seconds={"total": 12.5})
     collection = collection_of(*records, problems=("left out: ![x](y)\nof 5 %",))
     paths = write_tables(tmp_path / "new", results_of(collection, baseline="FineTune", reference="cub"))
     names = ["tables.md", "tables.tex", "summary.csv", "runs.csv", "differences.csv"]
@@ -179,7 +178,7 @@ def test_files_hold_all_figures_in_full(tmp_path):
     keys = ["trainer", "shots", "seed"]
     assert list(runs)[:3] == ["folder", "method", "dataset"]
     assert runs[["folder", "method", "seconds"]].iloc[0].tolist() == ["run0", "FineTune", "12.5"]
-    assert runs[keys].to_numpy().tolist() == [[content[name] for name in keys] for content in records]
+    assert runs[keys].to_numpy().tolist() == [[getattr(run, name) for name in keys] for run in records]
     summary = pd.read_csv(paths[2])
     expected = cells(records)
     assert list(summary) == list(expected)

@@ -27,7 +27,7 @@ def _accuracy(tmp_path_factory):
         output = folder / "-".join(map(str, (trainer, shots, *keys)))
         words = ("--trainer", trainer, "--root", FILE, "--seed", 0, "--output-dir", output)
         assert run_train(*words, "DATASET.NAME", "EmbeddingFile", "DATASET.NUM_SHOTS", shots, *keys) == 0
-        return read_record(output / "record.json")["metrics"]["accuracy"]
+        return read_record(output / "record.json").metrics.accuracy
 
     return measure
 

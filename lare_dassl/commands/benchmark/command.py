@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -20,15 +18,14 @@ from lare_dassl.commands.console import show
 from lare_dassl.config.request import BenchmarkRequest
 from lare_dassl.encoding.shards import ahead_on
 from lare_dassl.errors import InputError, UnwritableError, printable
-from lare_dassl.io.files import make_folder, replaced
-from lare_dassl.io.json_files import sealed
+from lare_dassl.io.files import make_folder
 from lare_dassl.io.locks import LOCK_FILE, in_folder, only_one
 from lare_dassl.report.page import Options, write_report
-from lare_dassl.report.runs.collect import PLAN_FILE, PLAN_FORMAT, read_plan
 from lare_dassl.report.runs.data_notes import data_notes
-from lare_dassl.report.runs.summary import dataset_label
 from lare_dassl.report.terminal import accuracy_table, domain_table
-from lare_dassl.results.record import FILE_NAME
+from lare_dassl.results import plan_file
+from lare_dassl.results.record import FILE_NAME, Record
+from lare_dassl.results.run_facts import RunFacts
 from lare_dassl.system.logs import start_logging
 from lare_dassl.trainers.base.description import described
 
@@ -47,13 +44,13 @@ class Outcome:
 
     Attributes:
         records: of the finished runs, in the order of the plan.
-        planned: for every run of the plan its record, or what is known of it where it is not finished.
+        planned: for each run of the plan its record, or its facts where it is not finished.
         failed: one line for each run that is not finished: its folder and the reason.
         refused: one line for each part of the command that was refused.
     """
 
-    records: list[dict[str, Any]]
-    planned: list[dict[str, Any]]
+    records: list[Record]
+    planned: list[RunFacts]
     failed: list[str]
     refused: list[str]
 
@@ -152,24 +149,30 @@ def write_plan(output_dir: Path, runs: Iterable[PlannedRun]) -> Path:
     """Write what is planned into the benchmark's folder, so that a report can tell what is missing.
 
     What earlier commands have planned there stays behind it, but for runs of the same settings in other folders: of
-    those the files that they name have changed.
+    those the files that they name have changed. A damaged plan is replaced.
 
     Raises:
         InputError: the file cannot be written.
     """
-    path = output_dir / PLAN_FILE
-    outlines = [planned.outline() | {"folder": planned.folder.relative_to(output_dir).as_posix()} for planned in runs]
-    planned_now = {_identity(outline) for outline in outlines}
-    outlines += [earlier for earlier in read_plan(path)[0] if _identity(earlier) not in planned_now]
-    with replaced(path) as temporary:
-        temporary.write_text(json.dumps(sealed({"format": PLAN_FORMAT, "runs": outlines})) + "\n", encoding="utf-8")
-    return path
+    path = output_dir / plan_file.FILE_NAME
+    planned_runs = [
+        plan_file.PlannedRecord.of(planned.config, folder=planned.folder.relative_to(output_dir).as_posix())
+        for planned in runs
+    ]
+    planned_now = set(map(_identity, planned_runs))
+    with suppress(InputError):
+        planned_runs += [earlier for earlier in plan_file.read_plan(path) if _identity(earlier) not in planned_now]
+    return plan_file.write_plan(path, planned_runs)
 
 
-def _identity(outline: dict[str, Any]) -> str:
+def _identity(planned: RunFacts) -> tuple[str, int, frozenset[tuple[str, str]]]:
     """What sets planned runs apart, wherever the files are that they name."""
-    settings = {key: value for key, value in deciding_settings(outline["config"]).items() if key not in FILE_KEYS}
-    return json.dumps([dataset_label(outline), outline["seed"], sorted(settings.items())])
+    settings = deciding_settings(planned.config)
+    return (
+        planned.dataset_label,
+        planned.seed,
+        frozenset((key, value) for key, value in settings.items() if key not in FILE_KEYS),
+    )
 
 
 def _still_to_run(plan: Plan) -> tuple[list[PlannedRun], dict[Path, str]]:
@@ -222,11 +225,12 @@ def _start(runs: Sequence[PlannedRun], request: BenchmarkRequest, cluster: Clust
 
 
 def _outcome(plan: Plan, failed: dict[Path, str]) -> Outcome:
-    records, planned_records = [], []
+    records: list[Record] = []
+    planned_records: list[RunFacts] = []
     for planned in plan.runs:
         record = None if planned.folder in failed else finished_record(planned)
         records += [record] if record else []
-        planned_records.append(record or planned.outline())
+        planned_records.append(record or planned.facts)
     lines = [f"{folder}: {reason}" for folder, reason in failed.items()]
     return Outcome(records, planned_records, lines, list(plan.refused))
 

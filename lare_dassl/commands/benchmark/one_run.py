@@ -9,12 +9,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 from lare_dassl.commands.train import train, train_several
 from lare_dassl.errors import InputError
 from lare_dassl.io.files import make_folder
-from lare_dassl.results.record import FILE_NAME, OtherFormatError, read_record
+from lare_dassl.results.record import FILE_NAME, OtherFormatError, Record, read_record
 from lare_dassl.system.log_file import Tee
 from lare_dassl.system.logs import start_logging
 
@@ -27,7 +27,7 @@ class ForeignRecordError(InputError):
     """The folder of a run holds the record of another one, or of another version."""
 
 
-def finished_record(planned: PlannedRun) -> dict[str, Any] | None:
+def finished_record(planned: PlannedRun) -> Record | None:
     """The record of a finished run; None where there is none yet.
 
     Raises:
@@ -41,7 +41,7 @@ def finished_record(planned: PlannedRun) -> dict[str, Any] | None:
         record = read_record(path)
     except OtherFormatError as error:
         raise ForeignRecordError(f"{error}; move it away or delete it") from error
-    difference = settings_difference(record["config"], planned.config)
+    difference = settings_difference(record.config, planned.config)
     if difference:
         raise ForeignRecordError(f"{path} is the record of another run ({difference}): move it away or delete it")
     return record

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -21,7 +21,8 @@ from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.datasets.base.image_tree import images_in
 from lare_dassl.errors import InputError, shortened
 from lare_dassl.io.sha256 import file_sha256
-from lare_dassl.report.runs.summary import GENERIC_DATASETS, UNTOLD_KEYS, dataset_label, settings_without, shots_label
+from lare_dassl.report.runs.summary import UNTOLD_KEYS, settings_without, shots_label
+from lare_dassl.results.run_facts import GENERIC_DATASETS, RunFacts, dataset_label
 from lare_dassl.trainers.base.description import description_of
 
 SHOTS, RATIO, PROFILE = "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "DATASET.LONG_TAIL.PROFILE"
@@ -55,17 +56,10 @@ class PlannedRun:
         """Name of the method."""
         return str(self.config["TRAINER"]["NAME"])
 
-    def outline(self) -> dict[str, Any]:
-        """What a record says of a run before there are results."""
-        dataset = self.config["DATASET"]
-        return {
-            "dataset": dataset["NAME"],
-            "shots": dataset["NUM_SHOTS"],
-            "imbalance": dataset["LONG_TAIL"]["RATIO"],
-            "trainer": self.trainer,
-            "seed": self.config["SEED"],
-            "config": self.config,
-        }
+    @property
+    def facts(self) -> RunFacts:
+        """What is known of the run before there are results."""
+        return RunFacts.of(self.config)
 
 
 @dataclass(frozen=True)
@@ -217,8 +211,11 @@ def cell_folder(output_dir: Path, plain: dict[str, Any], varied: Iterable[str]) 
     words += [
         f"{key.rpartition('.')[2]}_{deciding[key]}" for key in varied if key in deciding and key not in NAMED_FIRST
     ]
-    label = dataset_label({"dataset": dataset["NAME"], "config": plain})
-    folder = output_dir / _safe(label) / _safe(plain["TRAINER"]["NAME"])
+    folder = (
+        output_dir
+        / _safe(dataset_label(dataset["NAME"], dict(merging.leaf_keys(plain))))
+        / _safe(plain["TRAINER"]["NAME"])
+    )
     digest = settings_digest(plain)
     # The same settings may have been given in other words.
     there = sorted(folder.glob(f"*-{digest}"))
@@ -243,7 +240,7 @@ def settings_digest(plain: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
-def _named_files(plain: dict[str, Any]) -> dict[str, Path]:
+def _named_files(plain: Mapping[str, Any]) -> dict[str, Path]:
     """The files that settings name, by their keys."""
     values = dict(merging.leaf_keys(plain))
     paths = {key: Path(values[key]).expanduser() for key in FILE_KEYS if values[key]}
@@ -268,13 +265,13 @@ def _listing_hash(folder: Path) -> str:
     return hashlib.sha256(json.dumps([names, sizes]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def deciding_settings(plain: dict[str, Any]) -> dict[str, str]:
+def deciding_settings(plain: Mapping[str, Any]) -> dict[str, str]:
     """The settings that decide the outcome of a run of a given seed, as texts by their keys."""
     ratio = dict(merging.leaf_keys(plain)).get(RATIO, math.nan)
     return settings_without(UNTOLD_KEYS - COUNTED_KEYS, plain, imbalance=ratio)
 
 
-def settings_difference(there: dict[str, Any], here: dict[str, Any]) -> str:
+def settings_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """What sets two configurations apart, such as "SEED is 1 there and 0 here"; "" where nothing does.
 
     Where files are is no difference: their content is in the name of the folder.

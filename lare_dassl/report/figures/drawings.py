@@ -171,7 +171,7 @@ def _target_rows(predictions: Predictions, targets: Sequence[str]) -> Prediction
 def _reliability(collection: Collection, dataset: str, name: str, stem: str) -> Drawing:
     run, method = first_run(collection, dataset, name)
     setting, images = setting_label(dataset, run.record), images_label(run.record)
-    what = f"Accuracy of {method} against its confidence on all {images} of {setting}, seed {run.record['seed']}"
+    what = f"Accuracy of {method} against its confidence on all {images} of {setting}, seed {run.record.seed}"
     return Drawing(
         stem,
         f"{what}; a calibrated classifier lies on the diagonal. Hollow bins hold fewer than {FEW_PERCENT:g} % of the "

@@ -79,7 +79,7 @@ def check_run(folder: Path) -> None:
     """
     record = read_record(folder / FILE_NAME)
     if checkpoint.latest(folder / LARE.stage_folder) is None:
-        raise InputError(f"--run {folder} is a run of {record['trainer']} without regions: give one of LARE")
+        raise InputError(f"--run {folder} is a run of {record.trainer} without regions: give one of LARE")
 
 
 def open_run(folder: Path) -> InsideRun:
@@ -126,7 +126,7 @@ def recorded_config(folder: Path) -> CfgNode:
     cfg = merging.new_config()
     known = {key for key, _ in merging.leaf_keys(cfg)}
     entries = tuple(f"{mapping}." for mapping in merging.MAPPINGS)
-    for key, value in merging.leaf_keys(read_record(path)["config"]):
+    for key, value in read_record(path).settings.items():
         if key in known or key.startswith(entries):
             merging.merge_key(cfg, key, value, where=str(path))
     cfg.freeze()

@@ -13,25 +13,20 @@ from typing import Any
 import pandas as pd
 
 from lare_dassl.errors import InputError, all_printable, printable
-from lare_dassl.io.json_files import opened, read_json
-from lare_dassl.results import predictions
+from lare_dassl.results import plan_file, predictions
 from lare_dassl.results.predictions import Predictions
-from lare_dassl.results.record import FILE_NAME, RUN_FIELDS, check_fields, read_record
+from lare_dassl.results.record import FILE_NAME, Record, read_record
+from lare_dassl.results.run_facts import RunFacts
 
 from .summary import run_keys
-
-# A plan is {"format": PLAN_FORMAT, "runs": [...]}; each run has its folder, below that of the plan, and what its record
-# will say of it: dataset, shots, imbalance, trainer, seed and config. A checksum stands at its end.
-PLAN_FILE = "plan.json"
-PLAN_FORMAT = "plan/1"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, and the content of its record, in texts that can be shown."""
+    """A finished run: its folder, and its record in texts that can be shown."""
 
     folder: Path
-    record: dict[str, Any]
+    record: Record
 
 
 @dataclass(frozen=True)
@@ -42,17 +37,16 @@ class Collection:
         folder: that was searched.
         runs: by path; no two are of the same settings and seed.
         problems: one line for each record that was left out, and why.
-        planned: the records of the runs that the plan file names; of one that is not finished a dictionary with
-            dataset, shots, imbalance, trainer, seed and config. Empty where there is no plan.
+        planned: the runs that the plan file names, those that are finished by their records; empty without a plan.
     """
 
     folder: Path
     runs: tuple[Run, ...]
     problems: tuple[str, ...]
-    planned: tuple[dict[str, Any], ...] = ()
+    planned: tuple[RunFacts, ...] = ()
 
     @property
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
         """The records of the runs."""
         return [run.record for run in self.runs]
 
@@ -71,12 +65,11 @@ def collect(folder: Path) -> Collection:
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: give the one that holds the runs")
     runs, problems = _read_runs(folder)
-    planned, faults = read_plan(folder / PLAN_FILE)
-    planned = [all_printable(entry) | {"folder": entry["folder"]} for entry in planned]
-    places = [folder / entry["folder"] for entry in planned]
+    plan, faults = _read_plan(folder / plan_file.FILE_NAME)
+    places = [folder / entry.folder for entry in plan]
     runs, repeated = _without_repeated(folder, runs, places)
     finished = {run.folder: run.record for run in runs}
-    planned = [finished.get(place, entry) for place, entry in zip(places, planned, strict=True)]
+    planned = [finished.get(place) or entry.printable() for place, entry in zip(places, plan, strict=True)]
     problems = list(map(printable, [*problems, *repeated, *faults]))
     if not runs:
         cause = problems[0] if problems else f"no {FILE_NAME} in it or below it"
@@ -92,7 +85,7 @@ def _read_runs(folder: Path) -> tuple[list[Run], list[str]]:
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         try:
-            runs.append(Run(path.parent, all_printable(read_record(path))))
+            runs.append(Run(path.parent, read_record(path).printable()))
         except InputError as error:
             problems.append(f"left out: {' '.join(str(error).split())}{_what_to_do(error)}")
     return runs, problems
@@ -128,23 +121,15 @@ def _without_repeated(folder: Path, runs: list[Run], places: Sequence[Path]) -> 
 
 
 def _is_tested(run: Run) -> bool:
-    return run.record["metrics"].get("accuracy") is not None
+    return run.record.metrics.accuracy is not None
 
 
-def read_plan(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """The planned runs, none where there is no plan; a plan that cannot be read is told of, and left out."""
-    if not path.is_file():
-        return [], []
+def _read_plan(path: Path) -> tuple[tuple[plan_file.PlannedRecord, ...], list[str]]:
+    """The planned runs; none, and a line that says why, where the plan cannot be read."""
     try:
-        plan = read_json(path)
-        if not isinstance(plan, dict) or plan.get("format") != PLAN_FORMAT or not isinstance(plan.get("runs"), list):
-            raise InputError(f"it is no plan of the format {PLAN_FORMAT}")
-        plan = opened(plan)
-        for number, run in enumerate(plan["runs"], start=1):
-            check_fields(run, RUN_FIELDS | {"folder": str}, f"run {number}")
-    except (OSError, ValueError) as error:
-        return [], [f"left out: {path} ({' '.join(str(error).split())}); which runs are missing is not known"]
-    return plan["runs"], []
+        return plan_file.read_plan(path), []
+    except InputError as error:
+        return (), [f"left out: {' '.join(str(error).split())}; which runs are missing is not known"]
 
 
 def read_predictions(run: Run) -> Predictions:

@@ -8,12 +8,13 @@ from typing import Any
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.errors import InputError
 from lare_dassl.results.predictions import Predictions
+from lare_dassl.results.record import Record
 from lare_dassl.trainers.lare import LARE
 
 from .collect import Collection, Run, read_predictions
 from .pairing import Pair
 from .results import BASELINE, Results
-from .summary import dataset_label, method_label, method_order, shots_label, tested_split
+from .summary import method_label, method_order, shots_label
 
 METHOD = LARE.__name__
 """The method whose gain over the baseline is drawn by class."""
@@ -54,7 +55,7 @@ def compared_runs(results: Results, dataset: str) -> ComparedRuns:
     pairs = [
         pair
         for pair in results.differences.pairs
-        if pair.run.record["trainer"] == METHOD and dataset_label(pair.run.record) == dataset
+        if pair.run.record.trainer == METHOD and pair.run.record.dataset_label == dataset
     ]
     if not pairs:
         raise InputError(f"no run of {METHOD} has one of {results.baseline} to be compared with")
@@ -63,7 +64,7 @@ def compared_runs(results: Results, dataset: str) -> ComparedRuns:
 
 def _compare(collection: Collection, dataset: str, pairs: list[Pair]) -> ComparedRuns:
     best = min(map(_pair_rank, pairs))
-    chosen = sorted((pair for pair in pairs if _pair_rank(pair) == best), key=lambda pair: pair.run.record["seed"])
+    chosen = sorted((pair for pair in pairs if _pair_rank(pair) == best), key=lambda pair: pair.run.record.seed)
     run, partner = chosen[0].run, chosen[0].partner
     return ComparedRuns(
         setting=setting_label(dataset, run.record),
@@ -71,20 +72,20 @@ def _compare(collection: Collection, dataset: str, pairs: list[Pair]) -> Compare
         names=(run.method, partner.method),
         first=[read_predictions(collection.runs[pair.run.number]) for pair in chosen],
         second=[read_predictions(collection.runs[pair.partner.number]) for pair in chosen],
-        targets=tuple(run.record["target_domains"]),
+        targets=run.record.target_domains,
     )
 
 
 def _pair_rank(pair: Pair) -> tuple[Any, ...]:
     run, partner = pair.run, pair.partner
-    orders = [method_order(side.record["trainer"], side.variant) for side in (run, partner)]
+    orders = [method_order(side.record.trainer, side.variant) for side in (run, partner)]
     return *_place_rank(run.record), orders
 
 
-def _place_rank(record: dict[str, Any]) -> tuple[float, float]:
+def _place_rank(record: Record) -> tuple[float, float]:
     """Least first: little imbalance, and then many shots."""
-    shots = float("inf") if record["shots"] == ALL_SHOTS else record["shots"]
-    return record["imbalance"], -shots
+    shots = float("inf") if record.shots == ALL_SHOTS else record.shots
+    return record.imbalance, -shots
 
 
 def first_run(collection: Collection, dataset: str, name: str) -> tuple[Run, str]:
@@ -110,13 +111,12 @@ def first_run(collection: Collection, dataset: str, name: str) -> tuple[Run, str
     return run, method
 
 
-def images_label(record: dict[str, Any]) -> str:
+def images_label(record: Record) -> str:
     """What a run was tested on, such as "test images"."""
-    split = tested_split(record)
-    return f"{ROWS.get(split, split)} images"
+    return f"{ROWS.get(record.split, record.split)} images"
 
 
-def setting_label(dataset: str, record: dict[str, Any]) -> str:
+def setting_label(dataset: str, record: Record) -> str:
     """Dataset, shots and imbalance of a run, such as "PACS (4 shots, imbalance 10)"."""
-    tail = "" if record["imbalance"] == 1 else f", imbalance {record['imbalance']:g}"
-    return f"{dataset} ({shots_label(record['shots'])} shots{tail})"
+    tail = "" if record.imbalance == 1 else f", imbalance {record.imbalance:g}"
+    return f"{dataset} ({shots_label(record.shots)} shots{tail})"

@@ -8,12 +8,13 @@ from typing import Any
 
 from lare_dassl.datasets.base.image_dataset import SPLITS
 from lare_dassl.report.runs.layout import axis_label
+from lare_dassl.results.record import Record
+from lare_dassl.results.run_facts import RunFacts
 
 from .pairing import ComparedRun, runs_to_compare, seeds_label
-from .summary import dataset_label
 
 
-def data_notes(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> list[str]:
+def data_notes(records: Sequence[Record], planned: Sequence[RunFacts] = ()) -> list[str]:
     """A line for each pair of methods that stand in one table but were not run on the same images; and one for each
     dataset of which images were left out (DATASET.BAD_IMAGES), or are in two splits.
 
@@ -23,8 +24,8 @@ def data_notes(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, An
     """
     return [
         *_other_images(runs_to_compare(records, planned)),
-        *_lines_of_cells(records, "skipped", _skipped_line),
-        *_lines_of_cells(records, "duplicates", _duplicates_line),
+        *_lines_of_cells(records, lambda record: record.skipped, _skipped_line),
+        *_lines_of_cells(records, lambda record: record.duplicates, _duplicates_line),
     ]
 
 
@@ -43,7 +44,7 @@ def _other_images(runs: Iterable[ComparedRun]) -> list[str]:
 
 def _differ(run: ComparedRun, other: ComparedRun) -> bool:
     """Whether two runs should have seen the same images, and did not."""
-    return run.agrees(other) and run.record["split_sha256"] != other.record["split_sha256"]
+    return run.agrees(other) and run.record.split_sha256 != other.record.split_sha256
 
 
 def _other_images_line(key: tuple[Any, ...], seeds: Sequence[int]) -> str:
@@ -55,40 +56,46 @@ def _other_images_line(key: tuple[Any, ...], seeds: Sequence[int]) -> str:
 
 
 def _lines_of_cells(
-    records: Iterable[dict[str, Any]], field: str, line: Callable[[str, Sequence[dict[str, Any]]], str]
+    records: Iterable[Record],
+    counts_of: Callable[[Record], dict[str, int] | None],
+    line: Callable[[str, Sequence[Record]], str],
 ) -> list[str]:
-    """A line for each cell with a run whose record has counts in a field that are not all 0."""
-    cells: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    """A line for each cell with a run whose counts are not all 0."""
+    cells: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if any((record.get(field) or {}).values()):
-            cells[_cell(dataset_label(record), record["shots"], record["imbalance"])].append(record)
+        if any((counts_of(record) or {}).values()):
+            cells[_cell(record.dataset_label, record.shots, record.imbalance)].append(record)
     return [line(cell, members) for cell, members in cells.items()]
 
 
-def _skipped_line(cell: str, records: Sequence[dict[str, Any]]) -> str:
-    counts = {name: [record["skipped"].get(name, 0) for record in records] for name in SPLITS}
-    whole = {name: counts[name][0] + _size(records[0], name) for name in SPLITS}
-    told = ", ".join(f"{_span(of_split)} of {whole[name]} {name}" for name, of_split in counts.items() if any(of_split))
-    return f"{cell}: images that cannot be read are left out (DATASET.BAD_IMAGES skip): {told}"
-
-
-def _duplicates_line(cell: str, records: Sequence[dict[str, Any]]) -> str:
+def _skipped_line(cell: str, records: Sequence[Record]) -> str:
     parts = []
-    for pair in records[0]["duplicates"]:
-        counts, (first, _, second) = [record["duplicates"].get(pair, 0) for record in records], pair.partition("/")
-        parts += [f"{_span(counts)} of {_size(records[0], second)} {second} are in {first} too"] if any(counts) else []
+    for split in SPLITS:
+        counts = _counts([record.skipped for record in records], split)
+        if any(counts):
+            whole = counts[0] + records[0].samples.get(split, 0)
+            parts.append(f"{_span(counts)} of {whole} {split}")
+    return f"{cell}: images that cannot be read are left out (DATASET.BAD_IMAGES skip): {', '.join(parts)}"
+
+
+def _duplicates_line(cell: str, records: Sequence[Record]) -> str:
+    parts = []
+    for pair in records[0].duplicates or ():
+        counts, (first, _, second) = _counts([record.duplicates for record in records], pair), pair.partition("/")
+        if any(counts):
+            whole = records[0].samples.get(second, 0)
+            parts.append(f"{_span(counts)} of {whole} {second} are in {first} too")
     return f"{cell}: images are in two splits (DATASET.DUPLICATES): {', '.join(parts)}"
+
+
+def _counts(of_runs: Iterable[dict[str, int] | None], name: str) -> list[int]:
+    return [(counts or {}).get(name, 0) for counts in of_runs]
 
 
 def _span(counts: Sequence[int]) -> str:
     """What the runs of a cell have, which may depend on the seed: "3" or "1 to 3"."""
     low, high = min(counts), max(counts)
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _size(record: dict[str, Any], name: str) -> int:
-    size = record["samples"].get(name)
-    return size if isinstance(size, int) else 0
 
 
 def _cell(dataset: str, shots: int, imbalance: float) -> str:

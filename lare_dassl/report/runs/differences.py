@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
@@ -20,10 +22,11 @@ from lare_dassl.report.runs.layout import (
     points_told,
     show_count,
 )
-from lare_dassl.results.record import METRICS
+from lare_dassl.results.record import METRICS, Record
+from lare_dassl.results.run_facts import RunFacts
 
 from .pairing import Pair, pair_runs
-from .summary import GROUP, dataset_label, expected_cells, run_keys
+from .summary import GROUP, expected_cells, run_keys
 
 LEVEL = 0.95
 SAME = 1e-9
@@ -50,10 +53,10 @@ class Differences:
 
 
 def paired_differences(
-    records: Sequence[dict[str, Any]],
+    records: Sequence[Record],
     baseline: str,
     metrics: Sequence[str] = ("in_domain_accuracy", "out_of_domain_accuracy"),
-    planned: Sequence[dict[str, Any]] = (),
+    planned: Sequence[RunFacts] = (),
 ) -> Differences:
     """Method minus baseline, run by run; see `pairing.pair_runs` for which runs are compared.
 
@@ -74,31 +77,26 @@ def paired_differences(
     return Differences(baseline, frame, (*refused, *_unfinished(cells, keys)), tuple(pairs))
 
 
-def _applying(records: Sequence[dict[str, Any]], metrics: Sequence[str]) -> pd.DataFrame:
+def _applying(records: Sequence[Record], metrics: Sequence[str]) -> pd.DataFrame:
     """The metrics that some run of a dataset has: columns dataset, metric."""
     having = [
-        (dataset_label(record), metric)
+        (record.dataset_label, metric)
         for metric in metrics
         for record in records
-        if record["metrics"].get(metric) is not None
+        if record.metrics.flat()[metric] is not None
     ]
     return pd.DataFrame(list(dict.fromkeys(having)), columns=["dataset", "metric"], dtype=object)
 
 
 def _subtract(pairs: Sequence[Pair], keys: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """A row for each pair and metric that both have: columns of summary.GROUP, metric, difference."""
-    rows = [
-        (pair.run.number, metric, own - other)
-        for pair in pairs
-        for metric in metrics
-        for own, other in [tuple(run.record["metrics"].get(metric) for run in (pair.run, pair.partner))]
-        if own is not None and other is not None
-    ]
-    return (
-        keys[GROUP]
-        .iloc[[number for number, *_ in rows]]
-        .assign(metric=[metric for _, metric, _ in rows], difference=[float(value) for *_, value in rows])
-    )
+    rows = []
+    for pair, metric in product(pairs, metrics):
+        own, other = (run.record.metrics.flat()[metric] for run in (pair.run, pair.partner))
+        if own is not None and other is not None:
+            rows.append((pair.run.number, metric, own - other))
+    numbers, names, differences = zip(*rows, strict=True) if rows else ((), (), ())
+    return keys[GROUP].iloc[list(numbers)].assign(metric=list(names), difference=np.array(differences, dtype=float))
 
 
 def _summarise(cells: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:

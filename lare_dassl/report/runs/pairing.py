@@ -10,14 +10,14 @@ from typing import Any
 
 from lare_dassl.errors import InputError
 from lare_dassl.report.runs.layout import cell_label
+from lare_dassl.results.record import Record
+from lare_dassl.results.run_facts import RunFacts
 
 from .summary import (
     SPLIT,
     WEIGHTS,
-    dataset_label,
     method_label,
     method_order,
-    tested_split,
     variant_labels,
     variant_settings,
 )
@@ -38,23 +38,23 @@ class ComparedRun:
     """
 
     number: int
-    record: dict[str, Any]
+    record: Record
     settings: dict[str, str]
     variant: str
 
     @property
     def method(self) -> str:
         """The method, as summary.method_label names it."""
-        return method_label(self.record["trainer"], self.variant)
+        return method_label(self.record.trainer, self.variant)
 
     @property
     def place(self) -> tuple[Any, ...]:
         """What the two runs of a pair have in common."""
-        return dataset_label(self.record), *(self.record[name] for name in ("shots", "imbalance", "seed"))
+        return self.record.dataset_label, self.record.shots, self.record.imbalance, self.record.seed
 
     def is_of(self, name: str) -> bool:
         """Whether a name is that of the run's trainer or method."""
-        return name in (self.method, self.record["trainer"])
+        return name in (self.method, self.record.trainer)
 
     def agrees(self, other: ComparedRun) -> bool:
         """Whether settings that both tell are the same, but for those that `contradictions` looks at."""
@@ -77,7 +77,7 @@ class Pair:
 
 
 def pair_runs(
-    records: Sequence[dict[str, Any]], baseline: str, planned: Sequence[dict[str, Any]] = ()
+    records: Sequence[Record], baseline: str, planned: Sequence[RunFacts] = ()
 ) -> tuple[list[Pair], list[str]]:
     """The pairs of the same dataset, shots, imbalance and seed, and a line for each run that has none, and why.
 
@@ -106,11 +106,11 @@ def pair_runs(
         try:
             pairs.append(Pair(run, _partner(run, candidates.get(run.place, []), baseline)))
         except InputError as error:
-            refused[run.cell, str(error)].append(run.record["seed"])
+            refused[run.cell, str(error)].append(run.record.seed)
     return pairs, [f"{cell}, {seeds_label(seeds)}: {reason}" for (cell, reason), seeds in refused.items()]
 
 
-def runs_to_compare(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> list[ComparedRun]:
+def runs_to_compare(records: Sequence[Record], planned: Sequence[RunFacts] = ()) -> list[ComparedRun]:
     """The runs with what sets them apart, see `pair_runs`."""
     known = [*records, *planned]
     told = zip(records, variant_settings(known), variant_labels(known), strict=False)
@@ -139,7 +139,7 @@ def _baseline_runs(runs: Sequence[ComparedRun], baseline: str) -> dict[tuple[Any
 
 def _unknown_baseline(name: str, runs: Sequence[ComparedRun]) -> InputError:
     """The refusal of a name that is of no run: with the nearest, and the methods without the names of variants."""
-    trainers = sorted({run.record["trainer"] for run in runs}, key=lambda trainer: method_order(trainer, ""))
+    trainers = sorted({run.record.trainer for run in runs}, key=lambda trainer: method_order(trainer, ""))
     nearest = difflib.get_close_matches(name, {*trainers, *(run.method for run in runs)}, n=1)
     hint = f"did you mean '{nearest[0]}'? " if nearest else ""
     more = len(trainers) - MOST_NAMES
@@ -154,7 +154,7 @@ def _partner(run: ComparedRun, candidates: Sequence[ComparedRun], baseline: str)
         InputError: there is none, or more than one, or what there is contradicts the run.
     """
     # A baseline that is named with its settings is one run whatever those of the other are.
-    exact = [other for other in candidates if other.method == baseline != other.record["trainer"]]
+    exact = [other for other in candidates if other.method == baseline != other.record.trainer]
     agreeing = exact or [other for other in candidates if other.agrees(run)]
     comparable = [other for other in agreeing if not any(contradictions(run, other))]
     if len(comparable) == 1:
@@ -168,17 +168,15 @@ def _partner(run: ComparedRun, candidates: Sequence[ComparedRun], baseline: str)
 def contradictions(run: ComparedRun, other: ComparedRun) -> Iterator[str]:
     """What forbids that two runs are compared, see `pair_runs`: one text for each reason."""
     name = other.method
-    splits = tested_split(run.record), tested_split(other.record)
+    splits = run.record.tested_split, other.record.tested_split
     if splits[0] != splits[1]:
-        yield f"it is tested on {splits[0]}, and {other.record['trainer']} on {splits[1]}"
-    if run.record["split_sha256"] != other.record["split_sha256"]:
+        yield f"it is tested on {splits[0]}, and {other.record.trainer} on {splits[1]}"
+    if run.record.split_sha256 != other.record.split_sha256:
         yield f"its split is not that of {name}"
-    weights, models = (
-        [compared.record["vlm"].get(key) for compared in (run, other)] for key in ("weights_sha256", "model")
-    )
-    if weights.count(None) == 1:
+    own, others = run.record.vlm, other.record.vlm
+    if (own.weights_sha256 is None) != (others.weights_sha256 is None):
         return
-    if models[0] != models[1]:
-        yield f"its frozen model is {models[0]}, and that of {name} is {models[1]}"
-    elif weights[0] != weights[1]:
+    if own.model != others.model:
+        yield f"its frozen model is {own.model}, and that of {name} is {others.model}"
+    elif own.weights_sha256 != others.weights_sha256:
         yield f"the weights of its frozen model are not those of {name}"

@@ -11,9 +11,9 @@ import pandas as pd
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.errors import unknown_name
 from lare_dassl.report.runs.layout import MISSING, ReportTable, show_cell, show_count
-from lare_dassl.results.record import METRICS
+from lare_dassl.results.record import METRICS, Record
 
-from .summary import dataset_label, method_order, show_value
+from .summary import method_order, show_value
 
 IN, OUT = "in_domain_accuracy", "out_of_domain_accuracy"
 COLUMNS = ("method", "source", f"{METRICS[IN]}, %", f"{METRICS[OUT]}, %", "seeds")
@@ -72,7 +72,7 @@ REFERENCES = {
 }
 
 
-def reference_table(cells: pd.DataFrame, name: str, records: Sequence[dict[str, Any]] = ()) -> ReportTable:
+def reference_table(cells: pd.DataFrame, name: str, records: Sequence[Record] = ()) -> ReportTable:
     """Reported accuracies beside those measured on the same dataset, matched by method; each row says which it is.
 
     Args:
@@ -115,6 +115,6 @@ def _two_digits(mean: float, std: float) -> str:
     return show_value(mean, std, digits=2)
 
 
-def _frozen_models(records: Sequence[dict[str, Any]], dataset: str) -> str:
-    models = {record["vlm"].get("model") for record in records if dataset_label(record) == dataset}
-    return f" on the frozen model {', '.join(sorted(map(str, filter(None, models))))}" if any(models) else ""
+def _frozen_models(records: Sequence[Record], dataset: str) -> str:
+    models = {record.vlm.model for record in records if record.dataset_label == dataset}
+    return f" on the frozen model {', '.join(sorted(filter(None, models)))}" if any(models) else ""

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lare_dassl.config.merging import leaf_keys
 from lare_dassl.config.split_settings import ALL_SHOTS
-from lare_dassl.results.record import BY_DOMAIN, METRICS
+from lare_dassl.results.record import Record
+from lare_dassl.results.run_facts import USUAL_SPLIT, RunFacts
 from lare_dassl.trainers.base.description import LAST, in_reports
 
 GROUP = ["dataset", "shots", "imbalance", "trainer", "variant"]
 """What the runs of a cell have in common; they differ in their seeds alone."""
 
-# Registered names that stand for many datasets: those are told apart by their origin or root.
-GENERIC_DATASETS = ("DomainFolders", "EmbeddingFile")
 # Settings that have a column of their own, or that change nothing of what is learned and measured.
 UNTOLD_KEYS = {"DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "SEED", "TRAINER.NAME"}
 UNTOLD_KEYS |= {"OUTPUT_DIR", "RESUME", "USE_CUDA", "VERBOSE", "VERSION", "DATALOADER.NUM_WORKERS"}
@@ -33,33 +31,18 @@ UNTOLD_SECTIONS = ("TRAIN.", "DATALOADER.TEST.")
 TAIL_KEYS = ("DATASET.LONG_TAIL.PROFILE", "DATASET.LONG_TAIL.MIN_IMAGES")
 # Settings of a variant that are told by rules of their own.
 SPLIT, WEIGHTS = "TEST.SPLIT", "weights"
-USUAL_SPLIT = "test"
 
 
-def dataset_label(record: dict[str, Any]) -> str:
-    """The dataset's name; of a generic one its origin, or the name of its root folder or file."""
-    if record["dataset"] not in GENERIC_DATASETS:
-        return str(record["dataset"])
-    settings = dict(leaf_keys(record["config"]))
-    root = str(settings.get("DATASET.ROOT") or "")
-    return str(settings.get("DATASET.ORIGIN") or Path(root).stem or record["dataset"])
-
-
-def tested_split(record: dict[str, Any]) -> str:
-    """The split that a run was tested on; of one that is not finished, the split that it is to be tested on."""
-    return str(record.get("split") or dict(leaf_keys(record["config"])).get(SPLIT) or USUAL_SPLIT)
-
-
-def variant_settings(records: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+def variant_settings(records: Sequence[RunFacts]) -> list[dict[str, str]]:
     """For each record the settings in which the records of its dataset and trainer differ, as texts by their keys.
 
     Two more are told: SPLIT, where a record of the dataset is tested on another split than USUAL_SPLIT, and WEIGHTS
     of the frozen model, where they differ though all else is equal. A run that is not finished does not know them.
     """
-    datasets = [dataset_label(record) for record in records]
-    groups = [(dataset, record["trainer"]) for dataset, record in zip(datasets, records, strict=True)]
+    datasets = [record.dataset_label for record in records]
+    groups = [(dataset, record.trainer) for dataset, record in zip(datasets, records, strict=True)]
     variants = _differing(groups, [_told_settings(record) for record in records])
-    splits = [tested_split(record) for record in records]
+    splits = [record.tested_split for record in records]
     unusual = {dataset for dataset, split in zip(datasets, splits, strict=True) if split != USUAL_SPLIT}
     variants = [
         variant | ({SPLIT: split} if dataset in unusual else {})
@@ -70,11 +53,11 @@ def variant_settings(records: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     return [variant | own for variant, own in zip(variants, weights, strict=True)]
 
 
-def _told_settings(record: dict[str, Any]) -> dict[str, str]:
-    return settings_without(UNTOLD_KEYS | {SPLIT}, record["config"], imbalance=record["imbalance"])
+def _told_settings(record: RunFacts) -> dict[str, str]:
+    return settings_without(UNTOLD_KEYS | {SPLIT}, record.config, imbalance=record.imbalance)
 
 
-def settings_without(untold: AbstractSet[str], config: dict[str, Any], *, imbalance: float) -> dict[str, str]:
+def settings_without(untold: AbstractSet[str], config: Mapping[str, Any], *, imbalance: float) -> dict[str, str]:
     """The settings of a configuration as texts by their keys, but for those without effect on what is measured.
 
     Args:
@@ -90,9 +73,8 @@ def settings_without(untold: AbstractSet[str], config: dict[str, Any], *, imbala
     }
 
 
-def _weights(record: dict[str, Any]) -> dict[str, str]:
-    digest = record.get("vlm", {}).get("weights_sha256")
-    return {WEIGHTS: str(digest)[:8]} if digest else {}
+def _weights(record: RunFacts) -> dict[str, str]:
+    return {WEIGHTS: record.weights[:8]} if record.weights else {}
 
 
 def _differing(groups: Sequence[Any], settings: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -107,20 +89,20 @@ def _differing(groups: Sequence[Any], settings: Sequence[dict[str, str]]) -> lis
     ]
 
 
-def variant_labels(records: Sequence[dict[str, Any]]) -> list[str]:
+def variant_labels(records: Sequence[RunFacts]) -> list[str]:
     """The `variant_settings` of each record as text, such as "SAMPLES_PER_IMAGE=4, on val"; "" where there are none.
 
     A key is told by its last parts, as few as name no other key of the runs of the same trainer.
     """
     names = {trainer: short_names(keys) for trainer, keys in _keys_by_trainer(records).items()}
     variants = variant_settings(records)
-    return [_variant_label(own, names[record["trainer"]]) for own, record in zip(variants, records, strict=True)]
+    return [_variant_label(own, names[record.trainer]) for own, record in zip(variants, records, strict=True)]
 
 
-def _keys_by_trainer(records: Sequence[dict[str, Any]]) -> dict[str, set[str]]:
+def _keys_by_trainer(records: Sequence[RunFacts]) -> dict[str, set[str]]:
     keys: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        keys[record["trainer"]] |= {key for key, _ in leaf_keys(record["config"])}
+        keys[record.trainer] |= record.settings.keys()
     return keys
 
 
@@ -157,7 +139,7 @@ def shots_label(shots: int) -> str:
     return "all" if shots == ALL_SHOTS else str(shots)
 
 
-def run_keys(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
+def run_keys(records: Sequence[RunFacts], planned: Sequence[RunFacts] = ()) -> pd.DataFrame:
     """One row per record with the columns of GROUP and seed; `config` of a record may hold some of the keys alone.
 
     Args:
@@ -167,13 +149,13 @@ def run_keys(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]
     own = ["shots", "imbalance", "trainer", "seed"]
     variants = variant_labels([*records, *planned])[: len(records)]
     rows = [
-        {"dataset": dataset_label(record), "variant": variant} | {name: record[name] for name in own}
+        {"dataset": record.dataset_label, "variant": variant} | {name: getattr(record, name) for name in own}
         for record, variant in zip(records, variants, strict=True)
     ]
     return pd.DataFrame(rows, columns=[*GROUP, "seed"])
 
 
-def tidy(records: Iterable[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
+def tidy(records: Iterable[Record], planned: Sequence[RunFacts] = ()) -> pd.DataFrame:
     """One row per record: GROUP and seed; metrics and accuracy on each domain in percent, NaN where they do not apply.
 
     `variant` names the settings in which the runs of a dataset and trainer differ, beyond shots, imbalance and seed;
@@ -183,16 +165,11 @@ def tidy(records: Iterable[dict[str, Any]], planned: Sequence[dict[str, Any]] = 
     return run_keys(records, planned).join(_figures(records))
 
 
-def _figures(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    rows = [
-        {name: record["metrics"].get(name) for name in METRICS}
-        | {f"{BY_DOMAIN}{name}": value for name, value in (record["metrics"].get("domain_accuracy") or {}).items()}
-        for record in records
-    ]
-    return pd.DataFrame(rows).astype(float)
+def _figures(records: Sequence[Record]) -> pd.DataFrame:
+    return pd.DataFrame([record.metrics.flat() for record in records]).astype(float)
 
 
-def summarise(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
+def summarise(records: Iterable[Record]) -> pd.DataFrame:
     """Mean, sample standard deviation (ddof 1) and number of seeds of each cell, that is by GROUP.
 
     Returns:
@@ -211,7 +188,7 @@ def _summarise(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).reset_index()
 
 
-def cells(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
+def cells(records: Sequence[Record], planned: Sequence[RunFacts] = ()) -> pd.DataFrame:
     """`summarise`, with a row for each cell that should have runs, sorted: dataset, imbalance, shots, method.
 
     With a plan, a cell is expected to have the seeds that are planned or run for it. Without one nothing is known to
@@ -219,7 +196,7 @@ def cells(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] =
 
     Args:
         records: of the runs.
-        planned: record-like dictionaries of the runs that were planned, see collect.Collection.
+        planned: the runs that were planned, see collect.Collection.
 
     Returns:
         The columns of `summarise`, `expected` (number of seeds) and `method` (see `method_label`); n is 0 and all
@@ -232,7 +209,7 @@ def cells(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] =
     return frame
 
 
-def expected_cells(records: Sequence[dict[str, Any]], planned: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
+def expected_cells(records: Sequence[Record], planned: Sequence[RunFacts] = ()) -> pd.DataFrame:
     """The rows of `cells` with the columns of GROUP, `expected` and `method` alone."""
     keys = run_keys([*records, *planned])
     seeds = keys.groupby(GROUP, sort=False)["seed"].nunique().rename("expected").reset_index()

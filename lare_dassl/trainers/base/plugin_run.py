@@ -20,7 +20,7 @@ from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.results.metrics import DomainClassification
 from lare_dassl.results.predictions import FILE_NAME as PREDICTIONS_FILE
 from lare_dassl.results.predictions import write_predictions
-from lare_dassl.results.record import make_record, write_record
+from lare_dassl.results.record import Record, make_record, write_record
 
 from .stage_clock import StageClock
 
@@ -136,7 +136,7 @@ class PluginRun:
         path = write_record(folder, self._record(results, file_sha256(split_file), files))
         logger.info("record: %s", path)
 
-    def _record(self, results: dict[str, float], split_sha256: str, files: dict[str, str]) -> dict[str, Any]:
+    def _record(self, results: dict[str, float], split_sha256: str, files: dict[str, str]) -> Record:
         seconds = self.clock.seconds()
         assert self.evaluator is not None and self.dataset is not None
         seconds["test"] = self.evaluator.seconds

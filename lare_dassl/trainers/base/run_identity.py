@@ -159,12 +159,12 @@ def check_same_record(folder: Path, path: Path, state: dict[str, Any]) -> None:
         InputError: names the first difference.
     """
     try:
-        settings = leaf_keys(read_record(folder / RECORD_FILE)["config"])
+        settings = read_record(folder / RECORD_FILE).settings
     except InputError:
         return
     run = state["run"] if isinstance(state["run"], dict) else {}
     # Lists are told otherwise in JSON.
-    told = {key: str(value) for key, value in settings if isinstance(value, int | float | str) and key in run}
+    told = {key: str(value) for key, value in settings.items() if isinstance(value, int | float | str) and key in run}
     difference = _difference({key: run[key] for key in told}, told)
     if difference:
         raise InputError(f"checkpoint {path} is of another run than {folder / RECORD_FILE} ({difference})")

@@ -141,7 +141,7 @@ def test_a_report_finds_the_plan_and_what_is_missing(words, tmp_path):
     collection = collect(tmp_path / "out")
     assert collection.problems == ()
     assert len(collection.runs) == 3
-    assert [(planned["trainer"], planned["seed"]) for planned in collection.planned] == [
+    assert [(planned.trainer, planned.seed) for planned in collection.planned] == [
         *(("ZeroShot", 0), ("ZeroShot", 1), ("FineTune", 0), ("FineTune", 1))
     ]
 
@@ -153,7 +153,7 @@ def test_a_later_command_adds_to_the_plan(words, tmp_path):
         (planned.folder / "record.json").unlink()
     assert benchmark(words("--trainers", "ZeroShot", "LARE", "--seeds", 1)) == 0
     collection = collect(tmp_path / "out")
-    assert [(planned["trainer"], planned["seed"]) for planned in collection.planned] == [
+    assert [(planned.trainer, planned.seed) for planned in collection.planned] == [
         *(("ZeroShot", 0), ("LARE", 0)),
         *(("ZeroShot", 1), ("FineTune", 0), ("FineTune", 1)),
     ]
@@ -204,7 +204,7 @@ def test_the_demo_runs_all_methods_and_seeds(tmp_path, capsys, monkeypatch):
     config.write_text(f"DATASET: {{NAME: EmbeddingFile}}\nOPTIM: {{MAX_EPOCH: 2}}\nTRAINER: {stages}\n")
     monkeypatch.setattr(command, "suited_jobs", lambda *_: 1)
     command.compare_on_demo(config, 2, str(file), tmp_path / "out")
-    found = {(record["trainer"], record["seed"]) for record in collect(tmp_path / "out").records}
+    found = {(record.trainer, record.seed) for record in collect(tmp_path / "out").records}
     assert found == {(name, seed) for name in ("FineTune", "LADS", "LARE", "ZeroShot") for seed in (0, 1)}
     shown = capsys.readouterr().out
     assert "painting" in shown

@@ -16,8 +16,8 @@ def test_the_plan_is_the_product_in_order(words, tmp_path):
     plan = make_plan(words(*axes, "--set", "OPTIM.LR", "0.1", "0.2", "0.3", "--seeds", 2))
     assert plan.refused == ()
     assert len(plan.runs) == 2 * 2 * 2 * 3 * 2
-    outlines = [run.outline() for run in plan.runs]
-    found = [(o["trainer"], o["shots"], o["imbalance"], o["config"]["OPTIM"]["LR"], o["seed"]) for o in outlines]
+    facts = [run.facts for run in plan.runs]
+    found = [(of.trainer, of.shots, of.imbalance, of.settings["OPTIM.LR"], of.seed) for of in facts]
     assert found == [
         (trainer, shots, ratio, lr, seed)
         for trainer in ("FineTune", "LARE")
@@ -26,13 +26,13 @@ def test_the_plan_is_the_product_in_order(words, tmp_path):
         for lr in (0.1, 0.2, 0.3)
         for seed in (0, 1)
     ]
-    assert {o["config"]["DATASET"]["LONG_TAIL"]["PROFILE"] for o in outlines} == {"step"}
+    assert {of.settings["DATASET.LONG_TAIL.PROFILE"] for of in facts} == {"step"}
     assert len({run.folder for run in plan.runs}) == len(plan.runs)
 
 
 def test_without_shots_and_ratios_the_configuration_decides(words):
     (run,) = make_plan(words("--trainers", "LARE", "--seeds", 1, pairs=("DATASET.NUM_SHOTS", 3))).runs
-    assert (run.outline()["shots"], run.outline()["imbalance"]) == (3, 1.0)
+    assert (run.facts.shots, run.facts.imbalance) == (3, 1.0)
 
 
 def test_a_folder_names_the_settings(words, tmp_path):

@@ -65,7 +65,7 @@ def whole_train(runs):
 def test_what_cannot_be_split_is_refused_and_the_rest_goes_on(plan):
     runs = plan("--trainers", "ZeroShot", "LARE", "--shots", 2, 99, "--seeds", 2)
     refused = encode_shared(runs)
-    assert set(refused) == {planned.folder for planned in runs if planned.outline()["shots"] == 99}
+    assert set(refused) == {planned.folder for planned in runs if planned.facts.shots == 99}
     assert {line.partition(" training images")[0] for line in refused.values()} == {
         "DATASET.NUM_SHOTS is 99, but class 'cat' has 9"
     }

@@ -25,7 +25,7 @@ def read(monkeypatch):
     """Predictions of every run, which know their folder."""
 
     def read_predictions(run):
-        trainer = run.record["trainer"]
+        trainer = run.record.trainer
         rows = predictions(LABEL, PREDICTED.get(trainer, LABEL), [CONFIDENCE.get(trainer, 1.0)] * 4)
         object.__setattr__(rows, "folder", run.folder)
         return rows

@@ -33,7 +33,7 @@ from lare_dassl.report.runs.summary import cells
 from lare_dassl.results.metrics import expected_calibration_error
 from lare_dassl.results.predictions import Predictions
 from lare_dassl.trainers.base.description import LAST, in_reports
-from tests.report.making import predictions, record
+from tests.report.making import changed, predictions, record
 
 SAMPLES = "TRAINER.LARE.SAMPLES_PER_IMAGE"
 
@@ -145,7 +145,7 @@ def test_points_of_fewer_seeds_than_expected_are_hollow():
     scatter = hollow_points(domain_scatter(frame).axes[0])
     assert scatter == [(marker, 64.0, 54.0), (marker, 76.0, 66.0), (marker, 76.0, 66.0)]
     # A metric that a run lacks is a seed that is missing.
-    planned[0]["metrics"]["in_domain_accuracy"] = None
+    planned[0] = changed(planned[0], in_domain_accuracy=None)
     curve = few_shot_curves(cells(planned, planned), "in_domain_accuracy").axes[0]
     assert hollow_points(curve) == [(marker, pytest.approx(0.06), 61.0)]
 

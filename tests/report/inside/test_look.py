@@ -75,9 +75,9 @@ def test_a_run_is_rebuilt_with_the_regions_that_its_network_gives(runs):
 
 def test_the_recorded_config_is_the_one_that_ran(copied_runs):
     record = read_record(copied_runs / "LARE-0" / "record.json")
-    record["config"]["DATASET"]["FOLDER"] = "2024"
-    record["config"]["NO_LONGER_KNOWN"] = {"KEY": 1}
-    del record["config"]["CLASSIFIER"]
+    record.config["DATASET"]["FOLDER"] = "2024"
+    record.config["NO_LONGER_KNOWN"] = {"KEY": 1}
+    del record.config["CLASSIFIER"]
     write_record(copied_runs / "LARE-0", record)
     cfg = recorded_config(copied_runs / "LARE-0")
     assert cfg.DATASET.FOLDER == "2024"
@@ -133,7 +133,7 @@ def test_a_run_without_its_network_is_told(copied_runs):
 def test_a_run_on_a_dataset_of_a_plugin_that_is_not_there_is_told(copied_runs):
     folder = next(copied_runs.rglob("regions")).parent
     record = read_record(folder / "record.json")
-    record["config"]["DATASET"]["NAME"] = "EmbeddingFiles"
+    record.config["DATASET"]["NAME"] = "EmbeddingFiles"
     write_record(folder, record)
     with pytest.raises(InputError, match=r"unknown dataset 'EmbeddingFiles'.*EmbeddingFile"):
         open_run(folder)
@@ -142,7 +142,7 @@ def test_a_run_on_a_dataset_of_a_plugin_that_is_not_there_is_told(copied_runs):
 def test_a_network_of_another_width_is_refused(copied_runs):
     folder = copied_runs / "LARE-0"
     record = read_record(folder / "record.json")
-    record["config"]["TRAINER"]["LARE"]["HIDDEN_DIM"] = 100
+    record.config["TRAINER"]["LARE"]["HIDDEN_DIM"] = 100
     write_record(folder, record)
     with pytest.raises(InputError, match=r"HIDDEN_DIM is 384 there and 100 here"):
         open_run(folder)

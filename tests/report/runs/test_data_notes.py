@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 from lare_dassl.report.page import Options, write_report
-from lare_dassl.report.runs.collect import collect
 from lare_dassl.report.runs.data_notes import data_notes
-from tests.report.making import record, write
+from tests.report.making import changed, record, write
 
 NOT_THE_SAME = "were not run on the same images (their split.json differ): do not compare them"
 SAMPLES = {"train": 38, "val": 20, "test": 57}
@@ -38,7 +37,7 @@ def test_settings_that_set_runs_apart_may_give_them_other_images():
         for share in ("0.1", "0.2")
     ]
     assert data_notes(records) == []
-    records[3]["split_sha256"] = "0.1"
+    records[3] = changed(records[3], split_sha256="0.1")
     assert data_notes(records) == [
         "DemoWorld, shots all, imbalance 1, seed 0: FineTune (VAL_FRACTION=0.2) and LARE (VAL_FRACTION=0.2) "
         + NOT_THE_SAME
@@ -60,14 +59,5 @@ def test_images_left_out_and_in_two_splits_are_counted_once_for_each_cell():
     ]
 
 
-def test_records_of_earlier_versions_have_no_counts_and_damaged_ones_are_left_out(tmp_path):
-    write(tmp_path / "old", record("LARE", 0))
-    write(tmp_path / "new", record("FineTune", 0, skipped={"train": 0}, duplicates=None))
-    write(tmp_path / "bad", record("LADS", 0, skipped=["train"]))
-    write(tmp_path / "worse", record("ZeroShot", 0, duplicates={"train/test": "1"}))
-    collection = collect(tmp_path)
-    assert data_notes(collection.records) == []
-    assert collection.problems == (
-        f"left out: {tmp_path}/bad/record.json holds no usable 'skipped'",
-        f"left out: {tmp_path}/worse/record.json holds no usable 'duplicates'",
-    )
+def test_records_of_earlier_versions_have_no_counts():
+    assert data_notes([record("LARE", 0), record("FineTune", 0, skipped={"train": 0}, duplicates=None)]) == []

@@ -7,7 +7,7 @@ import pytest
 
 from lare_dassl.errors import InputError
 from lare_dassl.report.runs.differences import difference_tables, half_width, paired_differences, signed
-from tests.report.making import record
+from tests.report.making import changed, record
 
 INIT, SAMPLES = "CLASSIFIER.INIT", "TRAINER.LARE.SAMPLES_PER_IMAGE"
 
@@ -133,7 +133,7 @@ def test_a_run_on_weights_that_no_baseline_has_says_so():
 def test_the_table_has_a_row_for_each_planned_cell():
     planned = [record(trainer, seed) for trainer in ("FineTune", "LADS", "LARE", "ZeroShot") for seed in range(5)]
     # LADS has not run; LARE lacks two seeds; ZeroShot has run, but on another split of the data.
-    done = [*planned[:5], *planned[10:13], *(content | {"split_sha256": "other"} for content in planned[15:])]
+    done = [*planned[:5], *planned[10:13], *(changed(run, split_sha256="other") for run in planned[15:])]
     differences = paired_differences(done, "FineTune", metrics=("accuracy",), planned=planned)
     (table,) = difference_tables(differences)
     assert table.rows == (
@@ -159,7 +159,7 @@ def test_expected_pairs_are_those_of_the_cell():
 
 def test_a_metric_of_fewer_pairs_says_of_how_many():
     records = [record(trainer, seed) for trainer in ("LARE", "FineTune") for seed in (0, 1)]
-    records[0]["metrics"]["out_of_domain_accuracy"] = None
+    records[0] = changed(records[0], out_of_domain_accuracy=None)
     (table,) = difference_tables(paired_differences(records, "FineTune"))
     assert table.rows == (("LARE", "0.0 [0.0, 0.0]", "0.0 (n = 1)", "2"),)
 
@@ -237,7 +237,7 @@ def test_the_table_shows_signs_and_intervals():
         "An interval of zero width: the difference is the same figure for every seed, as it is between methods that "
         "do not depend on the seed.",
     )
-    records[-1]["metrics"]["out_of_domain_accuracy"] = 49.1
+    records[-1] = changed(records[-1], out_of_domain_accuracy=49.1)
     assert len(difference_tables(paired_differences(records, "FineTune"))[0].notes) == 2
 
 

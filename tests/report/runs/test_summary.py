@@ -6,7 +6,6 @@ import pytest
 
 from lare_dassl.report.runs.summary import (
     cells,
-    dataset_label,
     method_label,
     short_names,
     show_value,
@@ -16,7 +15,7 @@ from lare_dassl.report.runs.summary import (
     variant_settings,
 )
 from lare_dassl.results.record import METRICS
-from tests.report.making import record
+from tests.report.making import planned, record
 
 SAMPLES = "TRAINER.LARE.SAMPLES_PER_IMAGE"
 
@@ -126,11 +125,11 @@ def test_the_label_of_a_variant_knows_all_keys_of_its_trainer():
     common = {"TRAINER.LARE.LR": 0.03, "CLASSIFIER.INIT": "text"}
     lare = [record("LARE", 0, settings=common | {"OPTIM.LR": value}) for value in (0.1, 0.2)]
     # A planned run may tell some of its settings alone, and the keys of other trainers do not count.
-    planned = record("LARE", 1, settings={"OPTIM.LR": 0.1})
+    entry = planned("LARE", 1, settings={"OPTIM.LR": 0.1})
     others = [record("FineTune", 0, settings={"OPTIM.LR": value}) for value in (0.1, 0.2)]
-    labels = variant_labels([*lare, planned, *others])
+    labels = variant_labels([*lare, entry, *others])
     assert labels == ["OPTIM.LR=0.1", "OPTIM.LR=0.2", "OPTIM.LR=0.1", "LR=0.1", "LR=0.2"]
-    assert list(cells(lare, [*lare, planned])["expected"]) == [2, 1]
+    assert list(cells(lare, [*lare, entry])["expected"]) == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +162,7 @@ def test_frozen_models_with_other_weights_are_not_averaged():
     ],
 )
 def test_a_dataset_of_a_generic_kind_is_called_by_its_origin_or_root(dataset, settings, label):
-    assert dataset_label(record("LARE", 0, dataset=dataset, settings=settings)) == label
+    assert record("LARE", 0, dataset=dataset, settings=settings).dataset_label == label
 
 
 def test_without_a_plan_seeds_alone_are_known_to_be_missing():
@@ -193,10 +192,8 @@ def test_a_dataset_is_not_expected_to_have_what_only_another_one_has():
 
 def test_a_plan_says_which_cells_and_seeds_are_expected():
     records = [record("ZeroShot", 0), record("LARE", 0), record("LARE", 0, shots=4)]
-    planned = [*records, record("LARE", 1, shots=4), record("LADS", 0, shots=4)]
-    for entry in planned[3:]:
-        del entry["metrics"]
-    frame = cells(records, planned)
+    plan = [*records, planned("LARE", 1, shots=4), planned("LADS", 0, shots=4)]
+    frame = cells(records, plan)
     assert list(frame[["shots", "trainer", "n", "expected"]].itertuples(index=False, name=None)) == [
         (4, "LADS", 0, 1),
         (4, "LARE", 1, 2),
@@ -205,15 +202,13 @@ def test_a_plan_says_which_cells_and_seeds_are_expected():
     ]
     assert math.isnan(frame["accuracy_mean"][0])
     # A run that the plan does not name is expected too: it is there.
-    assert cells([*records, record("ZeroShot", 5)], planned)["expected"].tolist() == [1, 2, 2, 1]
+    assert cells([*records, record("ZeroShot", 5)], plan)["expected"].tolist() == [1, 2, 2, 1]
 
 
 def test_a_planned_run_does_not_know_its_weights_and_is_still_of_its_method():
     vlms = {"A": {"weights_sha256": "a" * 64}, "B": {"weights_sha256": "b" * 64}}
     done = [record("LARE", 0, settings={"VLM.MODEL": name}, vlm=vlm) for name, vlm in vlms.items()]
-    missing = [record("LARE", 1, settings={"VLM.MODEL": name}) for name in vlms]
-    for entry in missing:
-        del entry["metrics"], entry["vlm"], entry["split"]
+    missing = [planned("LARE", 1, settings={"VLM.MODEL": name}) for name in vlms]
     frame = cells(done, [*done, *missing])
     assert frame["method"].tolist() == ["LARE (MODEL=A)", "LARE (MODEL=B)"]
     assert frame[["n", "expected"]].to_numpy().tolist() == [[1, 2], [1, 2]]
@@ -221,10 +216,7 @@ def test_a_planned_run_does_not_know_its_weights_and_is_still_of_its_method():
 
 def test_the_split_is_told_where_a_run_of_the_dataset_is_on_another_than_test():
     records = [record("FineTune", 0, split="val", settings={"TEST.SPLIT": "val"}), record("LARE", 0)]
-    planned = ({"TEST.SPLIT": "val"}, {"TEST.SPLIT": "test"}, {})
-    entries = [record("LADS", 0, settings=settings) for settings in planned]
-    for entry in entries:
-        del entry["metrics"], entry["split"]
+    entries = [planned("LADS", 0, settings=own) for own in ({"TEST.SPLIT": "val"}, {"TEST.SPLIT": "test"}, {})]
     methods = cells(records, [*records, *entries])["method"].tolist()
     assert methods == ["FineTune (on val)", "LADS", "LADS (on val)", "LARE"]
     varied = [record("LARE", 0, split="val", settings={SAMPLES: samples}) for samples in (1, 4)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lare_dassl.results.predictions import read_predictions
-from lare_dassl.results.record import nest_metrics, read_record
+from lare_dassl.results.record import Metrics, read_record
 from tests.helpers import forget_plugins, make_domain_tree, run_train, write_tiny_model
 
 # A trainer as others write them: it predicts from the place of an image in its split, and prints its accuracy.
@@ -114,19 +114,19 @@ def test_its_record_is_that_of_a_trainer_of_ours(tmp_path, capsys):
         domain, classname, _ = path.split("/")
         correct[domain].append(CLASSES[place % 3] == classname)
     accuracy = {domain: 100.0 * sum(hits) / len(hits) for domain, hits in correct.items()}
-    metrics = record["metrics"]
-    assert metrics["domain_accuracy"] == pytest.approx(accuracy)
-    assert metrics["in_domain_accuracy"] == pytest.approx(accuracy["photo"])
-    assert metrics["out_of_domain_accuracy"] == pytest.approx(accuracy["sketch"])
+    metrics = record.metrics
+    assert metrics.domain_accuracy == pytest.approx(accuracy)
+    assert metrics.in_domain_accuracy == pytest.approx(accuracy["photo"])
+    assert metrics.out_of_domain_accuracy == pytest.approx(accuracy["sketch"])
     every = correct["photo"] + correct["sketch"]
-    assert metrics["accuracy"] == pytest.approx(100.0 * sum(every) / len(every))
+    assert metrics.accuracy == pytest.approx(100.0 * sum(every) / len(every))
     confidence = torch.tensor([5.0, 0, 0]).softmax(0)[0].item()
-    assert metrics["ece"] == pytest.approx(abs(100 * confidence - metrics["accuracy"]), abs=1e-4)
+    assert metrics.ece == pytest.approx(abs(100 * confidence - metrics.accuracy), abs=1e-4)
 
-    assert (record["trainer"], record["seed"], record["shots"]) == ("Places", 3, 2)
-    assert record["vlm"]["model"] == "RN50"
-    assert record["vlm"]["weights_sha256"] is None
-    assert record["samples"] == {"train": 6, "val": 3, "test": 36}
+    assert (record.trainer, record.seed, record.shots) == ("Places", 3, 2)
+    assert record.vlm.model == "RN50"
+    assert record.vlm.weights_sha256 is None
+    assert record.samples == {"train": 6, "val": 3, "test": 36}
     predictions = read_predictions(tmp_path / "run" / "predictions.safetensors")
     assert predictions.predicted.tolist() == [place % 3 for place in range(36)]
     assert predictions.of_domains(["photo"]).correct.tolist() == correct["photo"]
@@ -144,16 +144,15 @@ def test_it_shares_its_split_with_trainers_of_ours(tmp_path):
     assert train(*keys, flags=("--seed", 0)) == 0
     assert train(*keys, *model, *cache, trainer="ZeroShot", folder="ours", flags=("--seed", 0)) == 0
     theirs, ours = (read_record(tmp_path / folder / "record.json") for folder in ("run", "ours"))
-    assert theirs["split_sha256"] == ours["split_sha256"]
-    assert theirs.keys() == ours.keys()
-    assert theirs["samples"] == ours["samples"]
+    assert theirs.split_sha256 == ours.split_sha256
+    assert theirs.samples == ours.samples
 
 
 def test_batches_that_are_kept_until_all_are_there_count_too(tmp_path):
     assert train("TRAINER.PLACES.MODE", "kept", flags=("--seed", 0)) == 0
     assert train(folder="plain", flags=("--seed", 0)) == 0
     kept, plain = (read_record(tmp_path / folder / "record.json") for folder in ("run", "plain"))
-    assert kept["metrics"] == plain["metrics"]
+    assert kept.metrics == plain.metrics
 
 
 @pytest.mark.parametrize(
@@ -187,22 +186,22 @@ def test_a_test_of_another_split_than_the_record_would_say_is_not_recorded(tmp_p
 def test_the_split_that_test_split_names_is_recorded(tmp_path):
     assert train("TEST.SPLIT", "val", flags=("--seed", 0)) == 0
     record = read_record(tmp_path / "run" / "record.json")
-    assert record["split"] == "val"
-    assert record["metrics"]["out_of_domain_accuracy"] is None
-    assert len(read_predictions(tmp_path / "run" / "predictions.safetensors")) == record["samples"]["val"] == 3
+    assert record.split == "val"
+    assert record.metrics.out_of_domain_accuracy is None
+    assert len(read_predictions(tmp_path / "run" / "predictions.safetensors")) == record.samples["val"] == 3
 
 
 def test_no_test_leaves_a_record_without_figures(tmp_path):
     assert train("TEST.NO_TEST", True, flags=("--seed", 0)) == 0
     record = read_record(tmp_path / "run" / "record.json")
-    assert record["metrics"] == nest_metrics({})
+    assert record.metrics == Metrics.of({})
     assert not (tmp_path / "run" / "predictions.safetensors").exists()
 
 
 def test_without_a_seed_one_is_drawn_and_kept(tmp_path, capsys):
     assert train() == 0
     first = draw_of(capsys)
-    seed = read_record(tmp_path / "run" / "record.json")["seed"]
+    seed = read_record(tmp_path / "run" / "record.json").seed
     assert seed >= 0
     assert train(folder="again", flags=("--seed", seed)) == 0
     assert draw_of(capsys) == first
@@ -218,4 +217,4 @@ def test_eval_only_writes_a_record_where_it_is_told_to(tmp_path, capsys):
     assert train(folder="tested", flags=("--seed", 0, "--eval-only", "--model-dir", "run")) == 0
     assert "loaded run" in capsys.readouterr().out
     trained, tested = (read_record(tmp_path / folder / "record.json") for folder in ("run", "tested"))
-    assert trained["metrics"] == tested["metrics"]
+    assert trained.metrics == tested.metrics
