@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lare_dassl.commands import train
 from lare_dassl.commands.checks import make_config
 from tests.helpers import train_arguments, write_embeddings
 
