@@ -1,7 +1,7 @@
-"""A compact stand-in with the interface of Dassl 0.6.3, for environments that have no Dassl.
+"""A stand-in with the interface of Dassl 0.6.3, for environments that have no Dassl.
 
-It keeps Dassl's names, configuration keys, order of calls and checkpoint layout, for trainers that bring their own
-data loaders and models. Networks, image transforms and datasets are not part of it.
+It has Dassl's names, configuration keys, order of calls and checkpoint layout. It has no networks, image transforms or
+datasets: trainers bring their own data loaders and models.
 """
 
 from lare_dassl.system.log_file import setup_logger

@@ -52,10 +52,10 @@ class Datum:
 
 
 class DatasetBase:
-    """The lists of images that one dataset gives, and its classes.
+    """Base class of datasets: lists of images, and the classes read from the training images.
 
     Args:
-        train_x: labelled training images; the classes are read from them.
+        train_x: labelled training images.
         train_u: unlabelled training images.
         val: validation images.
         test: test images.
@@ -87,17 +87,17 @@ class DatasetBase:
 
     @property
     def train_u(self) -> list[Datum] | None:
-        """Unlabelled training images, where there are any."""
+        """Unlabelled training images, or None."""
         return self._train_u
 
     @property
     def val(self) -> list[Datum] | None:
-        """Validation images, where there are any."""
+        """Validation images, or None."""
         return self._val
 
     @property
     def test(self) -> list[Datum] | None:
-        """Test images."""
+        """Test images, or None."""
         return self._test
 
     @property
@@ -153,10 +153,10 @@ class DatasetBase:
         Args:
             data_sources: lists of images.
             num_shots: images per class; below 1 the lists stay as they are.
-            repeat: whether a class with fewer images repeats some to reach `num_shots`.
+            repeat: draw with replacement from a class that has fewer images, to reach `num_shots`.
 
         Returns:
-            One list where one was given, else all of them.
+            The drawn list, or a list of lists where several were given.
         """
         drawn = list(data_sources)
         if num_shots >= 1:

@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 from lare_dassl.errors import InputError
 from lare_dassl.io import checkpoint
+from lare_dassl.methods.shared.metrics import confusion_counts, macro_f1
 
 from .registry import Registry
 
@@ -36,7 +37,7 @@ def build_evaluator(cfg: CfgNode, **kwargs: Any) -> EvaluatorBase:
 
 
 class EvaluatorBase:
-    """What the trainer calls: `reset`, then `process` for each batch, then `evaluate`."""
+    """Interface of an evaluator. A trainer calls `reset`, then `process` for each batch, then `evaluate`."""
 
     def __init__(self, cfg: CfgNode) -> None:
         self.cfg = cfg
@@ -50,7 +51,7 @@ class EvaluatorBase:
         raise NotImplementedError
 
     def evaluate(self) -> OrderedDict[str, float]:
-        """The figures; the first one is what the trainer selects models by."""
+        """The figures. The trainer selects models by the first one."""
         raise NotImplementedError
 
 
@@ -61,10 +62,10 @@ class Classification(EvaluatorBase):
     Args:
         cfg: the whole configuration; `TEST.PER_CLASS_RESULT`, `TEST.COMPUTE_CMAT` and `OUTPUT_DIR` are read.
         lab2cname: class name of each label.
-        kwargs: taken and left unread, so that other evaluators may ask for more.
+        kwargs: ignored; other evaluators read more.
 
     Attributes:
-        announce: whether `evaluate` logs its figures.
+        announce: True where `evaluate` logs its figures.
     """
 
     announce = True
@@ -115,28 +116,3 @@ class Classification(EvaluatorBase):
         path = Path(self.cfg.OUTPUT_DIR) / "cmat.pt"
         checkpoint.save(counts / counts.sum(dim=1, keepdim=True).clamp(min=1), path)
         logger.info("confusion matrix written to %s", path)
-
-
-def confusion_counts(true: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
-    """How often each label was taken for each other.
-
-    Args:
-        true: int64 (N,).
-        predicted: int64 (N,).
-
-    Returns:
-        labels: (L,), the labels that occur in either, ascending.
-        counts: float64 (L, L), row = true label, column = predicted label.
-    """
-    labels, index = torch.unique(torch.cat([true, predicted]), return_inverse=True)
-    rows, columns = index.split(len(true))
-    size = len(labels)
-    counts = torch.bincount(rows * size + columns, minlength=size * size).reshape(size, size)
-    return labels, counts.double()
-
-
-def macro_f1(counts: Tensor) -> float:
-    """Mean F1 over the labels that truly occur, in percent, from counts (L, L) with true labels as rows."""
-    occurs = counts.sum(dim=1) > 0
-    f1 = 2.0 * counts.diag() / (counts.sum(dim=1) + counts.sum(dim=0))
-    return 100.0 * f1[occurs].mean().item()

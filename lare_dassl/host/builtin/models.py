@@ -1,4 +1,4 @@
-"""The models that a trainer has registered, and the steps taken on them."""
+"""Registered models of a trainer: modes, optimiser steps, checkpoints and tensorboard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainerBase:
-    """Keeps models by name, each with its optimiser and schedule: modes, steps, checkpoints, tensorboard."""
+    """Models by name, each with its optimiser and schedule."""
 
     def __init__(self) -> None:
         self._models: dict[str, nn.Module] = {}
@@ -26,16 +26,16 @@ class TrainerBase:
     def register_model(
         self, name: str = "model", model: nn.Module | None = None, optim: Any = None, sched: Any = None
     ) -> None:
-        """Add a model under a name of its own; what is not trained comes without optimiser and schedule.
+        """Add a model under a new name. A frozen model needs no optimiser and no schedule.
 
         Raises:
             AttributeError: called before `super().__init__()`.
-            AssertionError: the name is taken.
+            AssertionError: the name is taken, or no model is given.
         """
         if "_models" not in self.__dict__:
             raise AttributeError("call super().__init__() before register_model()")
         if name in self._models:
-            raise AssertionError(f"a model named '{name}' is registered already")
+            raise AssertionError(f"a model named '{name}' is already registered")
         if model is None:
             raise AssertionError(f"no model given under the name '{name}'")
         self._models[name], self._optims[name], self._scheds[name] = model, optim, sched
@@ -67,9 +67,9 @@ class TrainerBase:
         Args:
             epoch: the epoch just finished, counted from 0.
             directory: the run's folder.
-            is_best: whether to write `model-best.pth.tar` too.
-            val_result: the validation result that the model reached, in percent.
-            model_name: file name; left out, it is `model.pth.tar-<epochs done>`.
+            is_best: write `model-best.pth.tar` too.
+            val_result: validation result of the model, in percent.
+            model_name: file name; by default `model.pth.tar-<epochs done>`.
         """
         for name in self._models:
             state = self._checkpoint(name, epoch, val_result)
@@ -89,7 +89,7 @@ class TrainerBase:
         }
 
     def resume_model_if_exist(self, directory: str) -> int:
-        """Take up each model's latest checkpoint, with its optimiser and schedule.
+        """Load the latest checkpoint of each model, with its optimiser and schedule.
 
         Args:
             directory: the run's folder.
@@ -121,14 +121,14 @@ class TrainerBase:
         """Load each model's weights from the checkpoint after `epoch` epochs, or from the best one.
 
         Args:
-            directory: the run's folder; an empty name loads nothing.
-            epoch: number of epochs done at the checkpoint.
+            directory: the run's folder; with an empty name nothing is loaded.
+            epoch: number of epochs done at the checkpoint; None for the best one.
 
         Raises:
             InputError: a checkpoint is missing, damaged or of another model.
         """
         if not directory:
-            logger.info("no folder to load the model from: it stays as it is")
+            logger.info("no folder is given: no model is loaded")
             return
         file_name = checkpoint.BEST if epoch is None else checkpoint.epoch_file(epoch)
         for name, model in self._models.items():
@@ -143,7 +143,7 @@ class TrainerBase:
         """Put models into "train" mode, or into "test" (the same as "eval") mode.
 
         Raises:
-            KeyError: the mode is none of these.
+            KeyError: unknown mode.
         """
         training = {"train": True, "test": False, "eval": False}[mode]
         for name in self.get_model_names(names):
@@ -164,13 +164,13 @@ class TrainerBase:
         """Refuse a loss that is infinite or NaN.
 
         Raises:
-            FloatingPointError: it is.
+            FloatingPointError: the loss is not finite.
         """
         if not torch.isfinite(loss).all():
-            raise FloatingPointError("the loss is infinite or NaN: lower OPTIM.LR or look at the inputs")
+            raise FloatingPointError("the loss is infinite or NaN: lower OPTIM.LR, or check the inputs")
 
     def model_zero_grad(self, names: str | list[str] | None = None) -> None:
-        """Drop the gradients."""
+        """Reset the gradients."""
         for name in self.get_model_names(names):
             if self._optims[name] is not None:
                 self._optims[name].zero_grad()
@@ -187,15 +187,15 @@ class TrainerBase:
                 self._optims[name].step()
 
     def model_backward_and_update(self, loss: Tensor, names: str | list[str] | None = None) -> None:
-        """Drop old gradients, compute new ones and step the optimisers."""
+        """Reset the gradients, compute new ones and step the optimisers."""
         self.model_zero_grad(names)
         self.model_backward(loss)
         self.model_update(names)
 
     def init_writer(self, log_dir: str) -> None:
-        """Open tensorboard's event file in a folder; a second call does nothing."""
+        """Open tensorboard's event file in a folder, if none is open."""
         if self._writer is None:
-            # Importing tensorboard takes seconds, and an evaluation needs none of it.
+            # Importing tensorboard takes seconds, and an evaluation does not need it.
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
             self._writer = SummaryWriter(log_dir=log_dir)

@@ -20,10 +20,10 @@ def build_optimizer(
     Args:
         model: a module, or its parameters.
         optim_cfg: the OPTIM section.
-        param_groups: groups of parameters to take instead of `model`.
+        param_groups: groups of parameters to use instead of `model`.
 
     Raises:
-        InputError: no optimiser has that name, or STAGED_LR has no module or no NEW_LAYERS to work on.
+        InputError: no optimiser has that name, or STAGED_LR is set without a module or without NEW_LAYERS.
     """
     kinds: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
         "adam": (optim.Adam, _betas(optim_cfg)),

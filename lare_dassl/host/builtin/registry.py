@@ -14,7 +14,7 @@ class Registry:
     """A table from a class's or function's own name to itself.
 
     Args:
-        name: what the table holds, for messages ("TRAINER").
+        name: kind of the entries, for messages ("TRAINER").
     """
 
     def __init__(self, name: str) -> None:
@@ -25,8 +25,8 @@ class Registry:
         """Add a class or function: `@registry.register()` above it, or `registry.register(it)`.
 
         Args:
-            obj: what to add; left out where the call is used as a decorator.
-            force: whether it may take the place of one with the same name.
+            obj: class or function to add; None where the call is used as a decorator.
+            force: replace an entry of the same name.
 
         Raises:
             KeyError: the name is taken and `force` is false.

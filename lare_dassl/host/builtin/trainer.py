@@ -37,8 +37,7 @@ def build_trainer(cfg: CfgNode) -> Any:
 class TrainerX(TrainerBase):
     """Trains on labelled batches, evaluates, keeps the last or the best model.
 
-    A subclass writes `build_data_loader`, `build_model` and `forward_backward`, and any other method that it needs
-    otherwise.
+    A subclass defines `build_data_loader`, `build_model` and `forward_backward`, and may override the other methods.
 
     Args:
         cfg: the whole configuration.
@@ -69,7 +68,7 @@ class TrainerX(TrainerBase):
         self.best_result = float("-inf")
 
     def check_cfg(self, cfg: CfgNode) -> None:
-        """Refuse settings that the trainer cannot work with; here all pass."""
+        """Refuse settings that the trainer cannot use. A subclass may override it."""
 
     def build_data_loader(self) -> None:
         """Set `train_loader_x`, `val_loader` (may be None), `test_loader`, `num_classes` and `lab2cname`."""
@@ -80,11 +79,11 @@ class TrainerX(TrainerBase):
         raise NotImplementedError(f"trainer '{type(self).__name__}' must define build_model()")
 
     def forward_backward(self, batch: Any) -> Mapping[str, Any] | None:
-        """Take one training step on a batch and give the figures to log."""
+        """Take one training step on a batch; returns the figures to log."""
         raise NotImplementedError(f"trainer '{type(self).__name__}' must define forward_backward()")
 
     def train(self) -> None:
-        """Run all epochs that are not done yet, with the hooks around them."""
+        """Run the epochs that are not done yet, with their hooks."""
         self.before_train()
         for epoch in range(self.start_epoch, self.max_epoch):
             self.epoch = epoch
@@ -94,7 +93,7 @@ class TrainerX(TrainerBase):
         self.after_train()
 
     def before_train(self) -> None:
-        """Take up a checkpoint where there is one, and open tensorboard's event file."""
+        """Resume from a checkpoint if there is one, and open tensorboard's event file."""
         directory = self.cfg.RESUME or self.output_dir
         self.start_epoch = self.resume_model_if_exist(directory)
         if self.start_epoch and Path(directory) == Path(self.output_dir):
@@ -103,7 +102,7 @@ class TrainerX(TrainerBase):
         self.time_start = time.time()
 
     def _best_so_far(self) -> float:
-        """The result that a later epoch must beat before it may replace the best checkpoint."""
+        """Validation result of the best checkpoint, which a later epoch must exceed to replace it."""
         results = [float("-inf")]
         for name in self.get_model_names()[:1]:
             path = Path(self.output_dir) / name / checkpoint.BEST
@@ -112,7 +111,7 @@ class TrainerX(TrainerBase):
         return max(results)
 
     def before_epoch(self) -> None:
-        """Called before each epoch; here it does nothing."""
+        """Hook before each epoch. A subclass may override it."""
 
     def run_epoch(self) -> None:
         """One pass over the training batches."""
@@ -139,7 +138,7 @@ class TrainerX(TrainerBase):
         logger.info("epoch %d/%d: %s, lr %.2e, eta %s", self.epoch + 1, self.max_epoch, figures, rate, left)
 
     def after_epoch(self) -> None:
-        """Under best_val, evaluate and keep the best model; write the checkpoint that is due."""
+        """With best_val, validate and keep the best model; write a checkpoint where one is due."""
         if not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
             self._keep_best(self.test(split="val"))
         done, every = self.epoch + 1, self.cfg.TRAIN.CHECKPOINT_FREQ
@@ -166,7 +165,7 @@ class TrainerX(TrainerBase):
         """Evaluate on a split.
 
         Args:
-            split: "val" or "test"; left out, `cfg.TEST.SPLIT`. Without a validation split, "val" means "test".
+            split: "val" or "test", by default `cfg.TEST.SPLIT`. Without a validation split "val" means "test".
 
         Returns:
             The evaluator's first figure.

@@ -16,15 +16,3 @@ def test_find_names_the_nearest():
     assert registry.find("Alpha") is Alpha
     with pytest.raises(InputError, match="unknown trainer 'alhpa': did you mean 'Alpha'"):
         registry.find("alhpa")
-
-
-def test_register_as_a_call_and_as_a_decorator():
-    registry = Registry("TRAINER")
-    assert registry.register(Alpha) is Alpha
-
-    @registry.register()
-    def beta() -> None:
-        pass
-
-    assert registry.get("beta") is beta
-    assert registry.registered_names() == ["Alpha", "beta"]
