@@ -1,25 +1,27 @@
-"""Unpacking archives that nobody vouches for: everything is checked before anything is written."""
+"""Unpacking archives of unknown origin: every member is checked before anything is written."""
 
 from __future__ import annotations
 
 import gzip
 import lzma
+import math
 import re
-import shutil
 import stat
 import struct
 import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from tqdm import tqdm
 
 from lare_dassl.errors import InputError, unwritable
+from lare_dassl.io.files import scratch_folder
 
 from .disk import check_space, show_size
 
@@ -28,24 +30,17 @@ CHUNK = 1 << 20
 MAX_MEMBERS = 1_000_000
 # Folders above the one that is looked for.
 MAX_DEPTH = 3
-# The most that the headers of a tar's member, or the padding at the end, may take; real ones take some kilobytes.
-MAX_HEADER = MAX_PADDING = 1 << 24
-# macOS puts what its disk knows of the files beside them.
+# Most bytes of the headers of a tar's member; real ones take some kilobytes.
+MAX_HEADER = 1 << 24
+# macOS keeps its notes on files there.
 LEFT_OUT = "__MACOSX"
 # What stands before each file of a zip: signature, version, flags, method, time, date, checksum, packed size, size, and
-# the lengths of name and extra field; by a flag and by a number the sizes are told to stand elsewhere.
+# the lengths of name and extra field. The flag and the size below say that the real size stands elsewhere.
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 SIZE_FOLLOWS, SIZE_ELSEWHERE = 8, 2**32 - 1
-END_OF_TAR = bytes(tarfile.BLOCKSIZE)
-# What zipfile and tarfile raise for damage, and, in the last two lines, for headers that they do not expect.
+# What zipfile and tarfile raise for damage, and, in the last line, for headers that they do not expect.
 DAMAGES = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    struct.error,
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, struct.error),
     *(ValueError, LookupError, ArithmeticError, RuntimeError),
 )
 
@@ -62,26 +57,18 @@ class Member:
         name: as the archive has it.
         kind: "file", "folder", or in words what else it is.
         size: of the file in bytes, as the archive declares it.
-        handle: how the archive itself names it.
+        info: the entry as zipfile or tarfile knows it.
     """
 
     name: str
     kind: str
     size: int
-    handle: Any
-
-
-class Archive(Protocol):
-    """What a zip and a tar have in common."""
-
-    def members(self) -> Iterator[Member]:
-        """All entries, in their order."""
-
-    def open(self, member: Member) -> IO[bytes]:
-        """The content of a file."""
+    info: Any
 
 
 class _Zip:
+    """A zip, whose listing must agree with the headers of the files themselves."""
+
     def __init__(self, file: IO[bytes]) -> None:
         self.whole, self.file = file, zipfile.ZipFile(file)
 
@@ -93,8 +80,7 @@ class _Zip:
             yield member
 
     def _check_listing(self, info: zipfile.ZipInfo) -> None:
-        """Compare the listing with what stands before the file itself: damaged alone, it would leave the file out."""
-        # This compares the names.
+        """Compare name, size and checksum; a file with damage in the listing alone would be unpacked empty."""
         self.file.open(info).close()
         self.whole.seek(info.header_offset)
         _, _, flags, *_, checksum, _, size, _, _ = LOCAL_HEADER.unpack(self.whole.read(LOCAL_HEADER.size))
@@ -102,8 +88,8 @@ class _Zip:
         if known and (checksum, size) != (info.CRC, info.file_size):
             raise zipfile.BadZipFile(f"{info.orig_filename!r} is listed with another size or checksum than its own")
 
-    def open(self, member: Member) -> IO[bytes]:
-        return self.file.open(member.handle)
+    def extract(self, member: Member, folder: Path) -> None:
+        self.file.extract(member.info, folder)
 
 
 def _zip_kind(info: zipfile.ZipInfo) -> str:
@@ -118,33 +104,26 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
 
 
 class _Tar:
-    def __init__(self, stream: IO[bytes] | gzip.GzipFile) -> None:
-        self.whole, self.stream = stream, _SmallReads(stream)
+    """A tar, plain or with gzip, which must have its end."""
+
+    def __init__(self, file: IO[bytes], packed: bool) -> None:
+        self.stream = _LimitedReads(gzip.GzipFile(fileobj=file) if packed else file)
         self.file = tarfile.TarFile(fileobj=self.stream)  # type: ignore[arg-type]
 
     def members(self) -> Iterator[Member]:
         for info in self.file:
             yield Member(info.name, _tar_kind(info), info.size, info)
-            self.stream.taken = 0
+            self.stream.left = MAX_HEADER
         # tarfile takes the end of the file, or a header it cannot read, for the end of the archive.
-        if self.stream.last != END_OF_TAR:
+        if self.stream.last != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it has no end")
-        self._read_to_the_end()
+        # gzip's checksum of the whole stands behind the padding.
+        while self.stream.file.read(CHUNK):
+            pass
+        self.stream.left = math.inf
 
-    def _read_to_the_end(self) -> None:
-        """Behind the last member there is padding, and then the checksum of the whole, which shows damage."""
-        padding = 0
-        while chunk := self.whole.read(CHUNK):
-            padding += len(chunk)
-            if padding > MAX_PADDING:
-                raise _RefusedError("it goes on behind its end")
-
-    def open(self, member: Member) -> IO[bytes]:
-        self.stream.taken = -member.size
-        content = self.file.extractfile(member.handle)
-        if content is None:
-            raise tarfile.ReadError(f"{member.name!r} has no content")
-        return content
+    def extract(self, member: Member, folder: Path) -> None:
+        self.file.extract(member.info, folder, filter="data")
 
 
 def _tar_kind(info: tarfile.TarInfo) -> str:
@@ -155,39 +134,38 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
     return "file" if info.isreg() and not info.issparse() and info.size >= 0 else "a device"
 
 
-class _SmallReads:
-    """A stream for tarfile, which reads headers into memory whatever length and number they have.
+class _LimitedReads:
+    """A stream for tarfile, which would read headers into memory whatever length and number they have.
 
     Attributes:
-        stream: what is read.
-        taken: bytes read of the headers of one member.
+        file: what is read.
+        left: bytes that may be read until it is set again.
         last: the last piece that was read.
     """
 
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
-        self.seek, self.tell = stream.seek, stream.tell
-        self.taken, self.last = 0, b""
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.seek, self.tell = file.seek, file.tell
+        self.left: float = MAX_HEADER
+        self.last = b""
 
     def read(self, size: int) -> bytes:
-        self.taken += size
-        if self.taken > MAX_HEADER:
-            raise _RefusedError(f"the headers of one member take {show_size(self.taken)}")
-        self.last = self.stream.read(size)
+        self.left -= size
+        if self.left < 0:
+            raise _RefusedError(f"the headers of one member take more than {show_size(MAX_HEADER)}")
+        self.last = self.file.read(size)
         return self.last
 
 
-def _open(file: IO[bytes]) -> Archive:
-    """An archive by what is in it, since downloads often have another suffix."""
+def _opened(file: IO[bytes]) -> _Zip | _Tar:
+    """An archive by its first bytes, since downloads often have another suffix."""
     start = file.read(2)
     file.seek(0)
-    if start == b"PK":
-        return _Zip(file)
-    return _Tar(gzip.GzipFile(fileobj=file) if start == b"\x1f\x8b" else file)
+    return _Zip(file) if start == b"PK" else _Tar(file, packed=start == b"\x1f\x8b")
 
 
 def unpack(path: Path, target: Path, holds: Sequence[str], limit: int, advice: str) -> None:
-    """Unpack one folder of an archive. It appears at once when it is complete, so a kill leaves nothing that counts.
+    """Unpack one folder of an archive. It appears when it is complete, so a kill leaves nothing that counts.
 
     Args:
         path: a zip, tar, or tar.gz.
@@ -203,7 +181,9 @@ def unpack(path: Path, target: Path, holds: Sequence[str], limit: int, advice: s
     """
     try:
         with path.open("rb") as file:
-            _unpack_opened(_open(file), target, holds, limit)
+            archive = _opened(file)
+            members = check_members(archive.members(), limit)
+            _extract(archive, members, target, find_folder(members, holds))
     except _RefusedError as error:
         raise InputError(f"'{path}' is not unpacked: {error}; {advice}") from error
     except DAMAGES as error:
@@ -215,27 +195,31 @@ def unpack(path: Path, target: Path, holds: Sequence[str], limit: int, advice: s
         raise unwritable(f"'{path}' to '{target}'", error, verb="unpack") from error
 
 
-def _unpack_opened(archive: Archive, target: Path, holds: Sequence[str], limit: int) -> None:
-    members = check_members(archive.members(), limit)
-    folder = find_folder(members, holds)
-    prefix = f"{folder}/" if folder else ""
-    wanted = {
-        name.removeprefix(prefix): member
+def _extract(archive: _Zip | _Tar, members: Mapping[str, Member], target: Path, folder: str) -> None:
+    """Extract the files below a folder of the archive, which becomes the target."""
+    wanted = [
+        member
         for name, member in members.items()
-        if name.startswith(prefix) and member.kind == "file" and name.split("/", 1)[0] != LEFT_OUT
-    }
-    check_space(target.parent, sum(member.size for member in wanted.values()), f"unpacking {target.name}")
-    temporary = target.with_name(f".{target.name}.unpacking")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        _write_files(archive, wanted, temporary)
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if name.startswith(f"{folder}/" if folder else "") and member.kind == "file" and not _is_left_out(name)
+    ]
+    total = sum(member.size for member in wanted)
+    check_space(target.parent, total, f"unpacking {target.name}")
+    with (
+        scratch_folder(target) as scratch,
+        tqdm(total=total, desc="unpacking", unit="B", unit_scale=True, mininterval=0.5) as progress,
+    ):
+        for member in wanted:
+            archive.extract(member, scratch)
+            progress.update(member.size)
+        (scratch / folder).rename(target)
+
+
+def _is_left_out(name: str) -> bool:
+    return name.split("/", 1)[0] == LEFT_OUT
 
 
 def check_members(members: Iterable[Member], limit: int) -> dict[str, Member]:
-    """The members of an archive by their paths, with forward slashes; refuses all that is not plain files and folders.
+    """The members of an archive by their paths, with forward slashes; refuses all but plain files and folders.
 
     Args:
         members: as the archive lists them.
@@ -245,7 +229,7 @@ def check_members(members: Iterable[Member], limit: int) -> dict[str, Member]:
         _RefusedError: see unpack.
     """
     checked: dict[str, Member] = {}
-    taken: dict[str, tuple[str, bool]] = {}
+    folded: dict[str, str] = {}
     total = 0
     for count, member in enumerate(members, start=1):
         total += member.size
@@ -256,7 +240,11 @@ def check_members(members: Iterable[Member], limit: int) -> dict[str, Member]:
         if count > MAX_MEMBERS:
             raise _RefusedError(f"it has more than {MAX_MEMBERS:,} members")
         name = _safe_name(member.name)
-        _take_name(taken, name, member.kind == "file")
+        known = folded.setdefault(unicodedata.normalize("NFC", name.casefold()), name)
+        if known != name:
+            raise _RefusedError(f"{known!r} and {name!r} are one name on some systems")
+        if name in checked and member.kind == "file":
+            raise _RefusedError(f"it has {name!r} twice")
         checked[name] = member
     checked.pop("", None)
     return checked
@@ -272,61 +260,20 @@ def _safe_name(name: str) -> str:
     return "/".join(parts)
 
 
-def _take_name(taken: dict[str, tuple[str, bool]], name: str, is_file: bool) -> None:
-    """Note a name and the folders above it; two that some system takes for one would overwrite each other there."""
-    parts = name.split("/")
-    for depth in range(1, len(parts) + 1):
-        path, path_is_file = "/".join(parts[:depth]), is_file and depth == len(parts)
-        key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
-        known = taken.get(key)
-        if known and known[0] != path:
-            raise _RefusedError(f"{known[0]!r} and {path!r} are one name on some systems")
-        # A folder is named again with each of its files; a file is not.
-        if known and (known[1] or path_is_file):
-            raise _RefusedError(f"it has {path!r} twice")
-        taken[key] = (path, path_is_file)
-
-
-def find_folder(members: Mapping[str, Member], holds: Sequence[str]) -> str:
-    """The path of the shallowest folder that has all of some names right in it; "" is the archive itself.
+def find_folder(names: Collection[str], holds: Sequence[str]) -> str:
+    """The path of the shallowest folder that directly holds all of the given names; "" is the archive itself.
 
     Raises:
         _RefusedError: there is none, or there are two.
     """
-    paths = {"/".join(name.split("/")[:depth]) for name in members for depth in range(1, name.count("/") + 2)}
-    folders = {path.rpartition("/")[0] for path in paths if path.rpartition("/")[2] == holds[0]}
-    found = [
-        folder
-        for folder in folders
-        if all(f"{folder}/{name}".lstrip("/") in paths for name in holds)
-        and _depth(folder) <= MAX_DEPTH
-        and folder.split("/", 1)[0] != LEFT_OUT
-    ]
-    shallowest = sorted(folder for folder in found if _depth(folder) == min(map(_depth, found)))
-    if not shallowest:
-        raise _RefusedError(f"it has no folder with {', '.join(holds)} in it")
-    if len(shallowest) > 1:
-        raise _RefusedError(f"{', '.join(holds)} are in both {shallowest[0]!r} and {shallowest[1]!r}")
-    return shallowest[0]
-
-
-def _depth(folder: str) -> int:
-    return len(folder.split("/")) if folder else 0
-
-
-def _write_files(archive: Archive, files: Mapping[str, Member], folder: Path) -> None:
-    total = sum(member.size for member in files.values())
-    with tqdm(total=total, desc="unpacking", unit="B", unit_scale=True, mininterval=0.5) as progress:
-        for name, member in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as content, path.open("xb") as file:
-                _copy(content, file, member, progress)
-
-
-def _copy(content: IO[bytes], file: IO[bytes], member: Member, progress: tqdm) -> None:
-    while chunk := content.read(CHUNK):
-        file.write(chunk)
-        progress.update(len(chunk))
-    if file.tell() != member.size:
-        raise EOFError(f"{member.name!r} has {file.tell():,} bytes, not the {member.size:,} that it declares")
+    inside: dict[int, dict[str, set[str]]] = {depth: defaultdict(set) for depth in range(MAX_DEPTH + 1)}
+    for parts in (name.split("/") for name in names if not _is_left_out(name)):
+        for depth in range(min(len(parts), MAX_DEPTH + 1)):
+            inside[depth]["/".join(parts[:depth])].add(parts[depth])
+    for folders in inside.values():
+        found = sorted(folder for folder, children in folders.items() if children.issuperset(holds))
+        if len(found) > 1:
+            raise _RefusedError(f"{', '.join(holds)} are in both {found[0]!r} and {found[1]!r}")
+        if found:
+            return found[0]
+    raise _RefusedError(f"it has no folder with {', '.join(holds)} in it")

@@ -28,7 +28,7 @@ from lare_dassl.trainers.base.description import description_of
 
 from .archives import SUFFIXES, unpack
 from .disk import show_size
-from .download import Part, download, fault_of
+from .download import download, fault_of, part_of, size_of
 from .verify import build_what_is_there, check_images, counts_table, sample_size
 
 # A dataset that makes its files itself.
@@ -129,12 +129,12 @@ def _is_filled(folder: Path) -> bool:
 
 
 def _missing_state(source: Source, root: Path, archive: Path | None) -> str:
-    part = Part(root / source.file)
+    kept = size_of(part_of(root / source.file))
     if archive is not None:
         return f"in {archive.name} ({show_size(archive.stat().st_size)}), to be unpacked"
-    if part.size:
+    if kept:
         of_size = f" of {show_size(source.size)}" if source.size else ""
-        return f"missing; {show_size(part.size)}{of_size} downloaded"
+        return f"missing; {show_size(kept)}{of_size} downloaded"
     return f"missing; download of {show_size(source.size)}" if source.url else "missing; needs a person"
 
 
@@ -240,7 +240,7 @@ def _check_archive(archive: Path, source: Source) -> None:
     fault = fault_of(archive, source)
     if not fault:
         return
-    rest = f"rename it to {Part(archive).path.name} and run again to download the rest, or "
+    rest = f"rename it to {part_of(archive).name} and run again to download the rest, or "
     hint = rest if archive.stat().st_size < source.size else ""
     raise InputError(f"'{archive}' is half-downloaded or damaged: {fault}; {hint}remove it and run again")
 
