@@ -10,6 +10,7 @@ from typing import cast
 
 from yacs.config import CfgNode
 
+from lare_dassl.config.keys import of_other_trainers
 from lare_dassl.config.request import RunRequest
 from lare_dassl.host import door
 from lare_dassl.io.files import make_folder
@@ -64,6 +65,7 @@ def carry_out(cfg: CfgNode, request: RunRequest) -> None:
 
 def _carry_out(request: RunRequest, cfg: CfgNode) -> None:
     start_logging()
+    _warn_of_other_sections(request, cfg)
     trainer = build_trainer(cfg)
     if request.eval_only:
         trainer.load_model(request.model_dir, epoch=request.load_epoch)
@@ -75,6 +77,15 @@ def _carry_out(request: RunRequest, cfg: CfgNode) -> None:
     elif not request.no_train:
         trainer.train()
     show_results(trainer.results, cfg.TEST.SPLIT, trainer.skipped.get(cfg.TEST.SPLIT, 0))
+
+
+def _warn_of_other_sections(request: RunRequest, cfg: CfgNode) -> None:
+    """Name the keys of the command line that belong to another trainer; those of files are no mistake."""
+    method = description_of(cfg.TRAINER.NAME)
+    section = method.section if method else f"TRAINER.{cfg.TRAINER.NAME.upper()}"
+    others = of_other_trainers(request.overrides[::2], section)
+    if others:
+        logger.warning("set, but read by nothing in this run of %s: %s", cfg.TRAINER.NAME, ", ".join(others))
 
 
 def build_trainer(cfg: CfgNode) -> EmbeddingTrainer | PluginRun:

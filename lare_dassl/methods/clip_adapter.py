@@ -13,29 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lare_dassl.errors import InputError
+from lare_dassl.methods.shared.settings import AT_LEAST_1, SHARE, Settings, setting
 
 
 @dataclass(frozen=True)
-class AdapterSettings:
-    """The adapter's shape.
+class AdapterSettings(Settings):
+    """Shape of the adapter; the paper's, on ImageNet."""
 
-    Attributes:
-        ratio: share of the adapted embedding in the sum with the frozen one, in [0, 1]; the paper's on ImageNet.
-        reduction: the hidden layer is narrower than the embedding by this factor; the paper's.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-
-    ratio: float = 0.2
-    reduction: int = 4
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.ratio <= 1.0:
-            raise InputError(f"ratio must lie in [0, 1], not {self.ratio}")
-        if self.reduction < 1:
-            raise InputError(f"reduction must be at least 1, not {self.reduction}")
+    ratio: float = setting(0.2, "share of the adapted embedding in the sum with the frozen one", SHARE)
+    reduction: int = setting(4, "factor by which the adapter's hidden layer is narrower than the embedding", AT_LEAST_1)
 
 
 class AdapterClassifier(nn.Module):

@@ -15,27 +15,23 @@ from torch import Tensor, nn
 from lare_dassl.errors import InputError
 from lare_dassl.methods.lare.regions import consistency_loss
 from lare_dassl.methods.shared.fitting import FittingSettings, check_inputs, fit_epochs, seeded_network
+from lare_dassl.methods.shared.settings import AT_LEAST_1, EPOCHS, POSITIVE_RATE, RATE, SHARE, WIDTH, setting
 
 
 @dataclass(frozen=True)
 class AugmentationSettings(FittingSettings):
-    """How stage 1 fits an augmentation network: the paper's settings, and what docs/lads.md says where it gives none.
+    """Settings of stage 1: the paper's, and those of docs/lads.md where the paper gives none.
 
-    Attributes:
-        alpha: weight of the directional loss against class consistency, in [0, 1].
-        hidden_dim: width of the network's hidden layer.
-        epochs: passes over the training embeddings.
-        lr: learning rate of AdamW.
-        weight_decay: weight decay of AdamW.
-        batch_size: embeddings of one step.
+    >>> AugmentationSettings().epochs
+    50
     """
 
-    alpha: float = 0.5
-    hidden_dim: int = 384
-    epochs: int = 50
-    lr: float = 1e-3
-    weight_decay: float = 5e-3
-    batch_size: int = 256
+    alpha: float = setting(0.5, "weight of the directional loss against class consistency", SHARE)
+    hidden_dim: int = setting(384, "width of an augmentation network's hidden layer", WIDTH)
+    epochs: int = setting(50, "passes of stage 1 over the training embeddings", EPOCHS)
+    lr: float = setting(1e-3, "learning rate of AdamW in stage 1", POSITIVE_RATE)
+    weight_decay: float = setting(5e-3, "weight decay of AdamW in stage 1", RATE)
+    batch_size: int = setting(256, "embeddings of one step of stage 1", AT_LEAST_1)
 
 
 class AugmentationNetwork(nn.Module):

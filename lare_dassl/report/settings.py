@@ -7,13 +7,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from lare_dassl.config.merging import leaf_keys
+from lare_dassl.config.keys import OWN_KEYS, leaf_keys
 from lare_dassl.results.record import Record
 
 from .runs.layout import ReportTable
 
-# What the table of runs says of each.
-LEFT_OUT = {"OUTPUT_DIR", "RESUME", "SEED", "TRAINER.NAME"}
 MOST_VALUES = 8
 SECTIONS = {"host", "vlm", "versions", "machine"}
 
@@ -36,7 +34,7 @@ def _flat(record: Record) -> dict[str, str]:
     # A record of an earlier version lacks some of it.
     outside = record.model_dump(include=SECTIONS, exclude_unset=True)
     settings = dict(leaf_keys(outside)) | record.settings
-    return {key: _text(value) for key, value in settings.items() if key not in LEFT_OUT}
+    return {key: _text(value) for key, value in settings.items() if key not in OWN_KEYS}
 
 
 def _text(value: Any) -> str:

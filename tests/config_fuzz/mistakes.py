@@ -9,7 +9,7 @@ import yaml
 from hypothesis import strategies as st
 
 from lare_dassl.config import merging
-from lare_dassl.config.allowed import ALLOWED, ANY
+from lare_dassl.config.keys import KEYS as ROWS
 
 KEYS = {key: value for key, value in merging.leaf_keys(merging.new_config()) if key not in merging.MAPPINGS}
 TRAINERS = (
@@ -45,7 +45,7 @@ trees = st.recursive(
 
 def _near_numbers(key: str, default: Any) -> list[Any]:
     """The ends of a key's range and what lies beside them."""
-    allowed = ALLOWED.get(key, ANY)
+    allowed = ROWS[key].allowed
     ends = [end for end in (allowed.least, allowed.most, default) if math.isfinite(end)]
     beside = [end + step for end in ends for step in (-1, 0, 1)]
     return [int(one) if isinstance(default, int) else float(one) for one in beside]
@@ -59,7 +59,7 @@ def right_values(key: str) -> st.SearchStrategy[Any]:
     if isinstance(default, int | float):
         return st.sampled_from(_near_numbers(key, default))
     if isinstance(default, str):
-        return st.sampled_from([default, *ALLOWED.get(key, ANY).choices, *TEXTS[:3]])
+        return st.sampled_from([default, *ROWS[key].allowed.choices, *TEXTS[:3]])
     return st.lists(st.sampled_from([*default, 1, 0.5, "photo", "a {}"]), max_size=3)
 
 

@@ -88,4 +88,4 @@ def test_settings_that_cannot_be_used_are_named(build, overrides, message):
 def test_a_start_of_the_classifier_has_no_meaning_and_is_told(build, caplog):
     with caplog.at_level(logging.WARNING, "lare_dassl"):
         build("CLIPAdapter", "run", "CLASSIFIER.INIT", "text")
-    assert "CLASSIFIER.INIT is not used" in caplog.text
+    assert "on EmbeddingFile: CLASSIFIER.INIT" in caplog.text

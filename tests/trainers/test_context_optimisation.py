@@ -254,7 +254,7 @@ def test_a_text_tower_that_cannot_be_had_is_told_in_one_line(build, monkeypatch)
 def test_a_start_of_the_classifier_has_no_meaning_and_is_told(build, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "lare_dassl"):
         build("ContextOptimisation", "run", "CLASSIFIER.INIT", "text", root=demo_file(tmp_path / "demo.safetensors"))
-    assert "CLASSIFIER.INIT is not used" in caplog.text
+    assert "on EmbeddingFile: CLASSIFIER.INIT" in caplog.text
 
 
 def test_the_record_names_the_settings(build, tmp_path):

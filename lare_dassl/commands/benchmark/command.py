@@ -15,6 +15,7 @@ from tqdm import tqdm
 from lare_dassl.cluster.engine import cluster_of
 from lare_dassl.cluster.ray_tasks import Cluster
 from lare_dassl.commands.console import show
+from lare_dassl.config.keys import FILE_KEYS, cell_settings
 from lare_dassl.config.request import BenchmarkRequest
 from lare_dassl.encoding.shards import ahead_on
 from lare_dassl.errors import InputError, UnwritableError, printable
@@ -32,7 +33,7 @@ from lare_dassl.trainers.base.description import described
 from .cluster_execution import outcomes_on
 from .execution import Outcomes, outcomes, suited_jobs, units
 from .one_run import ForeignRecordError, finished_record, reason_of
-from .plan import FILE_KEYS, Plan, PlannedRun, deciding_settings, make_plan
+from .plan import Plan, PlannedRun, make_plan
 from .shared_encoding import encode_shared
 
 REPORT_FILE = "report.html"
@@ -167,7 +168,7 @@ def write_plan(output_dir: Path, runs: Iterable[PlannedRun]) -> Path:
 
 def _identity(planned: RunFacts) -> tuple[str, int, frozenset[tuple[str, str]]]:
     """What sets planned runs apart, wherever the files are that they name."""
-    settings = deciding_settings(planned.config)
+    settings = cell_settings(planned.config)
     return (
         planned.dataset_label,
         planned.seed,

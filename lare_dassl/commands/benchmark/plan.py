@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,23 +15,18 @@ from typing import Any
 
 from lare_dassl.commands.checks import make_config
 from lare_dassl.config import merging
+from lare_dassl.config.keys import FILE_KEYS, KEYS_OF_IMAGES, OWN_KEYS, cell_settings, leaf_keys
 from lare_dassl.config.request import BenchmarkRequest, RunRequest
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.datasets.base.image_tree import images_in
 from lare_dassl.errors import InputError, shortened
 from lare_dassl.io.sha256 import file_sha256
-from lare_dassl.report.runs.summary import UNTOLD_KEYS, settings_without, shots_label
+from lare_dassl.report.runs.summary import shots_label
 from lare_dassl.results.run_facts import GENERIC_DATASETS, RunFacts, dataset_label
 from lare_dassl.trainers.base.description import description_of
 
 SHOTS, RATIO, PROFILE = "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "DATASET.LONG_TAIL.PROFILE"
 NAMED_FIRST = (SHOTS, RATIO, PROFILE)
-# Settings that decide the outcome, though tables do not list them among what sets methods apart.
-COUNTED_KEYS = {"DATASET.NAME", SHOTS, RATIO, "TRAINER.NAME", "TEST.NO_TEST"}
-# The plan gives these to each run.
-PLANNED_KEYS = ("OUTPUT_DIR", "RESUME", "SEED", "TRAINER.NAME")
-# Keys that may name a file whose content decides the outcome.
-FILE_KEYS = ("DATASET.ROOT", "DATASET.SPLIT_FILE", "VLM.PROMPTS_FILE", "VLM.PRETRAINED")
 DIGEST_LENGTH = 10
 NAME_LENGTH = 80
 
@@ -107,18 +101,18 @@ def make_plan(request: BenchmarkRequest) -> Plan:
 
 def _knows(planned: PlannedRun, settings: dict[str, str]) -> bool:
     """Whether all of these keys are settings of a run, and have an effect on it."""
-    known, unused = dict(merging.leaf_keys(planned.config)), _unused_keys(planned.trainer)
+    known, unused = dict(leaf_keys(planned.config)), _unused_keys(planned.trainer)
     return all(key in known and not key.startswith(unused) for key in settings)
 
 
 def _unused_keys(trainer: str) -> tuple[str, ...]:
     method = description_of(trainer)
-    return method.ignores if method else ()
+    return (*method.ignores, *KEYS_OF_IMAGES) if method else ()
 
 
 def _check_command(request: BenchmarkRequest) -> None:
     _check_no_keys_among_values(request)
-    keys = Counter([*PLANNED_KEYS, *(key for key, _ in _axis_values(request)), *request.overrides[::2]])
+    keys = Counter([*OWN_KEYS, *(key for key, _ in _axis_values(request)), *request.overrides[::2]])
     twice = [key for key, count in keys.items() if count > 1]
     if twice:
         raise InputError(f"{twice[0]} is set twice: by flags of the benchmark, --set or the KEY VALUE pairs")
@@ -128,7 +122,7 @@ def _check_no_keys_among_values(request: BenchmarkRequest) -> None:
     """A flag that takes several values takes in KEY VALUE pairs behind it too; say so, not what follows of it."""
     values = {"--trainers": request.trainers, "--shots": request.shots, "--ratios": request.ratios}
     values |= {f"--set {words[0]}": words[1:] for words in request.varied}
-    keys = dict(merging.leaf_keys(merging.new_config())).keys()
+    keys = dict(leaf_keys(merging.new_config())).keys()
     for flag, words in values.items():
         taken = [word for word in words if word in keys]
         if taken:
@@ -207,14 +201,12 @@ def cell_folder(output_dir: Path, plain: dict[str, Any], varied: Iterable[str]) 
     dataset, tail = plain["DATASET"], plain["DATASET"]["LONG_TAIL"]
     words = [f"shots_{shots_label(dataset['NUM_SHOTS'])}"]
     words += [f"ratio_{tail['RATIO']:g}_{tail['PROFILE']}"] if tail["RATIO"] != 1 else []
-    deciding = deciding_settings(plain)
+    deciding = cell_settings(plain)
     words += [
         f"{key.rpartition('.')[2]}_{deciding[key]}" for key in varied if key in deciding and key not in NAMED_FIRST
     ]
     folder = (
-        output_dir
-        / _safe(dataset_label(dataset["NAME"], dict(merging.leaf_keys(plain))))
-        / _safe(plain["TRAINER"]["NAME"])
+        output_dir / _safe(dataset_label(dataset["NAME"], dict(leaf_keys(plain)))) / _safe(plain["TRAINER"]["NAME"])
     )
     digest = settings_digest(plain)
     # The same settings may have been given in other words.
@@ -232,7 +224,7 @@ def settings_digest(plain: dict[str, Any]) -> str:
 
     Of a dataset that is any folder of images their names and sizes count, wherever it is; other datasets are known.
     """
-    settings = deciding_settings(plain) | {key: _content_hash(path) for key, path in _named_files(plain).items()}
+    settings = cell_settings(plain) | {key: _content_hash(path) for key, path in _named_files(plain).items()}
     root = Path(plain["DATASET"]["ROOT"]).expanduser()
     if plain["DATASET"]["NAME"] in GENERIC_DATASETS and root.is_dir():
         folder = root / plain["DATASET"]["FOLDER"]
@@ -242,7 +234,7 @@ def settings_digest(plain: dict[str, Any]) -> str:
 
 def _named_files(plain: Mapping[str, Any]) -> dict[str, Path]:
     """The files that settings name, by their keys."""
-    values = dict(merging.leaf_keys(plain))
+    values = dict(leaf_keys(plain))
     paths = {key: Path(values[key]).expanduser() for key in FILE_KEYS if values[key]}
     return {key: path for key, path in paths.items() if path.is_file()}
 
@@ -265,18 +257,12 @@ def _listing_hash(folder: Path) -> str:
     return hashlib.sha256(json.dumps([names, sizes]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def deciding_settings(plain: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that decide the outcome of a run of a given seed, as texts by their keys."""
-    ratio = dict(merging.leaf_keys(plain)).get(RATIO, math.nan)
-    return settings_without(UNTOLD_KEYS - COUNTED_KEYS, plain, imbalance=ratio)
-
-
 def settings_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """What sets two configurations apart, such as "SEED is 1 there and 0 here"; "" where nothing does.
 
     Where files are is no difference: their content is in the name of the folder.
     """
-    both = [deciding_settings(plain) | {"SEED": str(plain.get("SEED"))} for plain in (there, here)]
+    both = [cell_settings(plain) | {"SEED": str(plain.get("SEED"))} for plain in (there, here)]
     files = _named_files(here)
     keys = [key for key in both[1] | both[0] if key not in files and both[0].get(key) != both[1].get(key)]
     if not keys:

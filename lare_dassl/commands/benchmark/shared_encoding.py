@@ -8,7 +8,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
 from lare_dassl.commands.checks import make_config
-from lare_dassl.config.split_settings import ALL_SHOTS
+from lare_dassl.config.keys import encoding_settings
+from lare_dassl.config.split_settings import SplitSettings
 from lare_dassl.datasets.base.foreign import open_dataset
 from lare_dassl.encoding.build import EncodeAhead, build_embeddings
 from lare_dassl.errors import ClusterError
@@ -16,9 +17,6 @@ from lare_dassl.trainers.base.description import description_of
 
 from .one_run import reason_of
 from .plan import PlannedRun
-
-SPLIT_SETTINGS = ("NUM_SHOTS", "LONG_TAIL")
-ENCODER_KEYS = ("VLM", "MODEL", "EMBEDDINGS", "USE_CUDA")
 
 
 def encode_shared(runs: Iterable[PlannedRun], encode_ahead: EncodeAhead | None = None) -> dict[Path, str]:
@@ -52,12 +50,11 @@ def _grouped(runs: Iterable[PlannedRun], key: Callable[[PlannedRun], Hashable]) 
 
 def _data(planned: PlannedRun) -> str:
     """What runs have in common that share their images and the model."""
-    dataset = {name: value for name, value in planned.config["DATASET"].items() if name not in SPLIT_SETTINGS}
-    return json.dumps([dataset, *(planned.config[name] for name in ENCODER_KEYS)])
+    return json.dumps(encoding_settings(planned.config))
 
 
-def _split(planned: PlannedRun) -> str:
-    return json.dumps([planned.config["DATASET"][name] for name in SPLIT_SETTINGS])
+def _split(planned: PlannedRun) -> SplitSettings:
+    return SplitSettings.from_cfg(planned.config)
 
 
 def _encode_group(members: Sequence[PlannedRun], encode_ahead: EncodeAhead | None) -> dict[Path, str]:
@@ -67,22 +64,17 @@ def _encode_group(members: Sequence[PlannedRun], encode_ahead: EncodeAhead | Non
     """
     methods = filter(None, (description_of(planned.trainer) for planned in members))
     describes = any("domain texts" in method.needs for method in methods)
-    with_all_images = any(_needs_all(planned) for planned in members)
+    with_all_images = any(_split(planned).keeps_all for planned in members)
     refused: dict[Path, str] = {}
     for alike in _grouped(members, lambda planned: (_split(planned), with_all_images or planned.config["SEED"])):
         try:
-            encode = not with_all_images or _needs_all(alike[0])
+            encode = not with_all_images or _split(alike[0]).keeps_all
             _load(alike[0], encode=encode, describes=describes, encode_ahead=encode_ahead)
         except ClusterError:
             raise
         except Exception as error:  # a plugin's dataset may raise anything
             refused |= {planned.folder: reason_of(error) for planned in alike}
     return refused
-
-
-def _needs_all(planned: PlannedRun) -> bool:
-    dataset = planned.config["DATASET"]
-    return bool(dataset["NUM_SHOTS"] == ALL_SHOTS and dataset["LONG_TAIL"]["RATIO"] == 1)
 
 
 def _load(planned: PlannedRun, encode: bool, describes: bool, encode_ahead: EncodeAhead | None) -> None:

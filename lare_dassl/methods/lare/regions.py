@@ -13,47 +13,51 @@ from torch import Tensor, nn
 
 from lare_dassl.errors import InputError
 from lare_dassl.methods.shared.fitting import FittingSettings
+from lare_dassl.methods.shared.settings import (
+    AT_LEAST_1,
+    EPOCHS_OR_STEPS,
+    POSITIVE_RATE,
+    RATE,
+    SHARE,
+    STEPS,
+    WIDTH,
+    Allowed,
+    setting,
+)
 
 from .ordered import ordered
 
-PARAMETRISATIONS = ("minmax", "residual")
 # A residual region starts this narrow: softplus(-4) is a half-width of about 0.018 in every dimension.
 RESIDUAL_START = -4.0
 
 
 @dataclass(frozen=True)
 class RegionSettings(FittingSettings):
-    """How stage 1 fits the regions. The paper leaves these open; docs/lare.md shows how the values were chosen.
+    """Settings of stage 1. The paper leaves these open; docs/lare.md shows how the values were chosen.
 
-    Attributes:
-        alpha: weight of class consistency against region volume in equation 5, in [0, 1].
-        parametrisation: "minmax" (the two outputs, ordered elementwise) or "residual" (a centre near the embedding
-            and a positive half-width).
-        normalise_corners: scale corners and centre to unit length inside the losses; False takes raw inner products.
-        hidden_dim: width of the region network's hidden layer.
-        epochs: passes over the training embeddings; 0 for as many as make `steps` steps, see `epochs_for`.
-        lr: learning rate of AdamW.
-        weight_decay: weight decay of AdamW.
-        batch_size: embeddings of one step.
-        steps: of the optimiser, where `epochs` is 0.
+    >>> RegionSettings(alpha=0.5).epochs
+    0
     """
 
-    alpha: float = 0.3
-    parametrisation: str = "minmax"
-    normalise_corners: bool = True
-    hidden_dim: int = 384
-    epochs: int = 0
-    lr: float = 3e-3
-    weight_decay: float = 5e-3
-    batch_size: int = 256
-    steps: int = 200
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.parametrisation not in PARAMETRISATIONS:
-            raise InputError(
-                f"parametrisation must be one of {', '.join(PARAMETRISATIONS)}, not '{self.parametrisation}'"
-            )
+    alpha: float = setting(0.3, "weight of class consistency against region volume in equation 5", SHARE)
+    parametrisation: str = setting(
+        "minmax",
+        "region of an embedding: minmax orders the network's two outputs elementwise; residual takes a centre near the "
+        "embedding and a positive half-width",
+        Allowed(choices=("minmax", "residual")),
+        key="REGION",
+    )
+    normalise_corners: bool = setting(
+        True, "scale corners and centre to unit length inside the losses; False takes raw inner products"
+    )
+    hidden_dim: int = setting(384, "width of the region network's hidden layer", WIDTH)
+    epochs: int = setting(
+        0, "passes of stage 1 over the training embeddings; 0 for as many as make STEPS steps", EPOCHS_OR_STEPS
+    )
+    lr: float = setting(3e-3, "learning rate of AdamW in stage 1", POSITIVE_RATE)
+    weight_decay: float = setting(5e-3, "weight decay of AdamW in stage 1", RATE)
+    batch_size: int = setting(256, "embeddings of one step of stage 1", AT_LEAST_1)
+    steps: int = setting(200, "steps of stage 1 where EPOCHS is 0: 10 to 200 epochs that make so many", STEPS)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from lare_dassl.errors import InputError
 
+from .settings import Settings
+
 Network = TypeVar("Network", bound=nn.Module)
 # For a network and the rows of a batch, one tensor for each of the fit's data: the loss to lower, and after it its
 # parts, each a scalar tensor.
@@ -31,16 +33,8 @@ def epochs_for(rows: int, batch_size: int, steps: int) -> int:
     return min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(steps / math.ceil(rows / batch_size))))
 
 
-class FittingSettings:
-    """The settings that every first stage has; a method's own frozen dataclass gives their meaning and defaults.
-
-    Attributes:
-        epochs: passes over the training embeddings; 0 for as many as make `steps` steps, see `epochs_for`.
-        steps: of the optimiser, where `epochs` is 0.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
+class FittingSettings(Settings):
+    """The settings that every first stage has; a method's own frozen dataclass gives their defaults and ranges."""
 
     alpha: float
     hidden_dim: int
@@ -48,20 +42,8 @@ class FittingSettings:
     lr: float
     weight_decay: float
     batch_size: int
-    # Not a setting of every first stage.
+    # Steps of the optimiser where `epochs` is 0, which not every first stage takes.
     steps = 0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.alpha <= 1.0:
-            raise InputError(f"alpha must lie in [0, 1], not {self.alpha}")
-        for name in ("hidden_dim", "lr", "batch_size"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("weight_decay", "epochs", "steps"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
-        if not (self.epochs or self.steps):
-            raise InputError("epochs must be positive, or 0 with a positive number of steps")
 
     def epochs_for(self, rows: int) -> int:
         """How often a fit passes over so many training embeddings."""

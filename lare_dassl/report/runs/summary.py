@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from lare_dassl.config.merging import leaf_keys
+from lare_dassl.config.keys import shown_settings
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.results.record import Record
 from lare_dassl.results.run_facts import USUAL_SPLIT, RunFacts
@@ -19,16 +18,6 @@ from lare_dassl.trainers.base.description import LAST, in_reports
 GROUP = ["dataset", "shots", "imbalance", "trainer", "variant"]
 """What the runs of a cell have in common; they differ in their seeds alone."""
 
-# Settings that have a column of their own, or that change nothing of what is learned and measured.
-UNTOLD_KEYS = {"DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.LONG_TAIL.RATIO", "SEED", "TRAINER.NAME"}
-UNTOLD_KEYS |= {"OUTPUT_DIR", "RESUME", "USE_CUDA", "VERBOSE", "VERSION", "DATALOADER.NUM_WORKERS"}
-UNTOLD_KEYS |= {"DATASET.ROOT", "DATASET.ORIGIN", "DATASET.FOLDER", "EMBEDDINGS.CACHE_DIR", "EMBEDDINGS.BATCH_SIZE"}
-# The images decide: on the same ones all values give the same run, or none.
-UNTOLD_KEYS |= {"DATASET.BAD_IMAGES", "DATASET.DUPLICATES"}
-UNTOLD_KEYS |= {"TEST.EVALUATOR", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT", "TEST.NO_TEST"}
-UNTOLD_SECTIONS = ("TRAIN.", "DATALOADER.TEST.")
-# These have no meaning without a long tail.
-TAIL_KEYS = ("DATASET.LONG_TAIL.PROFILE", "DATASET.LONG_TAIL.MIN_IMAGES")
 # Settings of a variant that are told by rules of their own.
 SPLIT, WEIGHTS = "TEST.SPLIT", "weights"
 
@@ -41,7 +30,7 @@ def variant_settings(records: Sequence[RunFacts]) -> list[dict[str, str]]:
     """
     datasets = [record.dataset_label for record in records]
     groups = [(dataset, record.trainer) for dataset, record in zip(datasets, records, strict=True)]
-    variants = _differing(groups, [_told_settings(record) for record in records])
+    variants = _differing(groups, [shown_settings(record.config) for record in records])
     splits = [record.tested_split for record in records]
     unusual = {dataset for dataset, split in zip(datasets, splits, strict=True) if split != USUAL_SPLIT}
     variants = [
@@ -51,26 +40,6 @@ def variant_settings(records: Sequence[RunFacts]) -> list[dict[str, str]]:
     alike = [(group, *sorted(variant.items())) for group, variant in zip(groups, variants, strict=True)]
     weights = _differing(alike, [_weights(record) for record in records])
     return [variant | own for variant, own in zip(variants, weights, strict=True)]
-
-
-def _told_settings(record: RunFacts) -> dict[str, str]:
-    return settings_without(UNTOLD_KEYS | {SPLIT}, record.config, imbalance=record.imbalance)
-
-
-def settings_without(untold: AbstractSet[str], config: Mapping[str, Any], *, imbalance: float) -> dict[str, str]:
-    """The settings of a configuration as texts by their keys, but for those without effect on what is measured.
-
-    Args:
-        untold: keys to leave out; UNTOLD_SECTIONS always are, and TAIL_KEYS where there is no long tail.
-        config: the configuration.
-        imbalance: ratio of the long tail; 1 for none.
-    """
-    left_out = untold | set(TAIL_KEYS if imbalance == 1 else ())
-    return {
-        key: str(value)
-        for key, value in leaf_keys(config)
-        if key not in left_out and not key.startswith(UNTOLD_SECTIONS)
-    }
 
 
 def _weights(record: RunFacts) -> dict[str, str]:

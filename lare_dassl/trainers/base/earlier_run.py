@@ -7,6 +7,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from lare_dassl.config.keys import run_settings
 from lare_dassl.errors import InputError
 from lare_dassl.io import checkpoint
 from lare_dassl.methods.shared.fitting import MOST_EPOCHS
@@ -17,7 +18,6 @@ from .run_identity import (
     check_same_model,
     check_same_run,
     check_same_settings,
-    run_settings,
     with_seed_of,
 )
 

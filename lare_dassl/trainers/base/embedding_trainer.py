@@ -50,6 +50,7 @@ from .checkpointed_trainer import CheckpointedTrainer
 from .description import Described
 from .run_identity import check_same_run, seeded, with_seed
 from .stage_clock import StageClock
+from .unread_keys import warn_of_unread
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
         )
 
     def check_cfg(self, cfg: Any) -> None:
-        """Say which of Dassl's settings have no meaning here.
+        """Name the settings that nothing reads, in the log.
 
         Raises:
             InputError: CLASSIFIER.AVERAGE is out of its range, or asked of a classifier that is not linear; no
@@ -111,14 +112,7 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
             check_optim(cfg.OPTIM, linear=self.head == "linear")
         if cfg.TEST.FINAL_MODEL == "best_val" and cfg.TEST.NO_TEST:
             raise InputError("TEST.FINAL_MODEL best_val selects by tests, which TEST.NO_TEST leaves out: use last_step")
-        if "CLASSIFIER.INIT" in self.ignores and cfg.CLASSIFIER.INIT != "random":
-            logger.warning("CLASSIFIER.INIT is not used: %s has a start of its own", cfg.TRAINER.NAME)
-        if cfg.INPUT.TRANSFORMS:
-            logger.warning("INPUT.TRANSFORMS is not used: images get the frozen model's own preprocessing")
-        if cfg.MODEL.HEAD.NAME:
-            logger.warning("MODEL.HEAD.NAME is not used: the classifier is one linear layer")
-        if cfg.TEST.EVALUATOR not in ("Classification", DomainClassification.__name__):
-            logger.warning("TEST.EVALUATOR is not used: the record is made by %s", DomainClassification.__name__)
+        warn_of_unread(cfg, on_embeddings=True, ignored=self.ignores)
 
     def build_data_loader(self) -> None:
         """Encode the dataset, or read it from the cache, and set the loaders that Dassl expects."""

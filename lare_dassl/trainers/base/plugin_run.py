@@ -23,6 +23,7 @@ from lare_dassl.results.predictions import write_predictions
 from lare_dassl.results.record import Record, make_record, write_record
 
 from .stage_clock import StageClock
+from .unread_keys import warn_of_unread
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class PluginRun:
 
     def __init__(self, trainer: Any, cfg: CfgNode) -> None:
         self.trainer, self.cfg = trainer, cfg
+        warn_of_unread(cfg, on_embeddings=False)
         self.clock = StageClock()
         self.dataset: ImageDataset | None = None
         self.evaluator: _TwoEvaluators | None = None

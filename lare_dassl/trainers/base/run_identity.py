@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 from yacs.config import CfgNode
 
-from lare_dassl.config.merging import leaf_keys
+from lare_dassl.config.keys import KEYS, OWN_KEYS, free_in_tests, leaf_keys, run_settings, tells_runs_apart
 from lare_dassl.embeddings.embedding_set import EmbeddingSet
 from lare_dassl.errors import InputError
 from lare_dassl.io import checkpoint
@@ -19,21 +19,6 @@ from lare_dassl.results.record import FILE_NAME as RECORD_FILE
 from lare_dassl.results.record import read_record
 
 from .description import described
-
-# Settings that do not change what is learned, or that a resumed run may change.
-FREE_KEYS = {"OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"}
-FREE_KEYS |= {"CLASSIFIER.AVERAGE", "EMBEDDINGS.BATCH_SIZE", "EMBEDDINGS.CACHE_DIR", "OPTIM.MAX_EPOCH", "OPTIM.STEPS"}
-FREE_KEYS |= {"DATASET.ORIGIN", "DATASET.FOLDER", "DATASET.ALLOW_PARTIAL"}
-FREE_KEYS |= {"DATASET.BAD_IMAGES", "DATASET.DUPLICATES"}
-# What these name or choose is in the identity itself: images and texts by their embeddings, LADS's domains by name.
-FREE_KEYS |= {"DATASET.SPLIT_FILE", "VLM.PROMPTS_FILE", "TRAINER.LADS.TARGETS"}
-FREE_KEYS |= {f"TEST.{name}" for name in ("EVALUATOR", "PER_CLASS_RESULT", "COMPUTE_CMAT", "NO_TEST", "SPLIT")}
-FREE_SECTIONS = (
-    *("TRAIN.", "INPUT.", "DATALOADER.TEST."),
-    *("DATASET.EXPECTED_IMAGES", "DATASET.SOURCE_PROMPTS", "DATASET.TARGET_PROMPTS"),
-)
-# What a trained model may be tested under though it was trained under another; the seed has done its work by then.
-FREE_IN_TESTS = {"DATASET.TARGET_DOMAINS", "SEED"}
 
 MODEL_FOLDER = "model"
 
@@ -73,7 +58,8 @@ def seeded(cfg: CfgNode, seed: int) -> CfgNode:
 
 def settings_but_seed(cfg: CfgNode) -> str:
     """All settings of a run but its seed and folders; runs that differ in their seed alone share it."""
-    return str([(key, value) for key, value in leaf_keys(cfg) if key not in ("SEED", "OUTPUT_DIR", "RESUME")])
+    own = {*OWN_KEYS} - {"TRAINER.NAME"}
+    return str([(key, value) for key, value in leaf_keys(cfg) if key not in own])
 
 
 def kept_checkpoints(folder: Path) -> Iterator[Path]:
@@ -91,13 +77,6 @@ def _kept_seed(folder: Path) -> int | None:
         if isinstance(run, dict) and str(run.get("SEED")).isdecimal():
             return int(run["SEED"])
     return None
-
-
-def run_settings(cfg: CfgNode) -> dict[str, str]:
-    """The settings that determine the course of a training, by their keys."""
-    return {
-        key: str(value) for key, value in leaf_keys(cfg) if key not in FREE_KEYS and not key.startswith(FREE_SECTIONS)
-    }
 
 
 def run_identity(cfg: CfgNode, embeddings: EmbeddingSet) -> dict[str, str]:
@@ -146,8 +125,8 @@ def check_same_settings(path: Path, state: dict[str, Any], identity: dict[str, s
     Raises:
         InputError: names the first difference.
     """
-    there = {key: value for key, value in state["run"].items() if key not in FREE_IN_TESTS}
-    difference = _difference(there, {key: value for key, value in identity.items() if key not in FREE_IN_TESTS})
+    there = {key: value for key, value in state["run"].items() if not free_in_tests(key)}
+    difference = _difference(there, {key: value for key, value in identity.items() if not free_in_tests(key)})
     if difference:
         raise InputError(f"a record needs the settings of the training ({difference} in {path}): give them too")
 
@@ -184,9 +163,14 @@ def check_same_model(path: Path, state: dict[str, Any], identity: dict[str, str]
 
 
 def _difference(there: Any, here: dict[str, str]) -> str:
+    """The first entry in which two identities differ, in words; "" where there is none.
+
+    An earlier version may have kept settings that tell runs no longer apart, and lacks keys that are newer than it.
+    """
     if not isinstance(there, dict):
         return "it does not say of which; it was not written by this trainer"
-    keys = [key for key in here | there if there.get(key) != here.get(key)]
+    there = {key: str(KEYS[key].default) for key in here if key in KEYS and KEYS[key].later} | there
+    keys = [key for key in here | there if tells_runs_apart(key) and there.get(key) != here.get(key)]
     return f"{keys[0]} is {_short(there.get(keys[0]))} there and {_short(here.get(keys[0]))} here" if keys else ""
 
 

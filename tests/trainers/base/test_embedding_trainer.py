@@ -400,11 +400,14 @@ def test_worth_a_line():
     assert [epoch for epoch in range(1, 4) if worth_a_line(epoch, 3)] == [1, 2, 3]
 
 
-def test_settings_that_have_no_meaning_here_are_told(build, caplog):
+def test_all_settings_that_nothing_reads_are_named_in_one_line(build, caplog):
+    unread = {"INPUT.TRANSFORMS": "('random_flip',)", "MODEL.HEAD.NAME": "mlp", "DATASET.VAL_PERCENT": 0.2}
+    words = [word for pair in unread.items() for word in pair]
     with caplog.at_level(logging.WARNING, "lare_dassl"):
-        build("FineTune", "run", "INPUT.TRANSFORMS", "('random_flip',)", "MODEL.HEAD.NAME", "mlp")
-    assert "INPUT.TRANSFORMS is not used" in caplog.text
-    assert "MODEL.HEAD.NAME is not used" in caplog.text
+        build("FineTune", "run", *words, "DATALOADER.TRAIN_X.SAMPLER", "SequentialSampler", "OPTIM.LR", 0.01)
+    [line] = [record.getMessage() for record in caplog.records if "read by nothing" in record.getMessage()]
+    names = "INPUT.TRANSFORMS, DATASET.VAL_PERCENT, DATALOADER.TRAIN_X.SAMPLER, MODEL.HEAD.NAME"
+    assert line == f"set, but read by nothing in this run of FineTune on EmbeddingFile: {names}"
 
 
 def test_what_a_dassl_trainer_must_have_is_there(build):

@@ -1,0 +1,180 @@
+"""Keys of methods: a section for each trainer, of ours, of CoOp's and of Dassl's."""
+
+from __future__ import annotations
+
+from lare_dassl.methods.clip_adapter import AdapterSettings
+from lare_dassl.methods.lads import AugmentationSettings
+from lare_dassl.methods.lare.regions import RegionSettings
+from lare_dassl.methods.shared.settings import SAMPLES, STRENGTH, Allowed
+
+from .key import IMAGES, OURS, TRAINING, Key, rows_of, section
+
+SAMPLES_PER_IMAGE = Key("SAMPLES_PER_IMAGE", 1, "embeddings added for each real one in a batch", SAMPLES)
+LOGIT_SCALE = Key(
+    "LOGIT_SCALE", 0.0, "inverse temperature of the class consistency losses; 0 takes the model's own", STRENGTH
+)
+
+OUR_METHOD_KEYS = (
+    section(
+        "TRAINER.LARE",
+        *rows_of(RegionSettings),
+        SAMPLES_PER_IMAGE,
+        LOGIT_SCALE,
+        source="LARE, arXiv 2409.12597",
+        affects=TRAINING,
+        readers=OURS,
+    )
+    + section(
+        "TRAINER.LADS",
+        *rows_of(AugmentationSettings),
+        Key(
+            "TARGETS",
+            [],
+            "described domains to move embeddings to; [] for all but the sources and domains that the run leaves out",
+            may_change=True,
+        ),
+        LOGIT_SCALE,
+        source="LADS, arXiv 2210.09520",
+        affects=TRAINING,
+        readers=OURS,
+    )
+    + section(
+        "TRAINER.CLIPADAPTER",
+        *rows_of(AdapterSettings),
+        source="CLIP-Adapter, Gao et al., 2021",
+        affects=TRAINING,
+        readers=OURS,
+    )
+    + section(
+        "TRAINER.CONTEXTOPTIMISATION",
+        Key(
+            "INIT",
+            "a photo of a",
+            'words that the context vectors start as; "" starts N_CTX vectors at random (standard deviation 0.02)',
+        ),
+        Key("N_CTX", 4, 'context vectors where INIT is ""; the paper takes 16', Allowed(1, 1024), "tokens"),
+        Key("CSC", False, "give each class context vectors of its own"),
+        source="CoOp, Zhou et al., 2022",
+        affects=TRAINING,
+        readers=OURS,
+    )
+    + section(
+        "TRAINER.TIPADAPTER",
+        Key("ALPHA", 0.0, "weight of the cache; 0 chooses it on the source domains' validation rows", STRENGTH),
+        Key("BETA", 0.0, "sharpness of the cache's affinities; 0 chooses it on those rows too", STRENGTH),
+        source="Tip-Adapter, Zhang et al., 2022",
+        affects=TRAINING,
+        readers=OURS,
+    )
+    + section(
+        "TRAINER.GAUSSIANNOISE",
+        SAMPLES_PER_IMAGE,
+        Key("SIGMA", 1.0, "length of the noise that is added to an embedding of length 1", STRENGTH),
+        source="lare_dassl",
+        affects=TRAINING,
+        readers=OURS,
+    )
+    + section("TRAINER.TEXTINTERPOLATION", SAMPLES_PER_IMAGE, source="lare_dassl", affects=TRAINING, readers=OURS)
+)
+
+# Those that CoOp's own train.py declares, so that its trainers run from our tools.
+COOP_KEYS = tuple(
+    key
+    for name in ("COOP", "COCOOP")
+    for key in section(
+        f"TRAINER.{name}",
+        Key("N_CTX", 16, "context vectors"),
+        Key("CTX_INIT", "", 'words that the context vectors start as; "" starts them at random'),
+        Key("PREC", "fp16", "arithmetic: fp16, fp32 or amp"),
+        source="CoOp",
+        affects=TRAINING,
+        readers=IMAGES,
+    )
+) + section(
+    "TRAINER.COOP",
+    Key("CSC", False, "give each class context vectors of its own"),
+    Key("CLASS_TOKEN_POSITION", "end", "place of the class name: end, middle or front"),
+    source="CoOp",
+    affects=TRAINING,
+    readers=IMAGES,
+)
+
+_WEIGHT_U = "weight of the loss of unlabelled images"
+_CONFIDENCE = "confidence from which a pseudo-label is taken"
+_STRONG = "strong augmentation of unlabelled images"
+_EMA = "decay of the teacher's moving average"
+_RAMPUP = "length of the ramp-up of the unlabelled loss"
+_DASSL: dict[str, tuple[Key, ...]] = {
+    "MCD": (Key("N_STEP_F", 4, "steps of the generator for each step of the classifiers"),),
+    "MME": (Key("LMDA", 0.1, "weight of the entropy"),),
+    "CDAC": (
+        Key("CLASS_LR_MULTI", 10, "factor on the classifier's learning rate"),
+        Key("RAMPUP_COEF", 30, "strength of the ramp-up of the consistency loss"),
+        Key("RAMPUP_ITRS", 1000, "length of that ramp-up", unit="iterations"),
+        Key("TOPK_MATCH", 5, "largest features that decide the similarity of two images"),
+        Key("P_THRESH", 0.95, _CONFIDENCE),
+        Key("STRONG_TRANSFORMS", (), _STRONG),
+    ),
+    "SE": (
+        Key("EMA_ALPHA", 0.999, _EMA),
+        Key("CONF_THRE", 0.95, _CONFIDENCE),
+        Key("RAMPUP", 300, _RAMPUP, unit="epochs"),
+    ),
+    "M3SDA": (
+        Key("LMDA", 0.5, "weight of the moment distance"),
+        Key("N_STEP_F", 4, "steps of the generator for each step of the classifiers"),
+    ),
+    "DAEL": (
+        Key("WEIGHT_U", 0.5, _WEIGHT_U),
+        Key("CONF_THRE", 0.95, _CONFIDENCE),
+        Key("STRONG_TRANSFORMS", (), _STRONG),
+    ),
+    "CROSSGRAD": (
+        Key("EPS_F", 1.0, "step that perturbs images for the label network"),
+        Key("EPS_D", 1.0, "step that perturbs images for the domain network"),
+        Key("ALPHA_F", 0.5, "weight of the perturbed images in the label loss"),
+        Key("ALPHA_D", 0.5, "weight of the perturbed images in the domain loss"),
+    ),
+    "DDAIG": (
+        Key("G_ARCH", "", "architecture of the generator"),
+        Key("LMDA", 0.3, "weight of the perturbation"),
+        Key("CLAMP", False, "clamp perturbed images"),
+        Key("CLAMP_MIN", -1.0, "least value of a clamped image"),
+        Key("CLAMP_MAX", 1.0, "greatest value of a clamped image"),
+        Key("WARMUP", 0, "epochs without perturbed images", unit="epochs"),
+        Key("ALPHA", 0.5, "weight of the loss of perturbed images"),
+    ),
+    "DAELDG": (
+        Key("WEIGHT_U", 0.5, _WEIGHT_U),
+        Key("CONF_THRE", 0.95, _CONFIDENCE),
+        Key("STRONG_TRANSFORMS", (), _STRONG),
+    ),
+    "DOMAINMIX": (
+        Key("TYPE", "crossdomain", "images that are mixed: random or crossdomain"),
+        Key("ALPHA", 1.0, "first parameter of the beta distribution of the mix"),
+        Key("BETA", 1.0, "second parameter of it"),
+    ),
+    "ENTMIN": (Key("LMDA", 1e-3, "weight of the entropy"),),
+    "MEANTEACHER": (
+        Key("WEIGHT_U", 1.0, _WEIGHT_U),
+        Key("EMA_ALPHA", 0.999, _EMA),
+        Key("RAMPUP", 5, _RAMPUP, unit="epochs"),
+    ),
+    "MIXMATCH": (
+        Key("WEIGHT_U", 100.0, _WEIGHT_U),
+        Key("TEMP", 2.0, "temperature that sharpens pseudo-labels"),
+        Key("MIXUP_BETA", 0.75, "parameter of the beta distribution of the mix"),
+        Key("RAMPUP", 20000, _RAMPUP, unit="iterations"),
+    ),
+    "FIXMATCH": (
+        Key("WEIGHT_U", 1.0, _WEIGHT_U),
+        Key("CONF_THRE", 0.95, _CONFIDENCE),
+        Key("STRONG_TRANSFORMS", (), _STRONG),
+    ),
+}
+
+DASSL_METHOD_KEYS = tuple(
+    key
+    for name, rows in _DASSL.items()
+    for key in section(f"TRAINER.{name}", *rows, source="Dassl", affects=TRAINING, readers=IMAGES)
+)

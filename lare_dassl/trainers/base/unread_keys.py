@@ -1,0 +1,38 @@
+"""Keys that are set, and that neither the trainer nor the dataset of a run reads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from yacs.config import CfgNode
+
+from lare_dassl.config.keys import leaf_keys, readers_of, unread
+from lare_dassl.config.merging import new_config, use_trainer_defaults
+from lare_dassl.host.door import DATASET_REGISTRY
+
+logger = logging.getLogger(__name__)
+OUR_DATASETS = "lare_dassl.datasets."
+
+
+def warn_of_unread(cfg: CfgNode, *, on_embeddings: bool, ignored: Sequence[str] = ()) -> None:
+    """Name in one line of the log all keys that are set and read by nothing in the run.
+
+    Args:
+        cfg: the whole configuration.
+        on_embeddings: the trainer is one of ours; else it is one on images.
+        ignored: keys without effect on the trainer, or sections with a dot behind them.
+    """
+    usual = new_config()
+    if on_embeddings:
+        use_trainer_defaults(usual, cfg.TRAINER.NAME)
+    dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME)
+    readers = readers_of(
+        on_embeddings=on_embeddings,
+        our_dataset=any(base.__module__.startswith(OUR_DATASETS) for base in getattr(dataset, "__mro__", ())),
+        brings_embeddings=bool(getattr(dataset, "brings_embeddings", False)),
+    )
+    names = unread(cfg, readers, ignored, dict(leaf_keys(usual)))
+    if names:
+        run = f"{cfg.TRAINER.NAME} on {cfg.DATASET.NAME}"
+        logger.warning("set, but read by nothing in this run of %s: %s", run, ", ".join(names))
