@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from lare_dassl.host.door import DATASET_REGISTRY
 from lare_dassl.io.files import Marker, filled_folder, make_folder
 from lare_dassl.io.sha256 import file_sha256
 
-from .cifar_files import ORIGIN, CifarRows, check_class_names, read_rows
+from .cifar_files import MD5, ORIGIN, CifarRows, check_class_names, read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class CIFAR100Official(HostDataset):
 
     The official training images are split within each class by a stable hash of their path below the folder of the two
     splits: DATASET.VAL_FRACTION of them are val, the rest train. The official test images are the in-domain test.
+    An official file is known by its md5; one of other content is refused, or read where DATASET.ALLOW_PARTIAL takes it.
     Labels are the official ones, alphabetical. DATASET.TEST_FRACTION is not used.
 
     Raises:
@@ -74,7 +76,7 @@ class CIFAR100Official(HostDataset):
         """The official training images in train and val, the official test images in test."""
         source, target = chosen_domains(cfg, self.domains, self.domains)
         check_fractions(cfg.DATASET.VAL_FRACTION, 0)
-        root = image_folder(dataset_root(cfg, f"{OFFICIAL_FOLDER}/ or {IMAGE_FOLDER}/", ORIGIN))
+        root = image_folder(cfg, dataset_root(cfg, f"{OFFICIAL_FOLDER}/ or {IMAGE_FOLDER}/", ORIGIN))
         of_train, of_test = (_paths_by_class(cfg, root, split) for split in SPLITS)
         split = split_groups(of_train.values(), cfg.DATASET.VAL_FRACTION, 0)
         label_of = _labels(of_train) | _labels(of_test)
@@ -96,10 +98,11 @@ class CIFAR100Official(HostDataset):
         )
 
 
-def image_folder(root: Path) -> Path:
+def image_folder(cfg: Any, root: Path) -> Path:
     """The folder with `train/<class>/` and `test/<class>/`; official files are unpacked first.
 
     Args:
+        cfg: the config; DATASET.ALLOW_PARTIAL is read.
         root: DATASET.ROOT.
 
     Raises:
@@ -107,9 +110,9 @@ def image_folder(root: Path) -> Path:
     """
     for folder in (root / OFFICIAL_FOLDER, root):
         if any((folder / split).is_file() for split in SPLITS):
-            return _unpacked(root, folder)
+            return _unpacked(cfg, root, folder)
     if any((root / UNPACKED_FOLDER / split / MARKER).is_file() for split in SPLITS):
-        return _unpacked(root, root / OFFICIAL_FOLDER)
+        return _unpacked(cfg, root, root / OFFICIAL_FOLDER)
     for folder in (root / IMAGE_FOLDER, root):
         if all((folder / split).is_dir() for split in SPLITS):
             return folder
@@ -119,7 +122,7 @@ def image_folder(root: Path) -> Path:
     )
 
 
-def _unpacked(root: Path, official: Path) -> Path:
+def _unpacked(cfg: Any, root: Path, official: Path) -> Path:
     """The folder that the official files are unpacked to; what is complete there stays."""
     folder = root / UNPACKED_FOLDER
     for split in SPLITS:
@@ -127,6 +130,7 @@ def _unpacked(root: Path, official: Path) -> Path:
         if file.is_file():
             marker = Marker(MARKER, f"CIFAR-100 {split}, unpacked from the file of sha256 {_sha256(file)}\n")
             if not marker.is_in(target):
+                _check_official(cfg, file)
                 _unpack(file, target, marker)
         elif not (target / MARKER).is_file():
             raise InputError(f"no official file '{file}': {how_to_get(ORIGIN)}")
@@ -138,6 +142,13 @@ def _sha256(file: Path) -> str:
         return file_sha256(file)
     except OSError as error:
         raise InputError(f"cannot read '{file}': {error.strerror}; check its permissions") from error
+
+
+def _check_official(cfg: Any, file: Path) -> None:
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != MD5[file.name]:
+        refuse_partial(cfg, f"'{file}' has md5 {found}, the official file {MD5[file.name]}", how_to_get(ORIGIN))
 
 
 def _unpack(file: Path, target: Path, marker: Marker) -> None:

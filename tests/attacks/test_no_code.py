@@ -30,10 +30,11 @@ ALLOWED = {
     ("lare_dassl/embeddings/encoder/decoding_processes.py", "pickle.dumps"),
     ("lare_dassl/embeddings/encoder/decoding_worker.py", "import pickle"),
     ("lare_dassl/embeddings/encoder/decoding_worker.py", "pickle.load"),
-    ("lare_dassl/datasets/cifar_files.py", "pickle._Unpickler"),
     # Of members that are checked before; tarfile's data filter looks at them again.
     ("lare_dassl/commands/prepare/archives.py", "self.file.extract"),
     ("lare_dassl/commands/prepare/archives.py", "archive.extract"),
+    ("lare_dassl/datasets/cifar_files.py", "pickle.Unpickler"),
+    ("lare_dassl/datasets/cifar_files.py", "pickle.UnpicklingError"),
     # --plugin names a module of the user's own; the others are names in the source.
     ("lare_dassl/config/plugins.py", "import_module of a variable"),
     ("lare_dassl/host/door.py", "import_module of a variable"),

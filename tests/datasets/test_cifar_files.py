@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import re
 import resource
 import struct
 import warnings
@@ -52,7 +54,7 @@ def of_numpy_1(content):
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("protocol", range(5))
+@pytest.mark.parametrize("protocol", [3, 4])
 def test_arrays_of_both_generations_of_numpy_are_read_in_all_protocols(tmp_path, protocol, order):
     content = official_rows([5, 7])
     content[b"data"] = np.asarray(content[b"data"], order=order)
@@ -64,47 +66,32 @@ def test_arrays_of_both_generations_of_numpy_are_read_in_all_protocols(tmp_path,
     assert {b"numpy._core" in today, b"numpy._core" in of_numpy_1(today)} == {np.__version__ >= "2", False}
 
 
-def test_text_pickles_of_python_2_are_read(tmp_path):
-    raw = repr(pixels(0).transpose(2, 0, 1).tobytes())[1:].encode()
-    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I1\nI3072\nt"
-    kind = b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI0\ntb"
-    data = b"S'data'\n" + array + kind + b"I00\nS" + raw + b"\ntbs"
-    lists = b"S'fine_labels'\n(lI9\nasS'filenames'\n(lS'a.png'\nas"
-    rows = read_rows(write(tmp_path / "train", b"(d" + data + lists + b"."))
-    np.testing.assert_array_equal(rows.images[0], pixels(0))
-    assert (rows.labels, rows.names) == ([9], ["a.png"])
+def refusal(path, content, read=read_rows):
+    """The one line with which a file is refused."""
+    with pytest.raises(InputError) as error:
+        read(write(path, content))
+    line = str(error.value)
+    assert line.endswith("`python tools/prepare_data.py cifar100 --root DATA` says what is missing and where to get it")
+    assert str(path) in line and "\n" not in line
+    return line
 
 
 def test_the_class_names_of_meta_are_checked(tmp_path):
     meta = official_meta()
     check_class_names(write(tmp_path / "meta", python2_pickle(meta)))
     meta[b"fine_label_names"].reverse()
-    with pytest.raises(
-        InputError, match=r"meta' is no official file of CIFAR-100, 'fine_label_names' is not the list of"
-    ):
-        check_class_names(write(tmp_path / "meta", python2_pickle(meta)))
-    with pytest.raises(InputError, match=r"it has no 'fine_label_names': `python tools/prepare_data.py cifar100"):
-        check_class_names(write(tmp_path / "meta", python2_pickle({})))
+    for content in (meta, {}, [1]):
+        line = refusal(tmp_path / "meta", python2_pickle(content), check_class_names)
+        assert "whose 'fine_label_names' are its 100 classes" in line
 
 
 @pytest.mark.parametrize("nested", [lambda evil: evil, lambda evil: {"data": [({}, evil)]}], ids=["alone", "nested"])
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-@pytest.mark.parametrize("name", ["os.system", "builtins.eval", "builtins.getattr", "numpy.load", "numpy.fromfile"])
-def test_a_pickle_that_asks_for_anything_but_arrays_is_refused_and_not_run(tmp_path, name, protocol, nested):
-    import builtins
-    import os
-
-    module, _, function = name.partition(".")
-    scope = {"os": os, "builtins": builtins, "numpy": np}[module]
-    evil = Call(
-        getattr(scope, function), f"touch {tmp_path}/run" if function == "system" else f"open('{tmp_path}/run', 'w')"
-    )
-    content = pickle.dumps(nested(evil), protocol)
-    with pytest.raises(InputError) as error:
-        read_rows(write(tmp_path / "train", content))
-    assert str(error.value).startswith(f"'{tmp_path / 'train'}' asks for '")
-    assert f"{function}', which the official files of CIFAR-100 do not; nothing of it was run" in str(error.value)
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize("function", [os.system, eval, getattr, np.load, np.fromfile])
+def test_a_pickle_that_asks_for_anything_but_arrays_is_refused_and_not_run(tmp_path, function, protocol, nested):
+    asked = f"touch {tmp_path}/run" if function is os.system else f"open('{tmp_path}/run', 'w')"
+    line = refusal(tmp_path / "train", pickle.dumps(nested(Call(function, asked)), protocol))
+    assert re.search(rf"it asks for '\S*{function.__name__}', which no official file does; nothing of it was run", line)
     assert not (tmp_path / "run").exists()
 
 
@@ -116,16 +103,13 @@ def test_a_pickle_that_asks_for_anything_but_arrays_is_refused_and_not_run(tmp_p
         (b"\x80\x02ccopyreg\n_reconstructor\n.", "copyreg._reconstructor"),
         (b"\x80\x02c_codecs\nlookup\n.", "_codecs.lookup"),
         (b"\x80\x02cnumpy.core.multiarray\nfrombuffer\n.", "numpy.core.multiarray.frombuffer"),
-        (b"\x80\x04\x8c\x03o\ns\x8c\x06system\x93.", "o\\ns.system"),
+        (b"\x80\x04\x8c\x03o\ns\x8c\x06system\x93.", r"o\ns.system"),
         # A name that is allowed elsewhere.
         (b"\x80\x02cos\nndarray\n.", "os.ndarray"),
     ],
 )
 def test_other_ways_to_a_function_are_refused(tmp_path, opcodes, name):
-    with pytest.raises(InputError) as error:
-        read_rows(write(tmp_path / "train", opcodes))
-    assert f" asks for '{name}', which" in str(error.value)
-    assert "\n" not in str(error.value)
+    assert f" asks for '{name}', which" in refusal(tmp_path / "train", opcodes)
 
 
 def read_or_refuse(file):
@@ -136,21 +120,21 @@ def read_or_refuse(file):
 
 
 @pytest.mark.parametrize("code", ["V8", "u1"])
-@pytest.mark.parametrize("protocol", [3, 4])
-def test_a_forged_type_gives_no_array_of_addresses(tmp_path, code, protocol):
+def test_a_forged_type_gives_no_array_of_addresses(tmp_path, code):
     *_, state = np.dtype([("f", "O")]).__reduce__()
     # The last word, the flags: objects, which are freed with the array, but are not written as a list.
     kind = Call(np.dtype, code, False, True, state=(*state[:-1], 1))
     addresses = struct.pack("<4Q", *[0x4141414141414141] * 4)
     array = Call(np.empty(0).__reduce__()[0], np.ndarray, (0,), b"b", state=(1, (4,), kind, False, addresses))
-    file = write(tmp_path / "train", pickle.dumps(official_rows([1]) | {b"data": array}, protocol))
+    content = pickle.dumps(official_rows([1]) | {b"data": array}, 4)
     # Freed, such an array would end the process.
-    process = multiprocessing.get_context("fork").Process(target=read_or_refuse, args=(file,))
+    process = multiprocessing.get_context("fork").Process(
+        target=read_or_refuse, args=(write(tmp_path / "train", content),)
+    )
     process.start()
     process.join()
     assert process.exitcode == 0
-    with pytest.raises(InputError, match=r"cannot read .* \(ValueError: an array of '(V8|O8)', not of bytes\)"):
-        read_rows(file)
+    assert re.search(r"\(ValueError: an array of '(V8|O8)', not of bytes\)", refusal(tmp_path / "train", content))
 
 
 def test_what_else_a_pickle_says_of_the_type_is_ignored(tmp_path):
@@ -166,28 +150,32 @@ def test_what_else_a_pickle_says_of_the_type_is_ignored(tmp_path):
         b"",
         b"no pickle",
         python2_pickle(official_rows([1, 2]))[:3000],
-        # An array of 10 TB, one whose bytes do not fill it, and 100,000 lists in each other.
-        b"\x80\x02cnumpy\nndarray\n(\x8a\x06\x00\x00\x00\x00\x00\x0a\x85tR.",
+        # An array whose bytes do not fill it, and 100,000 lists in each other.
         python2_pickle(official_rows([1, 2])).replace(b"J\x00\x0c\x00\x00", b"J\x01\x0c\x00\x00"),
         b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"N",
+        pickle.dumps(official_rows([1]) | {b"data": np.zeros((1, 3072), np.float32)}, protocol=3),
     ],
-    ids=["empty", "no pickle", "truncated", "huge", "short", "nested"],
+    ids=["empty", "no pickle", "truncated", "short", "nested", "numbers"],
 )
 def test_damaged_files_are_told_in_one_line(tmp_path, content):
-    with pytest.raises(InputError) as error:
-        read_rows(write(tmp_path / "train", content))
-    assert str(error.value).startswith(f"cannot read '{tmp_path / 'train'}' (")
-    assert str(error.value).endswith("says what is missing and where to get it")
-    assert "\n" not in str(error.value)
+    assert refusal(tmp_path / "train", content).startswith(f"cannot read '{tmp_path / 'train'}' (")
 
 
-@pytest.mark.parametrize("word", [b"r\xff\xff\xff\x7f", b"p2000000000\n"])
-def test_a_file_of_some_bytes_gets_no_gigabytes_of_memory(tmp_path, word):
-    file = write(tmp_path / "train", b"\x80\x02}" + word + b".")
+@pytest.mark.parametrize(
+    "content",
+    [
+        # A place for 2 billion values, a string of 2 GB, an array of 10 TB.
+        b"\x80\x02}r\xff\xff\xff\x7f.",
+        b"\x80\x02}p2000000000\n.",
+        b"\x80\x02T\xff\xff\xff\x7fabc.",
+        b"\x80\x04\x8e\x00\x00\x00\x00\x00\x01\x00\x00abc.",
+        b"\x80\x02cnumpy\nndarray\n(\x8a\x06\x00\x00\x00\x00\x00\x0a\x85tR.",
+    ],
+)
+def test_a_file_of_some_bytes_gets_no_gigabytes_of_memory(tmp_path, content):
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(InputError, match="it has no 'data'"):
-        read_rows(file)
-    # In kilobytes; the place that it names would take 16 to 32 gigabytes.
+    refusal(tmp_path / "train", content)
+    # In kilobytes.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 100_000
 
 
@@ -197,37 +185,21 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    "content",
     [
-        ({b"data": None}, "it has no 'data'"),
-        ({b"data": b"bytes"}, r"'data' is no array of bytes \(N, 3,072\)"),
-        ({b"data": np.zeros((2, 3071), np.uint8)}, r"'data' is no array of bytes"),
-        ({b"data": np.zeros(2, np.uint8)}, r"'data' is no array of bytes"),
-        ({b"data": np.zeros((1, 3072), np.uint8)}, "it has 1 images, 2 labels and 2 names"),
-        ({b"fine_labels": [1, 100]}, "'fine_labels' is no list of labels from 0 to 99"),
-        ({b"fine_labels": [1, -1]}, "'fine_labels' is no list of labels"),
-        ({b"fine_labels": [1, b"2"]}, "'fine_labels' is no list of labels"),
-        ({b"fine_labels": 3}, "'fine_labels' is no list of labels"),
-        ({b"filenames": [1, 2]}, "'filenames' is no list of names"),
-        ({b"filenames": [b"a.png"]}, "it has 2 images, 2 labels and 1 names"),
+        *([1, 2], 7, b"text"),
+        *({b"data": value} for value in (None, b"bytes", np.zeros((2, 3071), np.uint8), np.zeros(2, np.uint8))),
+        {b"data": np.zeros((1, 3072), np.uint8)},
+        *({b"fine_labels": labels} for labels in ([1, 100], [1, -1], [1, b"2"], 3)),
+        *({b"filenames": names} for names in ([1, 2], [b"a.png"])),
     ],
+    ids=repr,
 )
-def test_files_that_hold_something_else_are_refused(tmp_path, changes, message):
-    content = {key: value for key, value in (official_rows([1, 2]) | changes).items() if value is not None}
-    with pytest.raises(InputError, match=rf"train' is no official file of CIFAR-100, {message}.*: `python tools/"):
-        read_rows(write(tmp_path / "train", python2_pickle(content)))
-
-
-@pytest.mark.parametrize("content", [[1, 2], 7, b"text"])
-def test_a_pickle_that_is_no_dictionary_is_refused(tmp_path, content):
-    with pytest.raises(InputError, match="is no official file of CIFAR-100, it has no 'data'"):
-        read_rows(write(tmp_path / "train", python2_pickle(content)))
-
-
-def test_an_array_of_other_numbers_is_refused(tmp_path):
-    content = official_rows([1]) | {b"data": np.zeros((1, 3072), np.float32)}
-    with pytest.raises(InputError, match=r"cannot read '.*train' \(ValueError: an array of 'f4', not of bytes\)"):
-        read_rows(write(tmp_path / "train", pickle.dumps(content, protocol=3)))
+def test_files_that_hold_something_else_are_refused(tmp_path, content):
+    if isinstance(content, dict):
+        whole = official_rows([1, 2]) | content
+        content = {key: value for key, value in whole.items() if value is not None}
+    assert "train' is no file of CIFAR-100, which has" in refusal(tmp_path / "train", python2_pickle(content))
 
 
 @pytest.mark.skipif(not SLICE.is_dir(), reason="needs ../shared/data/cifar-100-slice")
