@@ -26,7 +26,8 @@ from lare_dassl import vlm
 from lare_dassl.commands.console import show
 from lare_dassl.embeddings.cache.keys import KEY_BYTES
 from lare_dassl.embeddings.cache.store import EmbeddingStore
-from lare_dassl.embeddings.encoder.encoder import SHARD_ROWS, Encoder
+from lare_dassl.embeddings.encoder.encoder import Encoder
+from lare_dassl.embeddings.encoder.shard_keeper import SHARD_ROWS
 
 MIB = 2**20
 FINGERPRINT = "0" * 64
@@ -100,7 +101,7 @@ def measure_encoding(folder: Path, counts: list[int]) -> Table:
         cache = folder / f"cache{place}"
         cache.mkdir()
         encoder = Encoder(source, "fp32", device, cache, num_workers=4)
-        encoder._model = model
+        encoder.model = model
         with measured(table if place else Table(), f"{count:,}", count * width * 4 / MIB):
             encoder.encode_images(paths[-count:])
     return table

@@ -86,7 +86,7 @@ class Bench:
             encoder = Encoder(
                 self.source, self.precision, self.device, Path(folder), batch_size=BATCH, num_workers=WORKERS
             )
-            encoder._model = self.vlm
+            encoder.model = self.vlm
             encoder.encode_images(self.paths)
 
     def ours_in_threads(self) -> None:

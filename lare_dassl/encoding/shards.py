@@ -16,7 +16,8 @@ from yacs.config import CfgNode
 
 from lare_dassl.cluster.ray_tasks import GO_ON, SHARE, Cluster
 from lare_dassl.embeddings.cache.hashes import cache_folder
-from lare_dassl.embeddings.encoder.encoder import SHARD_ROWS, Encoder
+from lare_dassl.embeddings.encoder.encoder import Encoder
+from lare_dassl.embeddings.encoder.shard_keeper import SHARD_ROWS
 from lare_dassl.errors import ClusterError, InputError, UnreadableError
 
 from .build import EncodeAhead, build_encoder

@@ -9,7 +9,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from lare_dassl.datasets.base.image_dataset import SPLITS, ImageDataset
-from lare_dassl.embeddings.encoder.encoder import SHOWN, shown_causes, unreadable_error
+from lare_dassl.embeddings.encoder.unreadable import SHOWN, shown_causes, unreadable_error
 from lare_dassl.errors import InputError, UnreadableError, printable
 from lare_dassl.io.files import replaced
 

@@ -450,8 +450,8 @@ def folder(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     copy = tmp_path / "world"
     shutil.copytree(world, copy)
     monkeypatch.setattr(network, "reachable", lambda url: False)
-    monkeypatch.setattr(vlm, "try_to_load_from_cache", lambda *_, **__: None)
-    monkeypatch.setattr(vlm, "HF_HUB_CACHE", str(copy / "hub"))
+    monkeypatch.setattr(vlm.weights, "try_to_load_from_cache", lambda *_, **__: None)
+    monkeypatch.setattr(vlm.weights, "HF_HUB_CACHE", str(copy / "hub"))
     return copy
 
 

@@ -46,7 +46,7 @@ def here(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LARE_DASSL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(network, "reachable", lambda url: False)
-    monkeypatch.setattr(vlm, "try_to_load_from_cache", lambda *_, **__: None)
+    monkeypatch.setattr(vlm.weights, "try_to_load_from_cache", lambda *_, **__: None)
     return world
 
 

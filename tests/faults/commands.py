@@ -17,7 +17,7 @@ from lare_dassl.commands.benchmark import command as benchmark_command
 from lare_dassl.commands.extract import extract
 from lare_dassl.commands.train import train
 from lare_dassl.datasets import demo_world
-from lare_dassl.embeddings.encoder import encoder as extraction
+from lare_dassl.embeddings.encoder import shard_keeper
 from lare_dassl.io import locks
 from tests.faults.processes import Process, Steps, fork, start
 from tests.helpers import benchmark_request, extract_request, train_arguments
@@ -87,7 +87,7 @@ def shrink() -> None:
     torch.set_num_threads(1)
     demo_world.SCENES = dict(list(demo_world.SCENES.items())[:CLASSES])
     demo_world.IMAGES_PER_CLASS = {"train": 1, "val": 1, "test": 1}
-    extraction.SHARD_ROWS = 8
+    shard_keeper.SHARD_ROWS = 8
     locks.PATIENCE_SECONDS = 0.05
 
 

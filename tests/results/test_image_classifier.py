@@ -16,7 +16,7 @@ from torch import nn
 
 import lare_dassl
 from lare_dassl import VLMIdentity, vlm
-from lare_dassl.embeddings.encoder.encoder import decode_image
+from lare_dassl.embeddings.encoder.decoding import decode_image
 from lare_dassl.errors import InputError
 from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.results import image_classifier

@@ -242,7 +242,7 @@ def test_embeddings_of_another_width_are_refused(build, tmp_path):
 
 def test_a_text_tower_that_cannot_be_had_is_told_in_one_line(build, monkeypatch):
     monkeypatch.setattr(network, "reachable", lambda _: False)
-    monkeypatch.setattr(vlm, "_cached_weights", lambda _: None)
+    monkeypatch.setattr(vlm.weights, "cached_weights", lambda _: None)
     with pytest.raises(InputError) as error:
         build("ContextOptimisation", "run")
     assert str(error.value).startswith(

@@ -1,11 +1,11 @@
-"""From images and class names to an EmbeddingSet, through the frozen VLM and the cache. D: embedding width."""
+"""Encoding images and texts with the frozen VLM, through the cache. N: images or texts, D: embedding width."""
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,28 +20,25 @@ from lare_dassl.embeddings.cache.hashes import FileHashes, text_key
 from lare_dassl.embeddings.cache.keys import keys_from_hex, sortable
 from lare_dassl.embeddings.cache.store import EmbeddingStore, GoneError
 from lare_dassl.embeddings.embedding_set import RANDOM_WEIGHTS, VLMIdentity
-from lare_dassl.errors import InputError, UnreadableError
+from lare_dassl.errors import InputError
 from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.system.cores import usable_cores
 
 from .decoding import DecodedBatch, decode_image, decoded_batches
 from .decoding_processes import decoded_by_processes, processes_pay
-from .image_files import file_trouble, pillow_silent, read_rgb
+from .precision_guard import PrecisionGuard
+from .shard_keeper import ShardKeeper
 from .threads import FittingEncoder, NotFiniteError, calls_side_by_side, encode_batches
+from .unreadable import causes_by_path, causes_if_none_is_readable, unreadable_error
 
 logger = logging.getLogger(__name__)
 
-# A shard is written after so many images, or after so long: what a kill can cost.
-SHARD_ROWS = 1024
-SHARD_SECONDS = 30.0
-# Images, at most, by which the guard compares a low precision with fp32.
+# Images, at most, on which a low precision is compared with fp32.
 GUARD_IMAGES = 16
-# Unreadable images that the message names.
-SHOWN = 5
-# The images of a dataset that cannot be read are missing from the cache in every run. If so few are missing, it is
-# first seen whether any of them needs the model.
+# The unreadable images of a dataset are missing from the cache in every run. If no more images than this are missing,
+# they are opened first, so that the model is not loaded for unreadable ones alone.
 FEW = 64
-# Other processes may remove a shard that they find damaged between two looks at it; so often it is made again.
+# Attempts to gather embeddings: other processes may remove a damaged shard between the check and the reading.
 ATTEMPTS = 5
 
 
@@ -96,37 +93,33 @@ class Encoder:
         self.num_workers = num_workers
         self.hashes = FileHashes(folder)
         self.weights_sha256 = self._hash_weights()
-        self.guarded = precision == "auto"
-        self._use(vlm.resolve_precision(precision, device))
-        # A model agrees with fp32 or not on one kind of device.
-        self.verdict = f"agrees_with_fp32_on_{device.type}"
-        self.overflow = f"overflows_on_{device.type}"
-        facts = self.store.facts()
-        if facts.get(self.overflow):
-            logger.warning("%s has given NaN or infinity before: encoding in fp32", self.precision)
-            self._use("fp32")
-        elif self.guarded and facts.get(self.verdict) is False:
-            self._use("fp32")
+        self.guard = PrecisionGuard(precision, device)
+        self._open_store()
+        if self.guard.recall(self.store):
+            self._open_store()
 
-    def _use(self, precision: str) -> None:
-        self.precision = precision
-        self.store = EmbeddingStore(self.folder, self.source.fingerprint(self.weights_sha256, precision))
-        self._model: vlm.FrozenVLM | None = None
+    @property
+    def precision(self) -> str:
+        """The precision in use, "fp32", "bf16" or "fp16"."""
+        return self.guard.precision
+
+    @functools.cached_property
+    def model(self) -> vlm.FrozenVLM:
+        """The model in this precision, loaded when it is first needed."""
+        logger.info("loading %s (%s) on %s", self.source.model, self.precision, self.device)
+        return vlm.load(self.source, self.precision, self.device)
+
+    def _open_store(self) -> None:
+        """Open the store of the precision in use; a model in another precision is dropped."""
+        self.store = EmbeddingStore(self.folder, self.source.fingerprint(self.weights_sha256, self.precision))
+        vars(self).pop("model", None)
 
     def _hash_weights(self) -> str:
         known = self.hashes([self.source.weights]) if self.source.weights else {}
         return next(iter(known.values()), "") or weights_sha256(self.source)
 
-    @property
-    def model(self) -> vlm.FrozenVLM:
-        """The loaded model."""
-        if self._model is None:
-            logger.info("loading %s (%s) on %s", self.source.model, self.precision, self.device)
-            self._model = vlm.load(self.source, self.precision, self.device)
-        return self._model
-
     def identity(self) -> VLMIdentity:
-        """Who encodes, and how."""
+        """The model that encodes, with its precision."""
         facts = self.store.facts()
         if not {"embedding_dim", "logit_scale"} <= facts.keys():
             width = self.model.encode_texts(["a photo"]).shape[1]
@@ -211,8 +204,8 @@ class Encoder:
 
         embedding = self._gathered(fill)
         bad = unreadable()
-        told = _unreadable(paths, keys, np.flatnonzero(bad), causes)
-        return embedding, told, EncodingReport(int((~bad).sum()), decoded)
+        unread = causes_by_path(paths, keys, np.flatnonzero(bad), causes)
+        return embedding, unread, EncodingReport(int((~bad).sum()), decoded)
 
     def missing_images(self, paths: Sequence[str | Path]) -> list[Path]:
         """The readable files among `paths` that encode_images would encode, in its order, and in the precision found.
@@ -237,31 +230,31 @@ class Encoder:
         return distinct[~self.store.holds(keys[distinct])]
 
     def _check_precision(self, paths: Sequence[Path]) -> None:
-        if not self.guarded or self.precision == "fp32" or self.verdict in self.store.facts():
+        if not self.guard.must_compare(self.store):
             return
         with closing(self._decode(paths, range(len(paths)), min(self.batch_size, GUARD_IMAGES))) as batches:
             pixels = next((batch.pixels for batch in batches if batch.places), None)
-        if pixels is None:
-            return
-        agrees = vlm.low_precision_agrees(self.model, self.source, pixels)
-        self.store.remember(**{self.verdict: agrees})
-        if not agrees:
-            logger.warning("%s embeddings differ from fp32's on this machine: encoding in fp32", self.precision)
-            self._use("fp32")
+        if pixels is not None and self.guard.compare(self.model, self.source, self.store, pixels):
+            self._open_store()
 
     def _encode_missing(
         self, paths: Sequence[str | Path], keys: np.ndarray, distinct: np.ndarray
     ) -> tuple[int, dict[int, str]]:
         """Encode those of the distinct images that are not cached; gives their number, and why some cannot be read."""
         missing = self._missing(keys, distinct)
-        causes = self._undecodable(paths, missing) if len(missing) <= FEW else {}
+        causes = causes_if_none_is_readable(paths, missing.tolist()) if len(missing) <= FEW else {}
         if len(causes) == len(missing):
             return 0, causes
         try:
             causes = self._encode(paths, keys, missing)
             return len(missing) - len(causes), causes
         except NotFiniteError as error:
-            self._leave_low_precision(Path(paths[error.place]))
+            path = str(paths[error.place])
+            if self.precision == "fp32":
+                raise self._not_finite_error(path) from error
+            # What was encoded in low precision stays in its own store.
+            self.guard.note_overflow(self.store, path)
+            self._open_store()
         return self._encode_missing(paths, keys, distinct)
 
     def _encode(self, paths: Sequence[str | Path], keys: np.ndarray, places: np.ndarray) -> dict[int, str]:
@@ -270,23 +263,11 @@ class Encoder:
         encode = FittingEncoder(self.model.encode_images, rows)
         with (
             tqdm(total=len(places), desc="encoding images", unit="img", mininterval=0.5) as progress,
-            _Keeper(self.store, keys, progress) as keeper,
+            ShardKeeper(self.store, keys, progress) as keeper,
             closing(self._decode(paths, places.tolist(), rows)) as batches,
         ):
             encode_batches(batches, encode, calls, keeper.keep)
         return keeper.causes
-
-    def _undecodable(self, paths: Sequence[str | Path], places: np.ndarray) -> dict[int, str]:
-        """Why images cannot be read, by their places; none where the first that can be has been found."""
-        causes = {}
-        for place in places.tolist():
-            try:
-                with pillow_silent():
-                    read_rgb(Path(paths[place]))
-                return {}
-            except InputError as error:
-                causes[place] = str(error)
-        return causes
 
     def _decode(
         self, paths: Sequence[str | Path], places: Sequence[int], batch_size: int
@@ -304,94 +285,12 @@ class Encoder:
             ahead=2 * self.batch_size,
         )
 
-    def _leave_low_precision(self, path: Path) -> None:
-        """Go on in fp32, now and in later runs; what was encoded in low precision is not mixed with it."""
-        if self.precision == "fp32":
-            raise self._not_finite_error(str(path))
-        self.store.remember(**{self.overflow: True})
-        logger.warning("%s gives NaN or infinity for %s: encoding all images in fp32", self.precision, path)
-        self._use("fp32")
-
     def _not_finite_error(self, what: str) -> InputError:
         advice = "check its weights" if self.precision == "fp32" else "set VLM.PRECISION fp32"
         return InputError(f"{self.source.model} gives NaN or infinity for {what} in {self.precision}: {advice}")
-
-
-class _Keeper:
-    """Keeps embeddings in shards of SHARD_ROWS, or of what SHARD_SECONDS give, and on the way out what is left.
-
-    Args:
-        store: where to.
-        keys: of all images, uint8 (N, 32).
-        progress: counts the images.
-
-    Attributes:
-        causes: place of an image that cannot be read → the cause.
-    """
-
-    def __init__(self, store: EmbeddingStore, keys: np.ndarray, progress: tqdm) -> None:
-        self.store = store
-        self.keys = keys
-        self.progress = progress
-        self.causes: dict[int, str] = {}
-        self.places: list[int] = []
-        self.embeddings: list[Tensor] = []
-        self.kept = time.monotonic()
-
-    def __enter__(self) -> _Keeper:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # What an interruption finds encoded is kept too.
-        self._write()
-
-    def keep(self, batch: DecodedBatch, embedding: Tensor) -> None:
-        """Keep a batch with its embeddings (B, D)."""
-        self.causes.update(batch.unreadable)
-        if batch.places:
-            self.places += batch.places
-            self.embeddings.append(embedding)
-        if len(self.places) >= SHARD_ROWS or time.monotonic() - self.kept > SHARD_SECONDS:
-            self._write()
-        self.progress.update(len(batch.places) + len(batch.unreadable))
-
-    def _write(self) -> None:
-        if self.places:
-            self.store.add(self.keys[self.places], torch.cat(self.embeddings))
-        self.places, self.embeddings, self.kept = [], [], time.monotonic()
 
 
 def _first_of_each(keys: np.ndarray, found: np.ndarray) -> np.ndarray:
     """The first place of each content among the files found: int64, ascending."""
     places = np.flatnonzero(found)
     return np.sort(places[np.unique(sortable(keys[places]), return_index=True)[1]])
-
-
-def _unreadable(
-    paths: Sequence[str | Path], keys: np.ndarray, bad: np.ndarray, causes: dict[int, str]
-) -> dict[Path, str]:
-    """Every file that cannot be read, once, with the cause: those of the same content are all to be mended."""
-    of_key = {keys[place].tobytes(): cause for place, cause in causes.items()}
-    found = {Path(paths[place]): of_key.get(keys[place].tobytes(), "") for place in bad.tolist()}
-    return {path: cause or file_trouble(path) or "it has just changed" for path, cause in found.items()}
-
-
-def unreadable_error(causes: Mapping[Path, str], total: int, listed: Path | None = None) -> UnreadableError:
-    """The refusal of images that cannot be read.
-
-    Args:
-        causes: why each of them cannot be read.
-        total: number of images asked for.
-        listed: a file that names them all, if there is one.
-    """
-    return UnreadableError(
-        f"{len(causes)} of {total} images cannot be read: {shown_causes(causes, listed)}. "
-        "Mend or remove them and run again; the other images are encoded and kept"
-    )
-
-
-def shown_causes(causes: Mapping[Path, str], listed: Path | None = None) -> str:
-    """The first few images that cannot be read, and how many more there are; see unreadable_error."""
-    shown = "; ".join(f"{path} ({cause})" for path, cause in list(causes.items())[:SHOWN])
-    more = f"; and {len(causes) - SHOWN} more" if len(causes) > SHOWN else ""
-    return shown + more + (f" (all of them: {listed})" if listed else "")

@@ -47,7 +47,7 @@ class Counting:
         print(len(pixels), flush=True)
         return encode(pixels)
 
-encoder._model = Counting()
+encoder.model = Counting()
 sys.exit(exit_code(lambda: encoder.encode_images(sorted(Path(sys.argv[3]).glob("*.png")))))
 """
 

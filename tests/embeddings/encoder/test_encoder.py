@@ -15,7 +15,9 @@ from PIL import Image
 from lare_dassl import vlm
 from lare_dassl.embeddings.cache.hashes import text_key
 from lare_dassl.embeddings.encoder import encoder as encoding
-from lare_dassl.embeddings.encoder.encoder import Encoder, decode_image
+from lare_dassl.embeddings.encoder import shard_keeper
+from lare_dassl.embeddings.encoder.decoding import decode_image
+from lare_dassl.embeddings.encoder.encoder import Encoder
 from lare_dassl.errors import InputError
 from tests.helpers import write_image, write_tiny_model
 
@@ -127,7 +129,7 @@ class KilledError(Exception):
 
 
 def test_a_killed_extraction_goes_on_where_it_was(make, model, images, decoded, monkeypatch):
-    monkeypatch.setattr(encoding, "SHARD_ROWS", 4)
+    monkeypatch.setattr(shard_keeper, "SHARD_ROWS", 4)
     encoder, calls = make(batch_size=2), []
     encode = encoder.model.encode_images
 
@@ -140,7 +142,7 @@ def test_a_killed_extraction_goes_on_where_it_was(make, model, images, decoded, 
                 raise KilledError
             return encode(pixels)
 
-    encoder._model = DyingModel()
+    encoder.model = DyingModel()
     with pytest.raises(KilledError):
         encoder.encode_images(images)
     decoded.clear()
@@ -152,7 +154,7 @@ def test_a_killed_extraction_goes_on_where_it_was(make, model, images, decoded, 
 
 
 def test_images_are_kept_in_shards(make, images, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "SHARD_ROWS", 4)
+    monkeypatch.setattr(shard_keeper, "SHARD_ROWS", 4)
     make(batch_size=2).encode_images(images)
     assert len(list((tmp_path / "cache").glob("*/*.safetensors"))) == 3
 
@@ -236,7 +238,7 @@ def test_texts_are_encoded_once(make, model):
             asked.extend(texts)
             return model.encode_texts(texts)
 
-    encoder._model = CountingModel()
+    encoder.model = CountingModel()
     first = encoder.encode_texts(["a cat", "a dog", "a cat"])
     assert torch.equal(first, model.encode_texts(["a cat", "a dog", "a cat"]))
     second = encoder.encode_texts(["an owl", "a dog"])
@@ -267,7 +269,7 @@ def guard(monkeypatch):
             return self.agrees
 
     guard = Guard()
-    monkeypatch.setattr(vlm, "_native_bf16", lambda _: True)
+    monkeypatch.setattr(vlm, "resolve_precision", lambda asked, _: "bf16" if asked == "auto" else asked)
     monkeypatch.setattr(vlm, "low_precision_agrees", guard)
     return guard
 
@@ -373,7 +375,7 @@ def make_encode(encoder, model, encode):
         encode_texts = staticmethod(model.encode_texts)
         encode_images = staticmethod(encode)
 
-    encoder._model = Stub()
+    encoder.model = Stub()
     return encoder
 
 
@@ -472,7 +474,7 @@ def test_nan_of_a_text_names_it(make, model, precision, advice):
             embedding[1] = float("nan")
             return embedding
 
-    encoder._model = Stub()
+    encoder.model = Stub()
     with pytest.raises(InputError, match=rf"for the text 'a dog' in {precision}: {advice}"):
         encoder.encode_texts(["a cat", "a dog"])
     assert encoder.store.missing([text_key("a cat")])
