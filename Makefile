@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 3
 TIMES ?= 20
 
-.PHONY: install demo test fuzz faults mutants clean
+.PHONY: install demo test docs fuzz faults mutants clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,10 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov -n $(WORKERS) --dist loadfile
+
+# The pages that are made from the code.
+docs: install
+	$(BIN)/python -m lare_dassl.config.keys_page docs/keys.md
 
 # About ten minutes; docs/reliability.md says how to read the outcome.
 mutants: install

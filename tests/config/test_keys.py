@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
-from lare_dassl.config import keys, merging
+from lare_dassl.config import keys, keys_page, merging
 from lare_dassl.config.allowed import Allowed, check_flag
 from lare_dassl.config.key import IMAGES
 from lare_dassl.config.keys import KEYS, TABLE
@@ -215,3 +216,8 @@ def test_help_tells_all_of_a_key():
 def test_help_of_an_unknown_key_names_the_nearest():
     with pytest.raises(InputError, match=r"unknown config key 'OPTIM.LRR': did you mean 'OPTIM.LR'"):
         keys.help_of("OPTIM.LRR")
+
+
+def test_the_page_of_keys_is_current():
+    page = Path(__file__).parents[2] / "docs" / "keys.md"
+    assert page.read_text(encoding="utf-8") == keys_page.page(), "run `make docs`"
