@@ -16,17 +16,17 @@ def trainer_names() -> list[str]:
     package = importlib.util.find_spec("lare_dassl")
     folders = package.submodule_search_locations or [] if package else []
     sources = [path for folder in folders for path in Path(folder, "trainers").glob("*.py")]
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sources]
-    classes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef) and node.decorator_list]
-    return [found.name for found in sorted(classes, key=_place)]
+    classes = (node for path in sources for node in ast.parse(path.read_text(encoding="utf-8")).body)
+    places = {node.name: _place(node) for node in classes if isinstance(node, ast.ClassDef)}
+    return sorted(filter(places.get, places), key=lambda name: places[name])
 
 
 def _place(trainer: ast.ClassDef) -> int:
-    """The value of `place` in the body of a class; that of a method that names none is above all others."""
+    """The value of `place` in the body of a class; 0 for a class that is no method."""
     for node in trainer.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "place":
             return int(ast.literal_eval(node.value))
-    return 1000
+    return 0
 
 
 class Parser(argparse.ArgumentParser):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -90,21 +88,8 @@ def check_settings(cfg: CfgNode) -> None:
     """
     if not cfg.DATASET.SPLIT_FILE:
         check_fractions(cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION)
-    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    with _silent_log():
-        trainer.__new__(trainer).check_cfg(cfg)
+    TRAINER_REGISTRY.get(cfg.TRAINER.NAME).check_settings(cfg)
     check_names_and_texts(cfg)
-
-
-@contextmanager
-def _silent_log() -> Iterator[None]:
-    """Keep what a check warns of for the run's own log."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def check_earlier_run(cfg: CfgNode, request: RunRequest) -> None:

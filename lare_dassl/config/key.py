@@ -82,9 +82,13 @@ def _in_section(name: str, row: Key, shared: dict[str, Any]) -> Key:
 
 def rows_of(settings: type[Settings]) -> tuple[Key, ...]:
     """Rows with the defaults, ranges and meanings of a settings class."""
-    return tuple(
-        Key(key_of(one), one.default, one.metadata["help"], one.metadata["allowed"]) for one in fields(settings)
-    )
+    return tuple(_row_of(one) for one in fields(settings))
+
+
+def _row_of(setting: Field[Any]) -> Key:
+    default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+    facts = setting.metadata
+    return Key(key_of(setting), default, facts["help"], facts["allowed"], facts["unit"])
 
 
 def key_of(setting: Field[Any]) -> str:

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from yacs.config import CfgNode
 
 from lare_dassl.errors import InputError, shown, unknown_name
 from lare_dassl.host.door import TRAINER_REGISTRY, cfg_default, clean_cfg, get_cfg_default
 from lare_dassl.io.yaml_files import parse_yaml, read_yaml
-from lare_dassl.methods.clip_adapter import AdapterSettings
-from lare_dassl.methods.lads import AugmentationSettings
-from lare_dassl.methods.lare.regions import RegionSettings
-from lare_dassl.methods.shared.settings import Settings
 
-from .key import key_of
 from .keys import KEYS, MAPPINGS, extend, leaf_keys
-
-AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def register() -> None:
@@ -49,71 +40,6 @@ def use_trainer_defaults(cfg: CfgNode, trainer: str) -> None:
     use_linear_probe_defaults(cfg)
     for key, value in getattr(TRAINER_REGISTRY.get(trainer), "defaults", {}).items():
         merge_key(cfg, key, value, where=f"defaults of {trainer}")
-
-
-def averaging_weight(cfg: CfgNode) -> float | None:
-    """The weight that CLASSIFIER.AVERAGE gives the trained classifier; None where it is chosen on validation rows.
-
-    Raises:
-        InputError: it is neither "val" nor a number in [0, 1].
-    """
-    text = cfg.CLASSIFIER.AVERAGE
-    if text == "val":
-        return None
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = -1.0
-    if not 0.0 <= weight <= 1.0:
-        raise InputError(f"CLASSIFIER.AVERAGE must be val or a number in [0, 1], not '{text}'")
-    return weight
-
-
-def region_settings(cfg: CfgNode) -> RegionSettings:
-    """The settings of stage 1 of LARE that a configuration holds.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-    return settings_of(RegionSettings, cfg, "TRAINER.LARE")
-
-
-def lads_settings(cfg: CfgNode) -> AugmentationSettings:
-    """The settings of stage 1 of LADS that a configuration holds.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-    return settings_of(AugmentationSettings, cfg, "TRAINER.LADS")
-
-
-def adapter_settings(cfg: CfgNode) -> AdapterSettings:
-    """The adapter's shape that a configuration holds.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-    return settings_of(AdapterSettings, cfg, "TRAINER.CLIPADAPTER")
-
-
-def settings_of(kind: type[AnySettings], cfg: CfgNode, section: str) -> AnySettings:
-    """The settings of a class that a section of a configuration holds, such as TRAINER.LARE.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-    trainer, name = section.split(".")
-    with named(section):
-        return kind(**{one.name: cfg[trainer][name][key_of(one)] for one in fields(kind)})
-
-
-@contextmanager
-def named(section: str) -> Iterator[None]:
-    """Put the section of the configuration before the message of what its settings raise."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{section}: {error}") from error
 
 
 def merge_file(cfg: CfgNode, path: str | Path) -> None:

@@ -2,79 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lare_dassl.methods.clip_adapter import AdapterSettings
-from lare_dassl.methods.lads import AugmentationSettings
-from lare_dassl.methods.lare.regions import RegionSettings
-from lare_dassl.methods.shared.settings import SAMPLES, STRENGTH, Allowed
+from lare_dassl.methods.context import ContextSettings
+from lare_dassl.methods.controls import InterpolationSettings, NoiseSettings
+from lare_dassl.methods.lads import LADSSettings
+from lare_dassl.methods.lare.regions import LARESettings
+from lare_dassl.methods.tip_adapter import CacheSettings
 
 from .key import IMAGES, OURS, TRAINING, Key, rows_of, section
 
-SAMPLES_PER_IMAGE = Key("SAMPLES_PER_IMAGE", 1, "embeddings added for each real one in a batch", SAMPLES)
-LOGIT_SCALE = Key(
-    "LOGIT_SCALE", 0.0, "inverse temperature of the class consistency losses; 0 takes the model's own", STRENGTH
-)
+# A run's identity names the domains that LADS moves to, and their descriptions.
+_LADS_KEYS = tuple(replace(row, may_change=True) if row.name == "TARGETS" else row for row in rows_of(LADSSettings))
+_OURS: dict[str, tuple[tuple[Key, ...], str]] = {
+    "LARE": (rows_of(LARESettings), "LARE, arXiv 2409.12597"),
+    "LADS": (_LADS_KEYS, "LADS, arXiv 2210.09520"),
+    "CLIPADAPTER": (rows_of(AdapterSettings), "CLIP-Adapter, Gao et al., 2021"),
+    "CONTEXTOPTIMISATION": (rows_of(ContextSettings), "CoOp, Zhou et al., 2022"),
+    "TIPADAPTER": (rows_of(CacheSettings), "Tip-Adapter, Zhang et al., 2022"),
+    "GAUSSIANNOISE": (rows_of(NoiseSettings), "lare_dassl"),
+    "TEXTINTERPOLATION": (rows_of(InterpolationSettings), "lare_dassl"),
+}
 
-OUR_METHOD_KEYS = (
-    section(
-        "TRAINER.LARE",
-        *rows_of(RegionSettings),
-        SAMPLES_PER_IMAGE,
-        LOGIT_SCALE,
-        source="LARE, arXiv 2409.12597",
-        affects=TRAINING,
-        readers=OURS,
-    )
-    + section(
-        "TRAINER.LADS",
-        *rows_of(AugmentationSettings),
-        Key(
-            "TARGETS",
-            [],
-            "described domains to move embeddings to; [] for all but the sources and domains that the run leaves out",
-            may_change=True,
-        ),
-        LOGIT_SCALE,
-        source="LADS, arXiv 2210.09520",
-        affects=TRAINING,
-        readers=OURS,
-    )
-    + section(
-        "TRAINER.CLIPADAPTER",
-        *rows_of(AdapterSettings),
-        source="CLIP-Adapter, Gao et al., 2021",
-        affects=TRAINING,
-        readers=OURS,
-    )
-    + section(
-        "TRAINER.CONTEXTOPTIMISATION",
-        Key(
-            "INIT",
-            "a photo of a",
-            'words that the context vectors start as; "" starts N_CTX vectors at random (standard deviation 0.02)',
-        ),
-        Key("N_CTX", 4, 'context vectors where INIT is ""; the paper takes 16', Allowed(1, 1024), "tokens"),
-        Key("CSC", False, "give each class context vectors of its own"),
-        source="CoOp, Zhou et al., 2022",
-        affects=TRAINING,
-        readers=OURS,
-    )
-    + section(
-        "TRAINER.TIPADAPTER",
-        Key("ALPHA", 0.0, "weight of the cache; 0 chooses it on the source domains' validation rows", STRENGTH),
-        Key("BETA", 0.0, "sharpness of the cache's affinities; 0 chooses it on those rows too", STRENGTH),
-        source="Tip-Adapter, Zhang et al., 2022",
-        affects=TRAINING,
-        readers=OURS,
-    )
-    + section(
-        "TRAINER.GAUSSIANNOISE",
-        SAMPLES_PER_IMAGE,
-        Key("SIGMA", 1.0, "length of the noise that is added to an embedding of length 1", STRENGTH),
-        source="lare_dassl",
-        affects=TRAINING,
-        readers=OURS,
-    )
-    + section("TRAINER.TEXTINTERPOLATION", SAMPLES_PER_IMAGE, source="lare_dassl", affects=TRAINING, readers=OURS)
+OUR_METHOD_KEYS = tuple(
+    key
+    for name, (rows, source) in _OURS.items()
+    for key in section(f"TRAINER.{name}", *rows, source=source, affects=TRAINING, readers=OURS)
 )
 
 # Those that CoOp's own train.py declares, so that its trainers run from our tools.

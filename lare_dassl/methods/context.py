@@ -14,9 +14,29 @@ from torch import Tensor, nn
 
 from lare_dassl.errors import InputError
 from lare_dassl.methods.shared.linear import text_classifier
+from lare_dassl.methods.shared.settings import Allowed, Settings, setting
 
 RANDOM_STD = 0.02
 """Standard deviation that random context vectors start with, the paper's."""
+
+
+@dataclass(frozen=True)
+class ContextSettings(Settings):
+    """The start of the learned context.
+
+    >>> ContextSettings().words
+    'a photo of a'
+    """
+
+    words: str = setting(
+        "a photo of a",
+        'words that the context vectors start as; "" starts N_CTX vectors at random (standard deviation 0.02)',
+        key="INIT",
+    )
+    length: int = setting(
+        4, 'context vectors where INIT is ""; the paper takes 16', Allowed(1, 1024), key="N_CTX", unit="tokens"
+    )
+    class_specific: bool = setting(False, "give each class context vectors of its own", key="CSC")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lare_dassl.errors import InputError
+from lare_dassl.methods.shared.settings import ADDED, SAMPLES, STRENGTH, Settings, setting
+
+
+@dataclass(frozen=True)
+class InterpolationSettings(Settings):
+    """Number of embeddings that a control adds."""
+
+    samples_per_image: int = setting(1, ADDED, SAMPLES)
+
+
+@dataclass(frozen=True)
+class NoiseSettings(InterpolationSettings):
+    """Number and noise of the embeddings that are added."""
+
+    sigma: float = setting(1.0, "length of the noise that is added to an embedding of length 1", STRENGTH)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,17 @@ from torch import Tensor, nn
 from lare_dassl.errors import InputError
 from lare_dassl.methods.lare.regions import consistency_loss
 from lare_dassl.methods.shared.fitting import FittingSettings, check_inputs, fit_epochs, seeded_network
-from lare_dassl.methods.shared.settings import AT_LEAST_1, EPOCHS, POSITIVE_RATE, RATE, SHARE, WIDTH, setting
+from lare_dassl.methods.shared.settings import (
+    AT_LEAST_1,
+    EPOCHS,
+    LOGIT_SCALE,
+    POSITIVE_RATE,
+    RATE,
+    SHARE,
+    STRENGTH,
+    WIDTH,
+    setting,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,16 @@ class AugmentationSettings(FittingSettings):
     lr: float = setting(1e-3, "learning rate of AdamW in stage 1", POSITIVE_RATE)
     weight_decay: float = setting(5e-3, "weight decay of AdamW in stage 1", RATE)
     batch_size: int = setting(256, "embeddings of one step of stage 1", AT_LEAST_1)
+
+
+@dataclass(frozen=True)
+class LADSSettings(AugmentationSettings):
+    """Settings of stage 1, and the domains to move embeddings to."""
+
+    targets: tuple[str, ...] = setting(
+        (), "described domains to move embeddings to; [] for all but the sources and domains that the run leaves out"
+    )
+    logit_scale: float = setting(0.0, LOGIT_SCALE, STRENGTH)
 
 
 class AugmentationNetwork(nn.Module):

@@ -7,11 +7,14 @@ Embeddings have unit length.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lare_dassl.methods.shared.settings import STRENGTH, Settings, setting
 
 # The paper's weight of the cache and sharpness of its affinities, where none are chosen.
 ALPHA = 1.0
@@ -21,6 +24,14 @@ ALPHAS = tuple(0.125 * 2.0**step for step in range(14))
 BETAS = tuple(0.25 * 2.0**step for step in range(9))
 # Embeddings whose affinities to the cache are held at once.
 CHUNK = 512
+
+
+@dataclass(frozen=True)
+class CacheSettings(Settings):
+    """Weight and sharpness of the cache; 0 lets validation rows choose."""
+
+    alpha: float = setting(0.0, "weight of the cache; 0 chooses it on the source domains' validation rows", STRENGTH)
+    beta: float = setting(0.0, "sharpness of the cache's affinities; 0 chooses it on those rows too", STRENGTH)
 
 
 class CacheClassifier(nn.Module):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from lare_dassl.config.merging import adapter_settings
+from yacs.config import CfgNode
+
 from lare_dassl.errors import InputError
 from lare_dassl.host.door import TRAINER_REGISTRY
-from lare_dassl.methods.clip_adapter import AdapterClassifier
+from lare_dassl.methods.clip_adapter import AdapterClassifier, AdapterSettings
 from lare_dassl.methods.shared.fitting import seeded_network
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
+from lare_dassl.trainers.base.settings import read_settings
 
 
 @TRAINER_REGISTRY.register()
@@ -27,14 +29,14 @@ class CLIPAdapter(EmbeddingTrainer):
     defaults: ClassVar[dict[str, Any]] = {"OPTIM.LR": 3e-4, "OPTIM.MAX_EPOCH": 200}
     paper = "Gao et al., IJCV 2024, arXiv 2110.04544"
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Refuse, before anything is encoded, an adapter that cannot be."""
-        super().check_cfg(cfg)
-        adapter_settings(cfg)
+    @classmethod
+    def settings_of(cls, cfg: CfgNode) -> AdapterSettings:
+        """See AdapterSettings."""
+        return read_settings(AdapterSettings, cfg, cls.section)
 
     def make_classifier(self) -> AdapterClassifier:
         """The adapter at its random start, before the class texts."""
-        settings, identity = adapter_settings(self.cfg), self.embeddings.vlm
+        settings, identity = self.settings_of(self.cfg), self.embeddings.vlm
         hidden_dim = identity.embedding_dim // settings.reduction
         if hidden_dim < 1:
             raise InputError(

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from yacs.config import CfgNode
+
 from lare_dassl import vlm
 from lare_dassl.embeddings.encoder.encoder import weights_sha256
 from lare_dassl.errors import InputError
 from lare_dassl.host.door import TRAINER_REGISTRY
-from lare_dassl.methods.context import ContextClassifier, ContextPrompts, find_context, starting_context
+from lare_dassl.methods.context import (
+    ContextClassifier,
+    ContextPrompts,
+    ContextSettings,
+    find_context,
+    starting_context,
+)
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
+from lare_dassl.trainers.base.settings import read_settings
 
 # A word of one token in every vocabulary of byte pairs; random vectors take its place.
 PLACEHOLDER = "x"
@@ -43,19 +52,26 @@ class ContextOptimisation(EmbeddingTrainer):
     }
     paper = "Zhou et al., IJCV 2022, arXiv 2109.01134"
 
+    @classmethod
+    def settings_of(cls, cfg: CfgNode) -> ContextSettings:
+        """See ContextSettings."""
+        return read_settings(ContextSettings, cfg, cls.section)
+
     def make_classifier(self) -> ContextClassifier:
         """The classifier by the prompts with their first context.
 
         Raises:
             InputError: the text tower cannot be had, or is no tower of this kind, or the context does not fit into it.
         """
-        identity, settings = self.embeddings.vlm, self.cfg.TRAINER.CONTEXTOPTIMISATION
+        identity, settings = self.embeddings.vlm, self.settings_of(self.cfg)
         try:
             encoder = self._text_encoder()
         except InputError as error:
             raise InputError(f"ContextOptimisation needs the text tower of the model: {error}") from error
         prompts = self._prompts(encoder)
-        context = starting_context(prompts, random=not settings.INIT, class_specific=settings.CSC, seed=self.seed)
+        context = starting_context(
+            prompts, random=not settings.words, class_specific=settings.class_specific, seed=self.seed
+        )
         self.learner = ContextClassifier(prompts, encoder.forward, context, identity.logit_scale)
         return self.learner
 
@@ -84,12 +100,12 @@ class ContextOptimisation(EmbeddingTrainer):
             )
 
     def _prompts(self, encoder: vlm.TextEncoder) -> ContextPrompts:
-        settings = self.cfg.TRAINER.CONTEXTOPTIMISATION
-        words = settings.INIT or " ".join([PLACEHOLDER] * settings.N_CTX)
+        settings = self.settings_of(self.cfg)
+        words = settings.words or " ".join([PLACEHOLDER] * settings.length)
         try:
             tokens, start, length = find_context(encoder.tokenizer, words, self.dataset.prompt_names)
         except InputError as error:
-            key = "INIT" if settings.INIT else "N_CTX"
+            key = "INIT" if settings.words else "N_CTX"
             raise InputError(f"TRAINER.CONTEXTOPTIMISATION.{key}: {error}") from error
         tokens = tokens.to(self.device)
         return ContextPrompts(tokens, encoder.embed_tokens(tokens), start, length)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from yacs.config import CfgNode
+
 from lare_dassl.host.door import TRAINER_REGISTRY
-from lare_dassl.methods.controls import NoisyEmbeddings, TextInterpolations
+from lare_dassl.methods.controls import InterpolationSettings, NoiseSettings, NoisyEmbeddings, TextInterpolations
 from lare_dassl.methods.shared.augmentation import MovedEmbeddings
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
+from lare_dassl.trainers.base.settings import read_settings
 
 from .lare import LARE
 
@@ -21,10 +24,15 @@ class GaussianNoise(EmbeddingTrainer):
     augmentation = "embeddings with Gaussian noise"
     joint = True
 
+    @classmethod
+    def settings_of(cls, cfg: CfgNode) -> NoiseSettings:
+        """See NoiseSettings."""
+        return read_settings(NoiseSettings, cfg, cls.section)
+
     def make_augmentation(self) -> NoisyEmbeddings:
         """Noise of TRAINER.GAUSSIANNOISE.SIGMA."""
-        settings = self.cfg.TRAINER.GAUSSIANNOISE
-        return NoisyEmbeddings(self.train_rows.embedding, settings.SAMPLES_PER_IMAGE, settings.SIGMA)
+        settings = self.settings_of(self.cfg)
+        return NoisyEmbeddings(self.train_rows.embedding, settings.samples_per_image, settings.sigma)
 
 
 @TRAINER_REGISTRY.register()
@@ -39,9 +47,14 @@ class TextInterpolation(EmbeddingTrainer):
     needs = ("texts",)
     joint = True
 
+    @classmethod
+    def settings_of(cls, cfg: CfgNode) -> InterpolationSettings:
+        """See InterpolationSettings."""
+        return read_settings(InterpolationSettings, cfg, cls.section)
+
     def make_augmentation(self) -> TextInterpolations:
         """Towards the class text embeddings."""
-        rows, samples = self.train_rows, self.cfg.TRAINER.TEXTINTERPOLATION.SAMPLES_PER_IMAGE
+        rows, samples = self.train_rows, self.settings_of(self.cfg).samples_per_image
         return TextInterpolations(rows.embedding, samples, self.embeddings.class_text[rows.label])
 
 
@@ -59,4 +72,4 @@ class RegionCentre(LARE):
     def make_augmentation(self) -> MovedEmbeddings:
         """Each centre scaled to unit length, as often as LARE would draw a sample."""
         centre = self.network(self.train_rows.embedding).normalised().centre
-        return MovedEmbeddings(centre.expand(self.cfg.TRAINER.LARE.SAMPLES_PER_IMAGE, -1, -1))
+        return MovedEmbeddings(centre.expand(self.settings_of(self.cfg).samples_per_image, -1, -1))

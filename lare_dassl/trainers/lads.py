@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from functools import cached_property, partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
-from lare_dassl.config.merging import lads_settings
 from lare_dassl.datasets.base.host_dataset import brings_embeddings
 from lare_dassl.embeddings.embedding_set import EmbeddingSet
 from lare_dassl.encoding.prompts import domain_templates
 from lare_dassl.errors import InputError, unknown_name
 from lare_dassl.host.door import TRAINER_REGISTRY
-from lare_dassl.methods.lads import AugmentationLoss, AugmentationNetwork, AugmentationSettings, fit_augmentation
+from lare_dassl.methods.lads import AugmentationLoss, AugmentationNetwork, LADSSettings, fit_augmentation
 from lare_dassl.methods.shared.augmentation import MovedEmbeddings
-from lare_dassl.trainers.base.embedding_trainer import worth_a_line
+from lare_dassl.trainers.base.optimisation import worth_a_line
 from lare_dassl.trainers.base.run_identity import sha256_of
+from lare_dassl.trainers.base.settings import read_settings
 from lare_dassl.trainers.base.two_stage import TwoStageTrainer
 
 logger = logging.getLogger(__name__)
@@ -43,9 +43,15 @@ class LADS(TwoStageTrainer):
     joint = True
     paper = "Dunlap et al., ICLR 2023, arXiv 2210.09520"
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Refuse, before anything is encoded, settings out of range and descriptions that do not suffice."""
-        super().check_cfg(cfg)
+    @classmethod
+    def settings_of(cls, cfg: CfgNode) -> LADSSettings:
+        """See LADSSettings."""
+        return read_settings(LADSSettings, cfg, cls.section)
+
+    @classmethod
+    def check_settings(cls, cfg: CfgNode) -> None:
+        """Refuse settings out of range, and descriptions of domains that do not suffice."""
+        super().check_settings(cfg)
         if brings_embeddings(cfg.DATASET.NAME):
             return
         described = domain_templates(cfg.DATASET)
@@ -54,13 +60,9 @@ class LADS(TwoStageTrainer):
                 "DATASET.SOURCE_PROMPTS and DATASET.TARGET_PROMPTS are empty: LADS needs domain descriptions, such as "
                 "DATASET.TARGET_PROMPTS.painting 'a painting of a {}.'"
             )
-        check_descriptions(cfg.DATASET.SOURCE_DOMAINS, _named_targets(cfg), described)
+        check_descriptions(cfg.DATASET.SOURCE_DOMAINS, cls.settings_of(cfg).targets, described)
         if not described.keys() - {*cfg.DATASET.SOURCE_DOMAINS}:
             raise _no_target(described)
-
-    def stage_one_settings(self, cfg: Any) -> AugmentationSettings:
-        """See config.lads_settings."""
-        return lads_settings(cfg)
 
     @cached_property
     def told(self) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ class LADS(TwoStageTrainer):
                 f"embedding file {self.cfg.DATASET.ROOT} has no text/domain: LADS needs domain descriptions: write it "
                 "with tools/extract.py from a dataset config with DATASET.SOURCE_PROMPTS and DATASET.TARGET_PROMPTS"
             )
-        told = told_domains(self.embeddings, _named_targets(self.cfg))
+        told = told_domains(self.embeddings, self.settings_of(self.cfg).targets)
         logger.info("LADS is told of: %s", ", ".join(told))
         untold = [name for name in self.embeddings.target_domains if name not in told]
         if untold:
@@ -83,7 +85,7 @@ class LADS(TwoStageTrainer):
 
     def new_network(self) -> nn.ModuleList:
         """A network for each domain, not yet trained."""
-        width, hidden_dim = self.embeddings.vlm.embedding_dim, lads_settings(self.cfg).hidden_dim
+        width, hidden_dim = self.embeddings.vlm.embedding_dim, self.settings_of(self.cfg).hidden_dim
         return nn.ModuleList(AugmentationNetwork(width, hidden_dim) for _ in self.told)
 
     def fit_network(self) -> nn.ModuleList:
@@ -102,8 +104,8 @@ class LADS(TwoStageTrainer):
             self.embeddings.class_text,
             source_text,
             self._texts(domain)[rows.label],
-            logit_scale=self.cfg.TRAINER.LADS.LOGIT_SCALE or self.embeddings.vlm.logit_scale,
-            settings=lads_settings(self.cfg),
+            logit_scale=self.settings_of(self.cfg).logit_scale or self.embeddings.vlm.logit_scale,
+            settings=self.settings_of(self.cfg),
             seed=self.seed,
             on_epoch=partial(self._report_stage_one, domain),
         )
@@ -181,7 +183,3 @@ def check_descriptions(sources: Sequence[str], named: Sequence[str], described: 
             raise InputError(f"TRAINER.LADS.TARGETS names '{name}', which is a source domain of the run: take it out")
         if name in named[:place]:
             raise InputError(f"TRAINER.LADS.TARGETS names '{name}' twice: name it once")
-
-
-def _named_targets(cfg: Any) -> list[str]:
-    return [str(name) for name in cfg.TRAINER.LADS.TARGETS]

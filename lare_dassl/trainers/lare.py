@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
+from yacs.config import CfgNode
 
-from lare_dassl.config.merging import named, region_settings
 from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.methods.lare.fast_path import CompactSamples
 from lare_dassl.methods.lare.fit import StageOneLoss, fit_regions, fit_regions_together
-from lare_dassl.methods.lare.regions import RegionNetwork, RegionSettings
+from lare_dassl.methods.lare.regions import LARESettings, RegionNetwork
 from lare_dassl.methods.shared.augmentation import Augmentation
 from lare_dassl.trainers.base.description import Group
-from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer, worth_a_line
+from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
+from lare_dassl.trainers.base.optimisation import worth_a_line
+from lare_dassl.trainers.base.settings import named, read_settings
 from lare_dassl.trainers.base.two_stage import TwoStageTrainer
 
 logger = logging.getLogger(__name__)
@@ -36,13 +38,14 @@ class LARE(TwoStageTrainer):
     joint = True
     paper = "Sakurai et al., arXiv 2409.12597"
 
-    def stage_one_settings(self, cfg: Any) -> RegionSettings:
-        """See config.region_settings."""
-        return region_settings(cfg)
+    @classmethod
+    def settings_of(cls, cfg: CfgNode) -> LARESettings:
+        """See LARESettings."""
+        return read_settings(LARESettings, cfg, cls.section)
 
     def new_network(self) -> RegionNetwork:
         """The region network, not yet trained."""
-        settings = region_settings(self.cfg)
+        settings = self.settings_of(self.cfg)
         return RegionNetwork(self.embeddings.vlm.embedding_dim, settings.hidden_dim, settings.parametrisation)
 
     def fit_network(self) -> RegionNetwork:
@@ -52,7 +55,7 @@ class LARE(TwoStageTrainer):
             self.train_rows.label,
             self.embeddings.class_text,
             logit_scale=self.logit_scale,
-            settings=region_settings(self.cfg),
+            settings=self.settings_of(self.cfg),
             seed=self.seed,
             on_epoch=self.report_stage_one,
         )
@@ -68,7 +71,7 @@ class LARE(TwoStageTrainer):
                 torch.stack([run.train_rows.label for run in runs]),
                 runs[0].embeddings.class_text,
                 logit_scale=runs[0].logit_scale,
-                settings=region_settings(runs[0].cfg),
+                settings=runs[0].settings_of(runs[0].cfg),
                 seeds=[run.seed for run in runs],
                 on_epoch=lambda epoch, losses: _report_each(runs, epoch, losses),
             )
@@ -80,18 +83,19 @@ class LARE(TwoStageTrainer):
     @property
     def logit_scale(self) -> float:
         """Inverse temperature of the class consistency losses."""
-        return float(self.cfg.TRAINER.LARE.LOGIT_SCALE or self.embeddings.vlm.logit_scale)
+        return self.settings_of(self.cfg).logit_scale or self.embeddings.vlm.logit_scale
 
     def make_augmentation(self) -> Augmentation:
         """Fresh samples from the regions of the training embeddings."""
-        return CompactSamples.of(self.network, self.train_rows.embedding, self.cfg.TRAINER.LARE.SAMPLES_PER_IMAGE)
+        samples = self.settings_of(self.cfg).samples_per_image
+        return CompactSamples.of(self.network, self.train_rows.embedding, samples)
 
     def report_stage_one(self, epoch: int, loss: StageOneLoss) -> None:
         """Every so often, write the losses of an epoch of stage 1 to the log."""
         epochs = self.stage_one_epochs
         if worth_a_line(epoch, epochs):
             line = "%sregions, epoch %d/%d: loss %.4f (volume %.4f, consistency %.4f)"
-            logger.info(line, self.told_as, epoch, epochs, loss.total, loss.volume, loss.consistency)
+            logger.info(line, self.log_prefix, epoch, epochs, loss.total, loss.volume, loss.consistency)
 
 
 def _report_each(runs: Sequence[LARE], epoch: int, losses: list[StageOneLoss]) -> None:

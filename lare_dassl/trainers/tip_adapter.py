@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from torch import nn
+from yacs.config import CfgNode
 
 from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.methods.tip_adapter import (
@@ -13,11 +14,13 @@ from lare_dassl.methods.tip_adapter import (
     BETA,
     BETAS,
     CacheClassifier,
+    CacheSettings,
     cache_classifier,
     choose_strengths,
 )
 from lare_dassl.trainers.base.description import Need
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
+from lare_dassl.trainers.base.settings import read_settings
 
 from .zero_shot import ZeroShot
 
@@ -34,6 +37,11 @@ class CacheTrainer(EmbeddingTrainer):
     needs: ClassVar[tuple[Need, ...]] = ("texts", "validation rows")
     ignores: ClassVar[tuple[str, ...]] = ("CLASSIFIER.INIT",)
     paper = "Zhang et al., ECCV 2022, arXiv 2207.09519"
+
+    @classmethod
+    def settings_of(cls, cfg: CfgNode) -> CacheSettings:
+        """See CacheSettings."""
+        return read_settings(CacheSettings, cfg, cls.section)
 
     def choices(self) -> dict[str, str]:
         """As of any trainer; and α and β, where they are not given."""
@@ -60,10 +68,10 @@ class CacheTrainer(EmbeddingTrainer):
             self.keep_choice({key: values[key] for key, given in self._given().items() if not given})
         self.model.set_strengths(alpha, beta)
 
-    def _given(self) -> dict[str, Any]:
+    def _given(self) -> dict[str, float]:
         """α and β of the configuration by their keys; 0 where validation rows choose."""
-        settings = self.cfg.TRAINER.TIPADAPTER
-        return {"TRAINER.TIPADAPTER.ALPHA": settings.ALPHA, "TRAINER.TIPADAPTER.BETA": settings.BETA}
+        settings = self.settings_of(self.cfg)
+        return {f"{self.section}.ALPHA": settings.alpha, f"{self.section}.BETA": settings.beta}
 
 
 @TRAINER_REGISTRY.register()

@@ -8,7 +8,6 @@ from typing import ClassVar
 from torch import nn
 
 from lare_dassl.host.door import TRAINER_REGISTRY
-from lare_dassl.methods.shared.linear import text_classifier
 from lare_dassl.trainers.base.description import Group, Need
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 
@@ -35,7 +34,7 @@ class ZeroShot(EmbeddingTrainer):
 
     def make_classifier(self) -> nn.Module:
         """The zero-shot classifier."""
-        return text_classifier(self.embeddings.class_text, self.embeddings.vlm.logit_scale)
+        return self.zero_shot_classifier()
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a classifier; without a folder the one at hand is as good."""

@@ -11,8 +11,6 @@ from lare_dassl.config.allowed import Allowed, check_flag
 from lare_dassl.config.key import IMAGES
 from lare_dassl.config.keys import KEYS, TABLE
 from lare_dassl.errors import InputError
-from lare_dassl.methods.lads import AugmentationSettings
-from lare_dassl.methods.lare.regions import RegionSettings
 
 DEFAULTS = dict(merging.leaf_keys(merging.new_config()))
 EFFECTS = {"data", "encoding", "training", "evaluation", "speed", "place", "nothing"}
@@ -51,11 +49,6 @@ def test_a_key_has_one_row_and_the_configuration_has_all_of_them():
     assert {name: (value, type(value)) for name, value in DEFAULTS.items() if not KEYS[name].entries} == {
         row.name: (row.default, type(row.default)) for row in TABLE if not row.entries
     }
-
-
-def test_a_section_starts_with_the_defaults_of_its_settings_class():
-    assert merging.region_settings(merging.new_config()) == RegionSettings()
-    assert merging.lads_settings(merging.new_config()) == AugmentationSettings()
 
 
 @pytest.mark.parametrize("key", FLOATS)

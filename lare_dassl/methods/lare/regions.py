@@ -14,12 +14,16 @@ from torch import Tensor, nn
 from lare_dassl.errors import InputError
 from lare_dassl.methods.shared.fitting import FittingSettings
 from lare_dassl.methods.shared.settings import (
+    ADDED,
     AT_LEAST_1,
     EPOCHS_OR_STEPS,
+    LOGIT_SCALE,
     POSITIVE_RATE,
     RATE,
+    SAMPLES,
     SHARE,
     STEPS,
+    STRENGTH,
     WIDTH,
     Allowed,
     setting,
@@ -58,6 +62,14 @@ class RegionSettings(FittingSettings):
     weight_decay: float = setting(5e-3, "weight decay of AdamW in stage 1", RATE)
     batch_size: int = setting(256, "embeddings of one step of stage 1", AT_LEAST_1)
     steps: int = setting(200, "steps of stage 1 where EPOCHS is 0: 10 to 200 epochs that make so many", STEPS)
+
+
+@dataclass(frozen=True)
+class LARESettings(RegionSettings):
+    """Settings of stage 1, and of the regional samples of stage 2."""
+
+    samples_per_image: int = setting(1, ADDED, SAMPLES)
+    logit_scale: float = setting(0.0, LOGIT_SCALE, STRENGTH)
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,11 @@ SAMPLES = Allowed(0, 1000)
 WORKERS = Allowed(0, 1024)
 
 
-def setting(default: Any, help: str, allowed: Allowed = ANY, *, key: str = "") -> Any:
+ADDED = "embeddings added for each real one in a batch"
+LOGIT_SCALE = "inverse temperature of the class consistency losses; 0 takes the model's own"
+
+
+def setting(default: Any, help: str, allowed: Allowed = ANY, *, key: str = "", unit: str = "") -> Any:
     """A field of a settings class.
 
     Args:
@@ -136,8 +140,9 @@ def setting(default: Any, help: str, allowed: Allowed = ANY, *, key: str = "") -
         allowed: range or choices.
         key: name of its key, where that is not the field's name in capitals. A name with a dot stands for the field in
             messages too.
+        unit: of a number.
     """
-    return field(default=default, metadata={"help": help, "allowed": allowed, "key": key})
+    return field(default=default, metadata={"help": help, "allowed": allowed, "key": key, "unit": unit})
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def _read_network(folder: Path, cfg: Any, embeddings: EmbeddingSet) -> RegionNet
     path = checkpoint.latest(folder / LARE.stage_folder)
     if path is None:
         raise InputError(f"no region network in {folder / LARE.stage_folder}")
-    settings = merging.region_settings(cfg)
+    settings = LARE.settings_of(cfg)
     network = RegionNetwork(embeddings.vlm.embedding_dim, settings.hidden_dim, settings.parametrisation)
     state = checkpoint.read(path)
     checkpoint.check_holds(path, state, ["run"])

@@ -16,12 +16,9 @@ from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
 from lare_dassl.datasets.base.split_file import write_split
 from lare_dassl.errors import InputError
 from lare_dassl.host.door import Classification
-from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.results.metrics import DomainClassification
-from lare_dassl.results.predictions import FILE_NAME as PREDICTIONS_FILE
-from lare_dassl.results.predictions import write_predictions
-from lare_dassl.results.record import Record, make_record, write_record
 
+from .run_files import RunFiles
 from .stage_clock import StageClock
 from .unread_keys import warn_of_unread
 
@@ -131,29 +128,21 @@ class PluginRun:
                 *(self.cfg.TRAINER.NAME, self.cfg.TEST.SPLIT),
             )
             return
-        split_file, files = write_split(folder, self.dataset, self.cfg), {}
-        if results:
-            predictions = self.evaluator.ours.predictions()
-            files[PREDICTIONS_FILE] = write_predictions(folder, predictions, self.cfg.TEST.SPLIT)
-        path = write_record(folder, self._record(results, file_sha256(split_file), files))
-        logger.info("record: %s", path)
-
-    def _record(self, results: dict[str, float], split_sha256: str, files: dict[str, str]) -> Record:
-        seconds = self.clock.seconds()
-        assert self.evaluator is not None and self.dataset is not None
-        seconds["test"] = self.evaluator.seconds
-        seconds["stage2"] = max(seconds.get("stage2", 0.0) - self.evaluator.seconds, 0.0)
-        return make_record(
-            self.cfg,
+        files = RunFiles(folder, self.cfg, self.dataset)
+        files.write_predictions(self.evaluator.ours)
+        files.write_record(
             self.cfg.MODEL.BACKBONE.NAME,
             source_domains=self.dataset.source_domains,
             target_domains=self.dataset.target_domains,
             samples=self.dataset.sizes(),
             results=results,
-            seconds=seconds,
-            split_sha256=split_sha256,
-            files=files,
+            seconds=self._seconds(self.evaluator.seconds),
         )
+
+    def _seconds(self, test: float) -> dict[str, float]:
+        """The times of the stages: the trainer tests within its training, whose time is counted without the tests."""
+        seconds = self.clock.seconds()
+        return seconds | {"test": test, "stage2": max(seconds.get("stage2", 0.0) - test, 0.0)}
 
 
 class _TwoEvaluators:

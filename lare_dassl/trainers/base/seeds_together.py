@@ -19,7 +19,8 @@ from lare_dassl.embeddings.loaders import MixedLoader
 from lare_dassl.methods.shared.seeds_together import RepeatedStep, StackedNetworks, recordable, set_learning_rate
 
 from .description import description_of
-from .embedding_trainer import EmbeddingTrainer, make_optimizer, probe_figures
+from .embedding_trainer import EmbeddingTrainer
+from .optimisation import make_optimizer, probe_figures
 from .run_identity import kept_checkpoints, settings_but_seed
 
 
@@ -67,7 +68,7 @@ def train_together(trainers: Sequence[EmbeddingTrainer]) -> None:
     """
     began = time.perf_counter()
     for trainer in trainers:
-        trainer.together, trainer.told_as = len(trainers), f"seed {trainer.seed}: "
+        trainer.together, trainer.log_prefix = len(trainers), f"seed {trainer.seed}: "
     type(trainers[0]).fit_first_stages(trainers)
     for trainer in trainers:
         trainer.before_train()

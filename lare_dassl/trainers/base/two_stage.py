@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from torch import nn
+from yacs.config import CfgNode
 
-from lare_dassl.config.merging import named
 from lare_dassl.io import checkpoint
 from lare_dassl.methods.shared.augmentation import Augmentation
 from lare_dassl.methods.shared.fitting import FittingSettings
 
 from .embedding_trainer import EmbeddingTrainer
 from .run_identity import check_same_run
+from .settings import named
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,9 @@ class TwoStageTrainer(EmbeddingTrainer):
     network: nn.Module
     fitted: nn.Module | None = None
 
-    def stage_one_settings(self, cfg: Any) -> FittingSettings:
-        """The settings of stage 1 that a configuration holds."""
+    @classmethod
+    def settings_of(cls, cfg: CfgNode) -> FittingSettings:
+        """The settings of stage 1 that a configuration holds, and others of the method's section."""
         raise NotImplementedError
 
     def new_network(self) -> nn.Module:
@@ -48,11 +49,6 @@ class TwoStageTrainer(EmbeddingTrainer):
         """What `network` adds to the training embeddings."""
         raise NotImplementedError
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Refuse settings of stage 1 that are out of range, before anything is encoded."""
-        super().check_cfg(cfg)
-        self.stage_one_settings(cfg)
-
     def prepare_training(self, directory: Path) -> None:
         """Stage 1, unless its outcome is there already; then mix what it adds into the training loader."""
         kept = self.fitted or self._kept_network(directory)
@@ -62,7 +58,7 @@ class TwoStageTrainer(EmbeddingTrainer):
     @property
     def stage_one_epochs(self) -> int:
         """How often stage 1 passes over the training embeddings."""
-        return self.stage_one_settings(self.cfg).epochs_for(len(self.train_rows))
+        return self.settings_of(self.cfg).epochs_for(len(self.train_rows))
 
     def _kept_network(self, directory: Path) -> nn.Module | None:
         path = checkpoint.latest(directory / self.stage_folder)

@@ -16,7 +16,7 @@ from lare_dassl import write_embedding_file
 from lare_dassl.errors import InputError
 from lare_dassl.host.door import HOST
 from lare_dassl.io import checkpoint
-from lare_dassl.trainers.base.embedding_trainer import worth_a_line
+from lare_dassl.trainers.base.optimisation import worth_a_line
 from tests.helpers import CLASSNAMES, shifted_embeddings
 from tests.trainers.interruption import last_state, metrics_of, train_until
 

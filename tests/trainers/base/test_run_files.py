@@ -17,7 +17,7 @@ from lare_dassl.io.tensors import read_tensors
 from lare_dassl.methods.shared.calibration import fit_temperature
 from lare_dassl.results.metrics import expected_calibration_error
 from lare_dassl.results.predictions import read_predictions
-from lare_dassl.trainers.base import embedding_trainer
+from lare_dassl.trainers.base import run_files
 from tests.helpers import CLASSNAMES, shifted_embeddings, write_embeddings
 
 TRAINERS = ("ZeroShot", "FineTune", "LARE", "CrossModal", "CLIPAdapter", "TipAdapter", "TipAdapterF")
@@ -63,7 +63,7 @@ def test_the_record_is_written_last_and_names_the_split(build, tmp_path, monkeyp
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(embedding_trainer, "write_record", fail)
+    monkeypatch.setattr(run_files, "write_record", fail)
     with pytest.raises(KeyboardInterrupt):
         build("FineTune", "run").train()
     names = {path.name for path in (tmp_path / "run").iterdir()}
