@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.errors import printable
-from lare_dassl.report.runs.collect import Collection
+from lare_dassl.report.runs.collect import Collection, Run
 from lare_dassl.report.runs.summary import method_label, method_order, shots_label
 
-from .runs.layout import ReportTable
+from .runs.report_table import ReportTable, place_label
 
 MOST_MISSING = 20
 NO_PLAN = (
@@ -52,8 +53,7 @@ def _listed(names: Sequence[str]) -> str:
 def missing_lines(frame: pd.DataFrame) -> list[str]:
     """A line for each cell that has fewer runs than expected, see summary.cells; of many the first alone."""
     lines = [
-        f"{row.dataset}, shots {shots_label(row.shots)}, imbalance {row.imbalance:g}, {row.method}: "
-        f"{row.n} of {row.expected} runs are there"
+        f"{place_label(row.dataset, row.shots, row.imbalance)}, {row.method}: {row.n} of {row.expected} runs are there"
         for row in frame[frame["n"] < frame["expected"]].itertuples()
     ]
     more = len(lines) - MOST_MISSING
@@ -62,22 +62,25 @@ def missing_lines(frame: pd.DataFrame) -> list[str]:
 
 def runs_table(collection: Collection) -> ReportTable:
     """A row for each run: its folder, what it is of, two accuracies and its time."""
-    rows = [
-        (
-            printable(str(run.folder.relative_to(collection.folder))),
-            key["dataset"],
-            method_label(key["trainer"], key["variant"]),
-            shots_label(key["shots"]),
-            f"{key['imbalance']:g}",
-            str(key["seed"]),
-            *(_figure(run.record.metrics.flat()[name]) for name in ("in_domain_accuracy", "out_of_domain_accuracy")),
-            _figure(run.record.seconds.get("total")),
-        )
-        for key, run in zip(collection.keys.to_dict("records"), collection.runs, strict=True)
-    ]
+    methods = map(method_label, collection.keys["trainer"], collection.keys["variant"])
+    rows = [_run_row(collection.folder, run, method) for run, method in zip(collection.runs, methods, strict=True)]
     accuracies = ("in-domain, %", "out-of-domain, %")
     columns = ("folder", "dataset", "method", "shots", "imbalance", "seed", *accuracies, "seconds")
     return ReportTable("Runs", columns, tuple(rows))
+
+
+def _run_row(folder: Path, run: Run, method: str) -> tuple[str, ...]:
+    record = run.record
+    figures = (record.metrics.in_domain_accuracy, record.metrics.out_of_domain_accuracy, record.seconds.get("total"))
+    return (
+        printable(str(run.folder.relative_to(folder))),
+        record.dataset_label,
+        method,
+        shots_label(record.shots),
+        f"{record.imbalance:g}",
+        str(record.seed),
+        *map(_figure, figures),
+    )
 
 
 def _figure(value: float | None) -> str:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -29,7 +29,7 @@ from lare_dassl.report.runs.differences import difference_tables
 from lare_dassl.report.runs.results import BASELINE, Results, results_of
 
 from .overview import missing_lines, runs_table, summary_text
-from .runs.layout import MISSING, ReportTable
+from .runs.report_table import MISSING, ReportTable
 from .settings import settings_tables
 from .tables import accuracy_tables, domain_tables, write_tables
 
@@ -296,6 +296,10 @@ def key_column(table: ReportTable) -> int:
 
 
 def numeric_columns(table: ReportTable) -> list[bool]:
-    """Whether each column of a table holds numbers and nothing else, but for cells without a value."""
-    columns = [{row[place] for row in table.rows} - {"", "–", MISSING} for place in range(len(table.columns))]
-    return [bool(texts) and all(NUMBER.match(text) for text in texts) for texts in columns]
+    """For each column of a table, whether it holds numbers and nothing else, but for cells without a value."""
+    return [_is_numeric(texts) for texts in zip(*table.rows, strict=True)] or [False] * len(table.columns)
+
+
+def _is_numeric(texts: Iterable[str]) -> bool:
+    values = set(texts) - {"", "–", MISSING}
+    return bool(values) and all(NUMBER.match(text) for text in values)

@@ -10,7 +10,7 @@ from typing import Any
 from lare_dassl.config.keys import OWN_KEYS, leaf_keys
 from lare_dassl.results.record import Record
 
-from .runs.layout import ReportTable
+from .runs.report_table import ReportTable
 
 MOST_VALUES = 8
 SECTIONS = {"host", "vlm", "versions", "machine"}
@@ -52,11 +52,10 @@ def _differing_table(settings: dict[str, dict[str, list[str]]]) -> ReportTable:
 
 
 def _agreeing_table(settings: dict[str, dict[str, list[str]]], count: int) -> ReportTable:
-    rows = [
-        (key, value, "all" if len(methods) == count else _names(methods))
-        for key, found in settings.items()
-        for value, methods in found.items()
-    ]
+    rows = []
+    for key, found in settings.items():
+        for value, methods in found.items():
+            rows.append((key, value, "all" if len(methods) == count else _names(methods)))
     return ReportTable("Settings and versions that agree", ("setting", "value", "runs"), tuple(rows))
 
 

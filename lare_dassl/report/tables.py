@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -15,24 +16,18 @@ from lare_dassl.report.runs.results import Results
 from lare_dassl.report.runs.summary import method_label, tidy
 from lare_dassl.results.record import BY_DOMAIN, METRICS
 
-from .runs.layout import (
-    LATEX_NEEDS,
+from .formats import LATEX_NEEDS, escape_latex, escape_markdown, latex, latex_labels, markdown, write_csv, write_text
+from .runs.report_table import (
     MARK,
     MISSING,
+    CellRow,
     ReportTable,
     axis_label,
     by_dataset,
     curve_cells,
-    escape_latex,
-    escape_markdown,
-    latex,
-    latex_labels,
-    markdown,
     points_told,
     show_cell,
     show_count,
-    write_csv,
-    write_text,
 )
 
 CURVES = (
@@ -101,24 +96,22 @@ def _cell_table(title: str, frame: pd.DataFrame, headings: dict[str, str]) -> Re
     """One row per cell; metrics that no cell has are left out, and shots and imbalance where they are the usual."""
     metrics = [name for name in headings if frame[f"{name}_mean"].notna().any()]
     points = points_told(frame)
-    rows = tuple(
-        (
-            *(axis_label(name, row[name]) for name in points),
-            str(row["method"]),
-            *(show_cell(row, metric) for metric in metrics),
-            show_count(row),
-        )
-        for row in frame.to_dict("records")
-    )
+    rows = tuple(_cell_texts(row, points, metrics) for row in frame.to_dict("records"))
     columns = (*points, "method", *(headings[name] for name in metrics), "seeds")
     return ReportTable(title, columns, rows, _notes(frame, rows))
+
+
+def _cell_texts(row: CellRow, points: Sequence[str], metrics: Sequence[str]) -> tuple[str, ...]:
+    place = [axis_label(name, row[name]) for name in points]
+    values = [show_cell(row, metric) for metric in metrics]
+    return *place, str(row["method"]), *values, show_count(row["n"], row["expected"])
 
 
 def _notes(frame: pd.DataFrame, rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     fewest, most = int(frame["expected"].min()), int(frame["expected"].max())
     seeds = f"{most} seed{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} seeds"
     notes = [f"Mean ± sample standard deviation (ddof 1) over {seeds}."]
-    texts = [text for row in rows for text in row]
+    texts = list(chain.from_iterable(rows))
     if any(MARK in text for text in texts):
         notes.append(f"{MARK} of fewer seeds than {f'the {most} ' if fewest == most else ''}expected.")
     if MISSING in texts:

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from lare_dassl.commands.console import show
 from lare_dassl.errors import InputError, exit_code
+from lare_dassl.report.formats import write_csv
 from lare_dassl.report.page import Options, write_report
-from lare_dassl.report.runs.layout import write_csv
 from lare_dassl.system.logs import start_logging
 from tests.helpers import run_train, shifted_embeddings, write_embeddings
 

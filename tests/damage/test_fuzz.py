@@ -32,8 +32,8 @@ from lare_dassl.io import checkpoint
 from lare_dassl.io.json_files import sealed
 from lare_dassl.io.sha256 import file_sha256
 from lare_dassl.io.tensors import read_tensors
+from lare_dassl.report.formats import latex, markdown
 from lare_dassl.report.runs.collect import collect
-from lare_dassl.report.runs.layout import latex, markdown
 from lare_dassl.report.runs.results import results_of
 from lare_dassl.report.tables import report_tables, write_tables
 from lare_dassl.report.terminal import _reached_ratio

@@ -14,7 +14,7 @@ import pytest
 from lare_dassl.errors import InputError
 from lare_dassl.report.page import Options, inline_svg, key_column, numeric_columns, write_report
 from lare_dassl.report.runs import results
-from lare_dassl.report.runs.layout import ReportTable
+from lare_dassl.report.runs.report_table import ReportTable
 from lare_dassl.report.settings import settings_tables
 from lare_dassl.results.record import read_record
 from tests.report.making import content_of, record, write

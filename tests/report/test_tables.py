@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from lare_dassl.errors import InputError
-from lare_dassl.report.runs.layout import WIDE_LATEX, ReportTable, escape_latex, latex, latex_labels, markdown
+from lare_dassl.report.formats import WIDE_LATEX, escape_latex, latex, latex_labels, markdown
+from lare_dassl.report.runs.report_table import ReportTable
 from lare_dassl.report.runs.results import results_of
 from lare_dassl.report.runs.summary import cells
 from lare_dassl.report.tables import accuracy_tables, curve_tables, domain_tables, write_tables

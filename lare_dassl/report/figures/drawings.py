@@ -23,7 +23,7 @@ from lare_dassl.report.runs.compared_runs import (
     images_label,
     setting_label,
 )
-from lare_dassl.report.runs.layout import curve_cells
+from lare_dassl.report.runs.report_table import curve_cells
 from lare_dassl.report.runs.results import Results
 from lare_dassl.results.record import METRICS
 

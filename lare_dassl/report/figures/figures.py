@@ -26,7 +26,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.errors import InputError
 from lare_dassl.io.files import replaced
-from lare_dassl.report.runs.layout import axis_label, curve_cells
+from lare_dassl.report.runs.report_table import axis_label, curve_cells
 from lare_dassl.report.runs.summary import method_order
 from lare_dassl.results.record import METRICS
 from lare_dassl.trainers.base.description import LAST, in_reports

@@ -11,7 +11,7 @@ from pathlib import Path
 from lare_dassl.embeddings.encoder.image_files import read_rgb
 from lare_dassl.errors import InputError
 from lare_dassl.report.figures.drawings import Drawing
-from lare_dassl.report.runs.layout import ReportTable
+from lare_dassl.report.runs.report_table import ReportTable
 
 from .figures import DRAWN_REGIONS, embedding_figure, plane_points, region_figure, size_figure
 from .look import (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from lare_dassl.datasets.base.image_dataset import SPLITS
-from lare_dassl.report.runs.layout import axis_label
+from lare_dassl.report.runs.report_table import place_label
 from lare_dassl.results.record import Record
 from lare_dassl.results.run_facts import RunFacts
 
@@ -50,7 +50,7 @@ def _differ(run: ComparedRun, other: ComparedRun) -> bool:
 def _other_images_line(key: tuple[Any, ...], seeds: Sequence[int]) -> str:
     *cell, first, second = key
     return (
-        f"{_cell(*cell)}, {seeds_label(seeds)}: {first} and {second} "
+        f"{place_label(*cell)}, {seeds_label(seeds)}: {first} and {second} "
         "were not run on the same images (their split.json differ): do not compare them"
     )
 
@@ -64,7 +64,7 @@ def _lines_of_cells(
     cells: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         if any((counts_of(record) or {}).values()):
-            cells[_cell(record.dataset_label, record.shots, record.imbalance)].append(record)
+            cells[place_label(record.dataset_label, record.shots, record.imbalance)].append(record)
     return [line(cell, members) for cell, members in cells.items()]
 
 
@@ -96,7 +96,3 @@ def _span(counts: Sequence[int]) -> str:
     """What the runs of a cell have, which may depend on the seed: "3" or "1 to 3"."""
     low, high = min(counts), max(counts)
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _cell(dataset: str, shots: int, imbalance: float) -> str:
-    return f"{dataset}, shots {axis_label('shots', shots)}, imbalance {axis_label('imbalance', imbalance)}"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from lare_dassl.report.runs.layout import (
+from lare_dassl.report.runs.report_table import (
     MARK,
     MISSING,
     ReportTable,
@@ -122,11 +122,9 @@ def half_width(std: float, n: int, level: float = LEVEL) -> float:
 
 def _unfinished(cells: pd.DataFrame, keys: pd.DataFrame) -> list[str]:
     there = set(keys[GROUP].itertuples(index=False, name=None))
-    return [
-        f"{cell_label(row['dataset'], row['shots'], row['imbalance'], row['method'])}: no finished run"
-        for row in cells.to_dict("records")
-        if tuple(row[name] for name in GROUP) not in there
-    ]
+    lacking = [key not in there for key in cells[GROUP].itertuples(index=False, name=None)]
+    labels = cells.loc[lacking, ["dataset", "shots", "imbalance", "method"]].itertuples(index=False, name=None)
+    return [f"{cell_label(*label)}: no finished run" for label in labels]
 
 
 def difference_tables(differences: Differences) -> list[ReportTable]:
@@ -143,7 +141,7 @@ def _difference_table(title: str, frame: pd.DataFrame) -> ReportTable:
     for _, cell in frame.groupby(GROUP, sort=False):
         first, most = cell.iloc[0], int(cell["n"].max())
         place = (*(axis_label(name, first[name]) for name in points), str(first["method"]))
-        count = show_count({"n": most, "expected": first["expected"]})
+        count = show_count(most, first["expected"])
         values = [_show(row, most) for row in cell.to_dict("records")]
         rows.append((*place, *values, count if most >= first["expected"] else f"{count} {MARK}"))
     columns = (*points, "method", *(METRICS[name] for name in metrics), "pairs")

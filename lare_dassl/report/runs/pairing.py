@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lare_dassl.errors import InputError
-from lare_dassl.report.runs.layout import cell_label
+from lare_dassl.report.runs.report_table import cell_label
 from lare_dassl.results.record import Record
 from lare_dassl.results.run_facts import RunFacts
 

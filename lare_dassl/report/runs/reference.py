@@ -10,7 +10,7 @@ import pandas as pd
 
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.errors import unknown_name
-from lare_dassl.report.runs.layout import MISSING, ReportTable, show_cell, show_count
+from lare_dassl.report.runs.report_table import MISSING, ReportTable, show_cell, show_count
 from lare_dassl.results.record import METRICS, Record
 
 from .summary import method_order, show_value
@@ -108,7 +108,7 @@ def _reported_row(row: Reported) -> tuple[str, ...]:
 
 def _measured_row(row: dict[str, Any]) -> tuple[str, ...]:
     values = [show_cell(row, metric, show=_two_digits) for metric in (IN, OUT)]
-    return row["method"], "measured", *values, show_count(row)
+    return row["method"], "measured", *values, show_count(row["n"], row["expected"])
 
 
 def _two_digits(mean: float, std: float) -> str:

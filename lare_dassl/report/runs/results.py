@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lare_dassl.report.runs.layout import ReportTable
+from lare_dassl.report.runs.report_table import ReportTable
 
 from .collect import Collection
 from .differences import Differences, paired_differences

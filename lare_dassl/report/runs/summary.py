@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -28,15 +29,12 @@ def variant_settings(records: Sequence[RunFacts]) -> list[dict[str, str]]:
     Two more are told: SPLIT, where a record of the dataset is tested on another split than USUAL_SPLIT, and WEIGHTS
     of the frozen model, where they differ though all else is equal. A run that is not finished does not know them.
     """
-    datasets = [record.dataset_label for record in records]
-    groups = [(dataset, record.trainer) for dataset, record in zip(datasets, records, strict=True)]
+    groups = [(record.dataset_label, record.trainer) for record in records]
     variants = _differing(groups, [shown_settings(record.config) for record in records])
-    splits = [record.tested_split for record in records]
-    unusual = {dataset for dataset, split in zip(datasets, splits, strict=True) if split != USUAL_SPLIT}
-    variants = [
-        variant | ({SPLIT: split} if dataset in unusual else {})
-        for dataset, split, variant in zip(datasets, splits, variants, strict=True)
-    ]
+    unusual = {record.dataset_label for record in records if record.tested_split != USUAL_SPLIT}
+    for record, variant in zip(records, variants, strict=True):
+        if record.dataset_label in unusual:
+            variant[SPLIT] = record.tested_split
     alike = [(group, *sorted(variant.items())) for group, variant in zip(groups, variants, strict=True)]
     weights = _differing(alike, [_weights(record) for record in records])
     return [variant | own for variant, own in zip(variants, weights, strict=True)]
@@ -52,8 +50,9 @@ def _differing(groups: Sequence[Any], settings: Sequence[dict[str, str]]) -> lis
     for group, told in zip(groups, settings, strict=True):
         for key, value in told.items():
             values[group, key].add(value)
+    differing = {place for place, found in values.items() if len(found) > 1}
     return [
-        {key: value for key, value in told.items() if len(values[group, key]) > 1}
+        dict(entry for entry in told.items() if (group, entry[0]) in differing)
         for group, told in zip(groups, settings, strict=True)
     ]
 
@@ -78,8 +77,13 @@ def _keys_by_trainer(records: Sequence[RunFacts]) -> dict[str, set[str]]:
 def short_names(keys: Iterable[str]) -> dict[str, str]:
     """For each dotted key its shortest end that is no other key's, such as "INIT" for "CLASSIFIER.INIT"."""
     ends = {key: _ends(key) for key in keys}
-    uses = Counter(end for own in ends.values() for end in own)
-    return {key: next((end for end in own if uses[end] == 1), key) for key, own in ends.items()}
+    uses = Counter(chain.from_iterable(ends.values()))
+    return {key: _shortest(own, uses) for key, own in ends.items()}
+
+
+def _shortest(ends: Sequence[str], uses: Counter[str]) -> str:
+    """The first end that one key alone has, else the last, which is the key."""
+    return next((end for end in ends if uses[end] == 1), ends[-1])
 
 
 def _ends(key: str) -> list[str]:
@@ -115,10 +119,9 @@ def run_keys(records: Sequence[RunFacts], planned: Sequence[RunFacts] = ()) -> p
         records: of the runs.
         planned: see `cells`; they have no rows, but what sets them apart from the records is told in `variant`.
     """
-    own = ["shots", "imbalance", "trainer", "seed"]
     variants = variant_labels([*records, *planned])[: len(records)]
     rows = [
-        {"dataset": record.dataset_label, "variant": variant} | {name: getattr(record, name) for name in own}
+        (record.dataset_label, record.shots, record.imbalance, record.trainer, variant, record.seed)
         for record, variant in zip(records, variants, strict=True)
     ]
     return pd.DataFrame(rows, columns=[*GROUP, "seed"])
