@@ -29,13 +29,33 @@ def _place(trainer: ast.ClassDef) -> int:
     return 0
 
 
+class Help(argparse.Action):
+    """The flag --help: the flags of the tool, or what is known of a key or a method."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: object, name: object, __: str | None = None) -> None:
+        """Show it and exit."""
+        if name is None:
+            parser.print_help()
+            parser.exit()
+
+        def command() -> None:
+            from lare_dassl.commands.console import show
+            from lare_dassl.commands.help import help_of
+
+            show(help_of(str(name)))
+
+        parser.exit(run_tool(command))
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that refuses a wrong command line in one line, and leaves out what is not given: defaults are those of
     the requests in lare_dassl.config.request.
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(argument_default=argparse.SUPPRESS, **options)
+        super().__init__(argument_default=argparse.SUPPRESS, add_help=False, **options)
+        text = "show this help, or all about a key or a method, such as OPTIM.LR or LARE"
+        self.add_argument("-h", "--help", nargs="?", action=Help, metavar="NAME", help=text)
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""

@@ -15,21 +15,11 @@ import pytest
 
 from tests.commands.benchmark.conftest import metrics_below
 from tests.helpers import write_embeddings
-from tests.tools.test_train_command import HEAVY, ROOT, run_python
+from tests.tools.test_train_command import ROOT
 
 RUNS = 12
 # Long enough for some runs to be left when the first ones are done.
 SETTINGS = ("OPTIM.MAX_EPOCH", 100, "DATALOADER.TRAIN_X.BATCH_SIZE", 4, "TRAINER.LARE.EPOCHS", 50)
-
-
-def test_help_answers_without_importing_torch(tmp_path):
-    done = run_python("-X", "importtime", ROOT / "tools" / "benchmark.py", "--help", cwd=tmp_path)
-    assert done.returncode == 0
-    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")][1:]
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
-    assert not imported & HEAVY
-    flags = ("--trainers", "--shots", "--ratios", "--profile", "--seeds", "--set", "--jobs", "--threads", "--plugin")
-    assert all(re.search(rf"(^|\s){flag}\b", done.stdout) for flag in flags)
 
 
 def start(folder: Path, output: str, jobs: int) -> subprocess.Popen[str]:

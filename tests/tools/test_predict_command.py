@@ -16,7 +16,6 @@ from lare_dassl.errors import exit_code
 from lare_dassl.results.classifier_file import read_classifier, write_classifier
 from lare_dassl.results.image_classifier import load_classifier
 from tests.helpers import train_on_images, write_image
-from tests.tools.test_train_command import HEAVY, ROOT, run_python
 from tools.predict import main, read_flags, request_of
 
 
@@ -152,14 +151,6 @@ def test_ctrl_c_is_one_line(trained, run, monkeypatch, capsys):
     output, errors = capsys.readouterr()
     assert output == "" and errors.splitlines()[-1] == "interrupted"
     assert "Traceback" not in errors
-
-
-def test_help_answers_without_importing_torch(tmp_path):
-    done = run_python("-X", "importtime", ROOT / "tools" / "predict.py", "--help", cwd=tmp_path)
-    assert done.returncode == 0
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
-    assert "argparse" in imported and not imported & HEAVY
-    assert all(f"--{flag}" in done.stdout for flag in ("model-dir", "top", "json", "pretrained", "batch-size"))
 
 
 def test_the_command_line_as_it_is_given(trained, monkeypatch, capsys):

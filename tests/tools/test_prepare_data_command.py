@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from tests.tools.test_train_command import HEAVY, ROOT, run_python
+from tests.tools.test_train_command import ROOT, run_python
 
 TOOL = ROOT / "tools" / "prepare_data.py"
-
-
-def test_help_answers_without_importing_torch(tmp_path):
-    done = run_python("-X", "importtime", TOOL, "--help", cwd=tmp_path)
-    assert done.returncode == 0
-    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")][1:]
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
-    assert "argparse" in imported
-    assert not imported & (HEAVY | {"requests"})
-    assert all(flag in done.stdout for flag in ("--root", "--no-download", "--sample", "--delete-archives", "NAME"))
 
 
 def test_an_unknown_name_is_one_line_with_the_nearest(tmp_path):

@@ -71,9 +71,9 @@ def _in_turn(work: Sequence[Unit], threads: int) -> Outcomes:
 
 def _side_by_side(work: Sequence[Unit], jobs: int, threads: int) -> Outcomes:
     leash, grip = SPAWN.Pipe(duplex=False)
-    idle = [_Worker(place, threads, leash) for place in range(min(jobs, len(work)))]
+    idle = [Worker(place, threads, leash) for place in range(min(jobs, len(work)))]
     waiting = deque(work)
-    busy: dict[Future[list[str]], tuple[_Worker, Unit]] = {}
+    busy: dict[Future[list[str]], tuple[Worker, Unit]] = {}
     try:
         while waiting or busy:
             while waiting and idle:
@@ -89,7 +89,7 @@ def _side_by_side(work: Sequence[Unit], jobs: int, threads: int) -> Outcomes:
         leash.close()
 
 
-class _Worker:
+class Worker:
     """A process that carries out one unit at a time; one that has died is replaced, and only its own unit has failed.
 
     Args:

@@ -18,7 +18,8 @@ from lare_dassl.results.record import FILE_NAME, OtherFormatError, Record, read_
 from lare_dassl.system.log_file import Tee
 from lare_dassl.system.logs import start_logging
 
-from .plan import PlannedRun, settings_difference
+from .cells import settings_difference
+from .plan import PlannedRun
 
 LOG_FILE = "log.txt"
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lare_dassl.commands.benchmark import execution
-from lare_dassl.commands.benchmark.execution import outcomes, suited_jobs, units
+from lare_dassl.commands.benchmark.execution import Worker, outcomes, suited_jobs, units
 from lare_dassl.commands.benchmark.plan import make_plan
 from tests.reproducibility.conftest import torch_threads
 from tests.reproducibility.leaving import different, left_by
@@ -109,7 +109,7 @@ def test_a_process_that_died_while_it_had_no_run_is_replaced(monkeypatch, system
     if system == "without":
         monkeypatch.delattr(signal, "pthread_sigmask", raising=False)
     pools = iter([Pool(dead=True), Pool(dead=False)])
-    monkeypatch.setattr(execution._Worker, "_new_pool", lambda _: next(pools))
-    worker = execution._Worker(0, 1, None)
+    monkeypatch.setattr(execution, "ProcessPoolExecutor", lambda *_, **__: next(pools))
+    worker = Worker(0, 1, None)
     assert worker.reasons(worker.start((None,)), (None,)) == [""]
     assert next(pools, None) is None

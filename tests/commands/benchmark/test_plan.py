@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lare_dassl.commands.benchmark.plan import cell_folder, make_plan, settings_difference, settings_digest
+from lare_dassl.commands.benchmark.cells import cell_folder, settings_difference, settings_digest
+from lare_dassl.commands.benchmark.plan import make_plan
 from lare_dassl.errors import InputError
 from tests.helpers import make_domain_tree, shifted_embeddings, write_embeddings
 
