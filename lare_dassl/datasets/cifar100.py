@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,8 @@ class CIFAR100Official(HostDataset):
     spelled as the web page of CIFAR-100 does ("sweet peppers", "lawn-mower").
 
     The images of official files are unpacked once, without loss, to
-    `<ROOT>/cifar-100-images/{train,test}/<class>/<row>_<name>.png`, so that any trainer finds them by path; a split
-    appears there only once it is complete, and serves without the official file from then on. Another official file is
-    unpacked anew.
+    `<ROOT>/cifar-100-images/{train,test}/<class>/<row>_<name>.png`, so that any trainer finds them by path. A split
+    appears there once it is complete; from then on the official file is not needed. A changed file is unpacked anew.
 
     The official training images are split within each class by a stable hash of their path below the folder of the two
     splits: DATASET.VAL_FRACTION of them are val, the rest train. The official test images are the in-domain test.
@@ -80,16 +79,17 @@ class CIFAR100Official(HostDataset):
         of_train, of_test = (_paths_by_class(cfg, root, split) for split in SPLITS)
         split = split_groups(of_train.values(), cfg.DATASET.VAL_FRACTION, 0)
         label_of = _labels(of_train) | _labels(of_test)
-        train, val, test = (
-            [ImageItem(f"{root}/{path}", label_of[path], domain=0) for path in paths]
-            for paths in (split.train, split.val, _labels(of_test))
-        )
-        check_tested(self.domains if test else (), source, how_to_get(ORIGIN))
+        split.test.extend(_labels(of_test))
+        check_tested(self.domains if split.test else (), source, how_to_get(ORIGIN))
+
+        def items(paths: Iterable[str]) -> list[ImageItem]:
+            return [ImageItem(f"{root}/{path}", label_of[path], domain=0) for path in paths]
+
         return ImageDataset(
             name=cfg.DATASET.NAME,
-            train=train,
-            val=val,
-            test=test,
+            train=items(split.train),
+            val=items(split.val),
+            test=items(split.test),
             classnames=CIFAR100_CLASSES,
             domain_names=self.domains,
             source_domains=source,
@@ -169,7 +169,7 @@ def _write_images(rows: CifarRows, folder: Path) -> None:
 
 
 def _file_name(row: int, official: str) -> str:
-    """A name that no other row has, without anything that a path could make something of."""
+    """A file name that no other row has, of letters, digits, hyphens and underscores."""
     return f"{row:05}_{re.sub(r'[^A-Za-z0-9-]+', '_', official.removesuffix('.png'))[:LONGEST_NAME]}.png"
 
 

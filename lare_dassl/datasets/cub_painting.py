@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ PHOTO_SOURCE, PAINTING_SOURCE = (source.get for source in SOURCES[ORIGIN])
 
 @dataclass(frozen=True)
 class Counts:
-    """What a complete copy of the two trees holds."""
+    """Sizes of a complete copy of the two trees."""
 
     classes: int = 200
     photos: int = 11_788
@@ -86,17 +86,18 @@ class CUBPainting(HostDataset):
         photo_root = _photo_root(root)
         photos = read_photos(cfg, photo_root)
         split = _split_training(photos, cfg.DATASET.VAL_FRACTION)
-        train, val, test = (
-            [ImageItem(f"{photo_root}/images/{path}", photos.label[path], domain=0) for path in paths]
-            for paths in (split.train, split.val, photos.test)
-        )
+
+        def items(paths: Iterable[str]) -> list[ImageItem]:
+            return [ImageItem(f"{photo_root}/images/{path}", photos.label[path], domain=0) for path in paths]
+
+        test = items(photos.test)
         if PAINTING in target:
             test += _paintings(cfg, _painting_root(root), photos.classnames)
         check_tested({self.domains[item.domain] for item in test}, [*source, *target], how_to_get(ORIGIN))
         return ImageDataset(
             name=cfg.DATASET.NAME,
-            train=train,
-            val=val,
+            train=items(split.train),
+            val=items(split.val),
             test=test,
             classnames=photos.classnames,
             domain_names=self.domains,
@@ -153,7 +154,7 @@ def _is_inside(path: str) -> bool:
 
 
 def _check_class_names(file: Path, classes: Mapping[str, str]) -> None:
-    """Paintings are matched by name, so that of two classes of one name one would get none."""
+    """Refuse two classes of one name: paintings are matched by name, so one of the two would get none."""
     number_of: dict[str, str] = {}
     for number, name in classes.items():
         before = number_of.setdefault(comparable_name(name), number)
@@ -182,8 +183,11 @@ def _present(cfg: Any, images: Path, photos: Photos) -> Photos:
     problem = f"{len(missing)} of {len(photos.label)} photos are missing, first '{images / missing[0]}'"
     refuse_partial(cfg, problem, f"get {PHOTO_SOURCE} anew")
     gone = set(missing)
-    train, test = ([path for path in paths if path not in gone] for paths in (photos.train, photos.test))
-    return replace(photos, train=train, test=test)
+    return replace(
+        photos,
+        train=[path for path in photos.train if path not in gone],
+        test=[path for path in photos.test if path not in gone],
+    )
 
 
 def _read_list(file: Path) -> dict[str, str]:

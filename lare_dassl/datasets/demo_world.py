@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,13 @@ SCENES: dict[str, tuple[str, str]] = {f"{colour} {shape}": (shape, colour) for s
 
 @dataclass(frozen=True)
 class Part:
-    """One split of one domain: the unit that is rendered at once and appears on disk as a whole."""
+    """One split of one domain, which is rendered at once and appears on disk as a whole."""
 
     domain: str
     split: str
 
     def folder(self, root: Path) -> Path:
-        """Where its images are, below the folder of the demo world."""
+        """Its folder of images, in the folder of the demo world."""
         return root / self.domain / self.split
 
     def images(self) -> Iterator[tuple[int, str, str]]:
@@ -53,7 +53,7 @@ class Part:
                 yield label, name, f"{name.replace(' ', '_')}/{index:03d}.png"
 
     def marker(self) -> Marker:
-        """The file that tells of a complete rendering by this version."""
+        """The file that marks a complete rendering by this version."""
         count = f"{len(SCENES)} classes of {IMAGES_PER_CLASS[self.split]} images"
         return Marker(MARKER, f"demo world {VERSION}: {count}\n")
 
@@ -76,18 +76,14 @@ class DemoWorld(HostDataset):
         others = [name for name in self.domains if name != "photo"]
         source, target = chosen_domains(cfg, self.domains, ["photo"], others)
         root = _root(cfg)
-        parts = {
-            "train": [Part(name, "train") for name in source],
-            "val": [Part(name, "val") for name in source],
-            "test": [Part(name, "test") for name in self.domains if name in {*source, *target}],
-        }
-        render_missing(root, [part for members in parts.values() for part in members])
-        train, val, test = ([item for part in members for item in _items(root, part)] for members in parts.values())
+        train, val = [Part(name, "train") for name in source], [Part(name, "val") for name in source]
+        test = [Part(name, "test") for name in self.domains if name in {*source, *target}]
+        render_missing(root, [*train, *val, *test])
         return ImageDataset(
             name=cfg.DATASET.NAME,
-            train=train,
-            val=val,
-            test=test,
+            train=_items(root, train),
+            val=_items(root, val),
+            test=_items(root, test),
             classnames=tuple(SCENES),
             domain_names=self.domains,
             source_domains=source,
@@ -96,9 +92,12 @@ class DemoWorld(HostDataset):
         )
 
 
-def _items(root: Path, part: Part) -> list[ImageItem]:
-    domain, folder = list(STYLES).index(part.domain), part.folder(root)
-    return [ImageItem(f"{folder}/{path}", label, domain) for label, _, path in part.images()]
+def _items(root: Path, parts: Iterable[Part]) -> list[ImageItem]:
+    items: list[ImageItem] = []
+    for part in parts:
+        domain, folder = list(STYLES).index(part.domain), part.folder(root)
+        items += [ImageItem(f"{folder}/{path}", label, domain) for label, _, path in part.images()]
+    return items
 
 
 def _root(cfg: Any) -> Path:

@@ -101,7 +101,8 @@ def _check_tested(cfg: Any, split: Split, source: Sequence[str], target: Sequenc
 
 
 def _items(root: Path, paths: Iterable[str], names: Sequence[str], domains: Sequence[str]) -> list[ImageItem]:
-    label_of, number_of = ({name: place for place, name in enumerate(members)} for members in (names, domains))
+    label_of = {name: label for label, name in enumerate(names)}
+    number_of = {name: number for number, name in enumerate(domains)}
     items = []
     for path in paths:
         domain, name = path.split("/", 2)[:2]
@@ -119,7 +120,7 @@ def _tree_root(cfg: Any) -> Path:
 
 
 def _domains_in(root: Path, origin: str) -> list[str]:
-    """Folders with folders in them: a folder of files beside the domains, such as split lists, is none."""
+    """The folders that hold folders; a folder of files beside the domains, such as split lists, is no domain."""
     folders = folders_in(root)
     domains = [folder for folder in folders if folders_in(root / folder)]
     if domains:
@@ -161,7 +162,7 @@ def _class_names(tree: ImageTree) -> list[str]:
 
 
 def _check_classes(tree: ImageTree, source: Sequence[str]) -> None:
-    """Refuse a class that is in one of several domains only, or in no source domain; tell of one that misses some."""
+    """Refuse a class that is in one of several domains only, or in no source domain; warn of one that misses some."""
     for name in _class_names(tree):
         having = [domain for domain in tree if name in tree[domain]]
         missing = [domain for domain in tree if name not in tree[domain]]
@@ -189,22 +190,22 @@ def read_split(file: Path, root: Path, tree: ImageTree, source: Sequence[str]) -
     present = {path for classes in tree.values() for paths in classes.values() for path in paths}
     # Another file system may have put the accents of a name together, or apart.
     name_there = {composed(path): path for path in present}
-    listed = {
-        part: [path if path in present else name_there.get(composed(path), path) for path in paths]
-        for part, paths in _read_lists(file).items()
-    }
     part_of: dict[str, str] = {}
-    for part, paths in listed.items():
-        for path in paths:
+    split: dict[str, list[str]] = {part: [] for part in SPLITS}
+    for part, listed in _read_lists(file).items():
+        for name in listed:
+            path = name if name in present else name_there.get(composed(name), name)
             _check_listed(file, part, path, part_of)
             part_of[path] = part
             there = path in present if _domain_of(path) in tree else (root / path).is_file()
             if not there:
                 raise InputError(f"split file '{file}': there is no image '{path}' (listed in '{part}') below '{root}'")
+            if _domain_of(path) in source:
+                split[part].append(path)
     unlisted = sum(path not in part_of for path in present if _domain_of(path) in source)
     if unlisted:
         logger.info("%d images of the source domains are not listed in '%s' and are left out", unlisted, file)
-    return Split(**{part: [path for path in paths if _domain_of(path) in source] for part, paths in listed.items()})
+    return Split(**split)
 
 
 def _domain_of(path: str) -> str:
@@ -218,10 +219,12 @@ def _read_lists(file: Path) -> Mapping[str, list[str]]:
         raise InputError(f"cannot read DATASET.SPLIT_FILE '{file}': {error}") from error
     if not isinstance(content, dict) or not set(content) <= set(SPLITS) or "train" not in content:
         raise InputError(f"split file '{file}' is not a JSON object with the keys 'train', 'val' and 'test'")
+    lists = {}
     for part, paths in content.items():
         if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
             raise InputError(f"split file '{file}': '{part}' is not a list of paths")
-    return {part: [posixpath.normpath(path) for path in paths] for part, paths in content.items()}
+        lists[part] = [posixpath.normpath(path) for path in paths]
+    return lists
 
 
 def _check_listed(file: Path, part: str, path: str, part_of: Mapping[str, str]) -> None:

@@ -96,7 +96,7 @@ class DomainNetMini(HostDataset):
 
 
 class _Lists:
-    """The official lists below one folder, checked as they are read, against each other too.
+    """The official lists in one folder. Each is checked as it is read, against those that were read before too.
 
     Args:
         cfg: the config.
@@ -149,7 +149,7 @@ class _Lists:
         return kept
 
     def _check_new(self, file: Path, path: str) -> None:
-        """An image to train on must not be one to test on."""
+        """Refuse an image that another list named: an image to train on must not be one to test on."""
         before = self._list_of.setdefault(path, file)
         if before != file:
             raise InputError(f"both '{before}' and '{file}' name '{path}': {how_to_get(ORIGIN)}")
@@ -164,14 +164,16 @@ class _Lists:
 
     def _present(self, file: Path, domain: str, paths: PathsByClass) -> PathsByClass:
         """The listed images that are there: all of them, or those of a partial copy."""
-        there = {
-            name: {f"{domain}/{name}/{image}" for image in _names_in(self.folder / domain / name)} for name in CLASSES
-        }
-        missing = [path for name, of_class in paths.items() for path in of_class if path not in there[name]]
+        present: PathsByClass = {}
+        missing: list[str] = []
+        for name, of_class in paths.items():
+            there = {f"{domain}/{name}/{image}" for image in _names_in(self.folder / domain / name)}
+            present[name] = [path for path in of_class if path in there]
+            missing += [path for path in of_class if path not in there]
         if missing:
             problem = f"{len(missing):,} images that '{file}' lists are missing, first '{self.folder / missing[0]}'"
             refuse_partial(self._cfg, problem, how_to_get(ORIGIN))
-        return {name: [path for path in of_class if path in there[name]] for name, of_class in paths.items()}
+        return present
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""A dataset that is an embedding file: the rows are there already, and no image is needed."""
+"""A dataset read from an embedding file: nothing is encoded, and no image is needed."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def select_rows(
 
 
 def _select(members: LabelledEmbeddings, rows: Tensor) -> LabelledEmbeddings:
-    # All rows are many; they need no second copy.
+    # No copy of a large file where all its rows are kept.
     return members if len(rows) == len(members) else members.select(rows)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -22,8 +23,8 @@ from lare_dassl.errors import InputError
 from .prompts import check_class_prompts, class_prompts, domain_templates, fill_templates
 from .unreadable import readable_images
 
-# Puts the embeddings of images into the cache before they are asked for; gives how many were not there.
 EncodeAhead = Callable[[CfgNode, Sequence[Path]], int]
+"""Puts the embeddings of images into the cache before they are asked for; returns how many were not there."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class EncodedDataset:
     Attributes:
         embeddings: of its images and texts.
         dataset: the images that `embeddings` are of; those that cannot be read are skipped.
-        report: what was encoded now.
+        report: how many images were encoded now.
     """
 
     embeddings: EmbeddingSet
@@ -43,13 +44,13 @@ class EncodedDataset:
 
 def class_text_embeddings(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> Tensor:
     """The mean unit embedding of each class's prompts, scaled to unit length: (C, D)."""
-    flat = encoder.encode_texts([prompt for of_class in prompts for prompt in of_class])
-    means = [rows.mean(dim=0) for rows in flat.split([len(of_class) for of_class in prompts])]
+    flat = encoder.encode_texts(list(chain.from_iterable(prompts)))
+    means = [rows.mean(dim=0) for rows in flat.split(list(map(len, prompts)))]
     return F.normalize(torch.stack(means), dim=-1)
 
 
 def check_names_and_texts(cfg: CfgNode) -> None:
-    """Refuse what names no frozen model and no texts, by the configuration alone.
+    """Refuse a configuration that names no frozen model or no texts, before anything is read.
 
     Raises:
         InputError: unknown model or weights, prompts without {} or for a dataset that brings its texts, or a file of
@@ -87,7 +88,7 @@ def build_embeddings(
         cfg: the whole configuration.
         dataset: see `open_dataset`.
         describe_domains: whether to encode the domain descriptions of DATASET.SOURCE_PROMPTS and TARGET_PROMPTS too.
-        encode_ahead: who encodes the images, if not this process.
+        encode_ahead: encodes the images elsewhere, such as on a cluster; None encodes them here.
 
     Raises:
         InputError: see `build_encoder`, `class_prompts`, `domain_templates` and `readable_images`.
@@ -116,7 +117,7 @@ def build_embeddings(
         domain_text=_domain_text_embeddings(encoder, templates, dataset.prompt_names),
         described_domains=tuple(templates),
     )
-    # What cannot be read was asked for ahead too.
+    # Images that cannot be read were counted ahead too.
     decoded = min(report.decoded + ahead, report.images)
     return EncodedDataset(embeddings, dataset, replace(report, decoded=decoded))
 

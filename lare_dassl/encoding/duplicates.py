@@ -1,7 +1,7 @@
-"""Images that are in two splits of a dataset: what is then measured is partly remembered (DATASET.DUPLICATES).
+"""Images that are in two splits of a dataset, so that a test partly measures memory (DATASET.DUPLICATES).
 
-An image is known by its embedding, which the encoding cache keeps by the content of the file: copies of a file share it
-to the last bit, and so do rows of an embedding file that are the same.
+Equal images have equal embeddings: the encoding cache goes by the content of a file, so copies of it share their
+embedding to the last bit, and so do equal rows of an embedding file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import numpy as np
 from yacs.config import CfgNode
 
-from lare_dassl.datasets.base.image_dataset import SPLITS, ImageDataset
+from lare_dassl.datasets.base.image_dataset import ImageDataset
 from lare_dassl.embeddings.embedding_set import EmbeddingSet
 from lare_dassl.errors import InputError
 
@@ -37,21 +37,24 @@ def check_duplicates(cfg: CfgNode, dataset: ImageDataset, embeddings: EmbeddingS
     Raises:
         InputError: there are such images, and DATASET.DUPLICATES is "error".
     """
-    none = np.empty((0, embeddings.vlm.embedding_dim), dtype=np.float32)
-    rows = dict.fromkeys(SPLITS, none)
-    rows |= {name: members.embedding.cpu().numpy() for name, members in embeddings.splits().items()}
-    shared = {(first, second): shared_rows(rows[first], rows[second]) for first, second in PAIRS}
-    told = [
-        f"{len(pairs)} of {len(rows[second])} {second} images are in {first} too, such as "
-        + ", ".join(f"{_name(dataset, second, there)} = {_name(dataset, first, here)}" for here, there in pairs[:SHOWN])
-        for (first, second), pairs in shared.items()
-        if pairs
-    ]
-    if told and cfg.DATASET.DUPLICATES == "error":
-        raise InputError(f"{'; '.join(told)}: take them out of one, or set DATASET.DUPLICATES warn")
-    if told:
-        logger.warning("the same image in two splits (DATASET.DUPLICATES): %s", "; ".join(told))
-    return {f"{first}/{second}": len(pairs) for (first, second), pairs in shared.items()}
+    rows = {name: members.embedding.cpu().numpy() for name, members in embeddings.splits().items()}
+    counts, problems = {}, []
+    for first, second in PAIRS:
+        pairs = shared_rows(rows[first], rows[second]) if first in rows and second in rows else []
+        counts[f"{first}/{second}"] = len(pairs)
+        if pairs:
+            examples = [
+                _named(dataset, second, there) + " = " + _named(dataset, first, here) for here, there in pairs[:SHOWN]
+            ]
+            problems.append(
+                f"{len(pairs)} of {len(rows[second])} {second} images are in {first} too, such as "
+                + ", ".join(examples)
+            )
+    if problems and cfg.DATASET.DUPLICATES == "error":
+        raise InputError(f"{'; '.join(problems)}: take them out of one, or set DATASET.DUPLICATES warn")
+    if problems:
+        logger.warning("the same image in two splits (DATASET.DUPLICATES): %s", "; ".join(problems))
+    return counts
 
 
 def shared_rows(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
@@ -60,7 +63,7 @@ def shared_rows(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
     Returns:
         For each its place in `first`, the first of several, and in `second`, which ascends.
     """
-    # Few rows share their first numbers; those alone are compared whole.
+    # Few rows share their first numbers; only those are compared whole.
     start_of_first, start_of_second = _starts(first), _starts(second)
     here = np.flatnonzero(np.isin(start_of_first, start_of_second))
     place_of = {_digest(first[place]): place for place in here[::-1].tolist()}
@@ -70,7 +73,7 @@ def shared_rows(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _starts(rows: np.ndarray) -> np.ndarray:
-    """The first numbers of each row as one."""
+    """The first numbers of each row, as the bits of one integer."""
     width = min(KEY_WIDTH, rows.shape[1])
     starts = np.zeros((len(rows), KEY_WIDTH), dtype=np.float32)
     starts[:, :width] = rows[:, :width]
@@ -81,5 +84,5 @@ def _digest(row: np.ndarray) -> bytes:
     return hashlib.sha256(row.tobytes()).digest()
 
 
-def _name(dataset: ImageDataset, split: str, place: int) -> str:
+def _named(dataset: ImageDataset, split: str, place: int) -> str:
     return f"{split} row {dataset.rows[split][place]}" if dataset.rows else dataset.splits()[split][place].path

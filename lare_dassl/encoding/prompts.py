@@ -1,4 +1,4 @@
-"""What the frozen model is told of classes and domains: templates, and files of descriptions."""
+"""Prompts of classes and domains: from templates, or from files of descriptions."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def class_prompts(vlm_cfg: CfgNode, classnames: Sequence[str], prompt_names: Seq
 
 
 def check_class_prompts(vlm_cfg: CfgNode) -> None:
-    """Refuse prompts that no class can be described by, before the classes are known.
+    """Refuse prompts that can describe no class, before the classes are known.
 
     Args:
         vlm_cfg: the section VLM of the configuration.
 
     Raises:
-        InputError: VLM.PROMPTS_FILE cannot be read, or VLM.TEMPLATES say nothing of the class.
+        InputError: VLM.PROMPTS_FILE cannot be read, or a template of VLM.TEMPLATES has no {}.
     """
     if vlm_cfg.PROMPTS_FILE:
         _read_descriptions(Path(vlm_cfg.PROMPTS_FILE).expanduser())
@@ -58,11 +58,15 @@ def fill_templates(key: str, templates: Sequence[str], prompt_names: Sequence[st
         InputError: no template, or one without {}.
     """
     check_templates(key, templates)
-    return [[template.replace("{}", name) for template in templates] for name in prompt_names]
+
+    def filled(name: str) -> list[str]:
+        return [template.replace("{}", name) for template in templates]
+
+    return list(map(filled, prompt_names))
 
 
 def check_templates(key: str, templates: Sequence[Any]) -> None:
-    """Refuse templates that say nothing of the class.
+    """Refuse templates that do not name the class.
 
     Raises:
         InputError: no template, or one without {}.

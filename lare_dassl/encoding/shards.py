@@ -22,21 +22,21 @@ from lare_dassl.errors import ClusterError, InputError, UnreadableError
 
 from .build import EncodeAhead, build_encoder
 
-# Few shards for each place leave places idle at the end, many load the model and read the cache more often.
+# Too few shards leave places idle at the end; too many load the model and read the cache more often.
 SHARDS_PER_PLACE = 4
 GPUS = 1.0
 
 
 def ahead_on(cluster: Cluster | None) -> EncodeAhead | None:
-    """What build_embeddings takes to have images encoded on a cluster."""
+    """The `encode_ahead` of build_embeddings that encodes on a cluster; None where there is none."""
     return None if cluster is None else partial(encode_on, cluster)
 
 
 def encode_on(cluster: Cluster, cfg: CfgNode, paths: Sequence[Path]) -> int:
     """Encode the images that are not in the cache yet, on the nodes of a cluster.
 
-    Precision is what this process would take, and each batch has the images that it would have here. Images that cannot
-    be read stay missing: whoever asks for them next is told so.
+    Precision and batches are those of this process, so that the embeddings are the same bits. Images that cannot be
+    read stay missing; the next one to ask for them gets the error.
 
     Returns:
         How many images were not in the cache.
@@ -45,7 +45,7 @@ def encode_on(cluster: Cluster, cfg: CfgNode, paths: Sequence[Path]) -> int:
         ClusterError: see Cluster.results; or workers were lost again and again.
     """
     encoded, precision, encoder = 0, "", build_encoder(cfg)
-    # Where a low precision fails midway the cache remembers it, and a new encoder takes another.
+    # Where a low precision fails midway, the cache remembers that, and a new encoder takes another precision.
     while encoder.precision != precision:
         missing = encoder.missing_images(paths)
         precision = encoder.precision
@@ -56,7 +56,7 @@ def encode_on(cluster: Cluster, cfg: CfgNode, paths: Sequence[Path]) -> int:
 
 
 def _task_cfg(cfg: CfgNode, precision: str) -> CfgNode:
-    """A configuration that means the same to another machine."""
+    """The configuration with precision and cache folder fixed, so that it means the same on another machine."""
     fixed = cfg.clone()
     fixed.defrost()
     fixed.VLM.PRECISION = precision
@@ -68,7 +68,8 @@ def _send(cluster: Cluster, cfg: CfgNode, missing: Sequence[Path]) -> None:
     """Encode images, with a progress bar on standard error."""
     demand = cluster.demand(cpus=1, gpus=GPUS if cfg.USE_CUDA else 0)
     size = shard_size(len(missing), cfg.EMBEDDINGS.BATCH_SIZE, cluster.places(demand))
-    shards = [[path.absolute() for path in missing[start : start + size]] for start in range(0, len(missing), size)]
+    absolute = [path.absolute() for path in missing]
+    shards = [absolute[start : start + size] for start in range(0, len(absolute), size)]
     task = partial(encode_shard, json.dumps(cfg), max(1, int(demand.cpus)))
     with (
         tqdm(total=len(missing), desc="encoding images on Ray", unit="img", disable=not missing) as progress,
@@ -87,7 +88,7 @@ def shard_size(images: int, batch_size: int, places: int) -> int:
 
 
 def encode_shard(text: str, threads: int, paths: Sequence[Path]) -> int:
-    """Encode images into the cache; gives their number.
+    """Encode images into the cache, and return their number.
 
     Args:
         text: the configuration, as JSON.
@@ -95,7 +96,7 @@ def encode_shard(text: str, threads: int, paths: Sequence[Path]) -> int:
         paths: of the images.
 
     Raises:
-        InputError: a file is not to be seen from here, or see build_encoder.
+        InputError: this machine does not see a file, or see build_encoder.
     """
     unseen = [path for path in paths if not os.access(path, os.R_OK)]
     if unseen:
@@ -104,7 +105,7 @@ def encode_shard(text: str, threads: int, paths: Sequence[Path]) -> int:
     try:
         _encoder(text, threads).encode_images(paths)
     except UnreadableError:
-        # The one who asked for them all names them all.
+        # The caller, who knows all images, names all that cannot be read.
         return len(paths)
     return len(paths)
 

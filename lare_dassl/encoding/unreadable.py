@@ -1,4 +1,4 @@
-"""Images that cannot be read: all are told of at once, or left out of the run and counted (DATASET.BAD_IMAGES)."""
+"""Images that cannot be read: refused all at once, or left out of the run and counted (DATASET.BAD_IMAGES)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def readable_images(cfg: CfgNode, dataset: ImageDataset, causes: Mapping[Path, s
     for name, items in dataset.splits().items():
         of_split = {path: causes[path] for item in items if (path := Path(item.path)) in causes}
         if of_split:
-            _tell_skipped(name, of_split, len(items), listed)
+            _warn_of_skipped(name, of_split, len(items), listed)
     _check_what_is_left(dataset, causes)
     return dataset.without(causes)
 
@@ -53,7 +53,7 @@ def _write_list(folder: Path, causes: Mapping[Path, str]) -> Path:
     return folder / LIST_FILE
 
 
-def _tell_skipped(name: str, causes: Mapping[Path, str], size: int, listed: Path | None) -> None:
+def _warn_of_skipped(name: str, causes: Mapping[Path, str], size: int, listed: Path | None) -> None:
     note = "" if name == "train" else f"; what is measured on {name} is measured on the other {size - len(causes)}"
     logger.warning(
         "DATASET.BAD_IMAGES skip: %d of %d %s images cannot be read and are left out%s: %s",

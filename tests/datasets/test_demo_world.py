@@ -174,9 +174,3 @@ def test_a_root_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot write to .*file/demo_world"):
         make_world(tmp_path / "file")
-
-
-def test_dataset_and_pretraining_render_from_other_seeds():
-    from lare_dassl.demo import pretraining
-
-    assert demo_world.RENDERING_SEED != pretraining.PRETRAINING_SEED

@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from lare_dassl.demo import pretraining
+from lare_dassl.demo import captions, pretraining
 from lare_dassl.demo.pretraining import Settings
-from lare_dassl.demo.rendering import COLOURS, SHAPES, STYLES
 from lare_dassl.errors import InputError
 from lare_dassl.vlm import DEMO_FOLDER, build_untrained
 
@@ -56,30 +54,6 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         pretraining.pretrain(tmp_path, Settings(steps=3, batch_size=8))
 
 
-def test_a_batch_depends_on_its_step_alone():
-    first, again, other = (pretraining.batch(step, 4) for step in (5, 5, 6))
-    assert torch.equal(first.images, again.images)
-    assert first.captions == again.captions
-    assert not torch.equal(first.images, other.images)
-
-
-def test_the_first_captions_speak_of_shapes_alone():
-    told = " ".join(pretraining.batch(0, 64).captions).replace(".", "").split()
-    assert not {*COLOURS, *STYLES} & set(told)
-    later = " ".join(pretraining.batch(pretraining.SHAPES_FIRST_STEPS, 64).captions).replace(".", "").split()
-    assert {*COLOURS, *STYLES} < set(later)
-
-
-def test_names_are_given_at_the_promised_rates():
-    rates = pretraining.naming_rates()
-    assert max(rates.values()) == 1
-    assert min(rates.values()) == pytest.approx(pretraining.RAREST_NAME)
-    rng = np.random.default_rng(0)
-    for shape, rate in rates.items():
-        named = np.mean([pretraining.shape_word(shape, rng) == shape for _ in range(2000)])
-        assert named == pytest.approx(rate * (1 - pretraining.WRONG_NAME), abs=0.04), shape
-
-
 def test_equal_captions_count_as_one():
     generator = torch.Generator().manual_seed(0)
     image, text = (torch.nn.functional.normalize(torch.randn(3, 5, generator=generator), dim=-1) for _ in range(2))
@@ -105,28 +79,23 @@ def test_the_learning_rate_warms_up_and_stays():
 def test_each_known_word_is_one_token(tmp_path):
     pretraining.write_architecture(tmp_path)
     _, tokenizer, _ = build_untrained(tmp_path)
-    tokens = tokenizer(pretraining.vocabulary())
+    tokens = tokenizer(captions.vocabulary())
     assert tokens.shape[1] == pretraining.CONTEXT_LENGTH
     assert ((tokens != 0).sum(dim=1) == 3).all()
-    assert len({int(row[1]) for row in tokens}) == len(pretraining.vocabulary())
+    assert len({int(row[1]) for row in tokens}) == len(captions.vocabulary())
 
 
 def test_every_caption_fits_the_context(tmp_path):
     pretraining.write_architecture(tmp_path)
     _, tokenizer, _ = build_untrained(tmp_path)
-    longest = [f"a painting of a yellow thing with {feature}." for feature in pretraining.FEATURES.values()]
+    longest = [f"a painting of a yellow thing with {feature}." for feature in captions.FEATURES.values()]
     assert (tokenizer(longest) == tokenizer.eot_token_id).any(dim=1).all()
-
-
-def test_every_shape_has_a_feature_of_its_own():
-    assert list(pretraining.FEATURES) == list(SHAPES)
-    assert len(set(pretraining.FEATURES.values())) == len(SHAPES)
 
 
 def test_training_pixels_are_those_of_the_models_own_preprocessing(tmp_path):
     pretraining.write_architecture(tmp_path)
     _, _, preprocess = build_untrained(tmp_path)
-    image = pretraining.batch(0, 1).images[0]
+    image = captions.batch(0, 1).images[0]
     expected = (image.float() / 255 - pretraining.PIXEL_MEAN) / pretraining.PIXEL_STD
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
     torch.testing.assert_close(preprocess(picture), expected)

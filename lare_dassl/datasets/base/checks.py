@@ -1,4 +1,4 @@
-"""What datasets with published counts check of a copy."""
+"""Checks of a copy against the published dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN_NAMES = 5
 
 
 def refuse_partial(cfg: Any, problem: str, remedy: str) -> None:
-    """Refuse a copy that is not the published one; where DATASET.ALLOW_PARTIAL takes it, tell of it instead.
+    """Refuse a copy that is not the published one; where DATASET.ALLOW_PARTIAL takes it, warn instead.
 
     Args:
         cfg: the config.
@@ -28,8 +28,8 @@ def refuse_partial(cfg: Any, problem: str, remedy: str) -> None:
     if cfg.DATASET.ALLOW_PARTIAL:
         logger.warning("%s: taken as it is (DATASET.ALLOW_PARTIAL)", problem)
         return
-    told = f"{problem}: {remedy}" if remedy else problem
-    raise InputError(f"{told}; DATASET.ALLOW_PARTIAL True takes it as it is")
+    message = f"{problem}: {remedy}" if remedy else problem
+    raise InputError(f"{message}; DATASET.ALLOW_PARTIAL True takes it as it is")
 
 
 def check_count(cfg: Any, where: Path, what: str, found: int, expected: int, *, remedy: str) -> None:
@@ -39,7 +39,7 @@ def check_count(cfg: Any, where: Path, what: str, found: int, expected: int, *, 
 
 
 def check_tested(tested: Collection[str], domains: Sequence[str], remedy: str) -> None:
-    """Refuse a copy that leaves a domain without test images: the run would say nothing of it.
+    """Refuse a copy that leaves a domain without test images, so that nothing could be measured on it.
 
     Args:
         tested: the names of the domains that occur among the test images.

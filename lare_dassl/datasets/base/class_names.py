@@ -1,4 +1,4 @@
-"""Class names as folders spell them, made fit for prompts and matched to official ones."""
+"""Class names: made fit for prompts, compared, and matched to official names."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def prompt_name(name: str) -> str:
 
 
 def comparable_name(name: str) -> str:
-    """A class name by which two spellings are one: capitals, and all that `prompt_name` drops, do not count."""
+    """A class name for comparison: two spellings that differ in capitals or in what `prompt_name` drops give one."""
     return prompt_name(name).casefold()
 
 

@@ -1,4 +1,4 @@
-"""The choice of source and target domains, checked alike for every dataset of ours."""
+"""The source and target domains of a run, chosen and checked in the same way for all our datasets."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def chosen_domains(
 ) -> tuple[list[str], list[str]]:
     """The source and target domains that the config names, checked.
 
-    The default targets hold only where the config names neither sources nor targets: who names sources alone asks for
-    no out-of-domain test.
+    The default targets hold only where the config names neither sources nor targets: sources alone ask for no
+    out-of-domain test.
 
     Args:
         cfg: the config; DATASET.SOURCE_DOMAINS and DATASET.TARGET_DOMAINS are read.

@@ -67,10 +67,15 @@ def _files_first(dataset: ImageDataset) -> ImageDataset:
     return replace(dataset, train=train, val=val, test=test, no_files=no_files)
 
 
-def brings_embeddings(name: str) -> bool:
-    """Whether the dataset that is registered under a name brings its embeddings."""
+def is_ours(name: str) -> bool:
+    """True where the dataset that is registered under a name is a HostDataset."""
     kind = DATASET_REGISTRY.get(name)
-    return isinstance(kind, type) and issubclass(kind, HostDataset) and kind.brings_embeddings
+    return isinstance(kind, type) and issubclass(kind, HostDataset)
+
+
+def brings_embeddings(name: str) -> bool:
+    """True where the dataset that is registered under a name brings its embeddings."""
+    return is_ours(name) and bool(DATASET_REGISTRY.get(name).brings_embeddings)
 
 
 def known_domains(name: str) -> Sequence[str]:

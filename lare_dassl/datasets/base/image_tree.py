@@ -40,7 +40,7 @@ def dataset_root(cfg: Any, holds: str, origin: str = "") -> Path:
 
 
 def also_get(origin: str) -> str:
-    """What to append to a message about files that are not there; "" for an origin that has no entry."""
+    """The end of a message about missing files: where to get them; "" for an origin that has no entry."""
     how = how_to_get(origin)
     return f"; {how}" if how else ""
 
@@ -69,8 +69,7 @@ def images_in(folder: Path, dead_links: bool = False) -> list[str]:
 
     Args:
         folder: to be searched.
-        dead_links: whether images that are links to nothing, or pipes, are given too, for a caller that reports them
-            itself.
+        dead_links: True returns images that are links to nothing, or pipes, too; the caller then reports them.
 
     Raises:
         InputError: a folder cannot be read, or an image is a link to nothing or a pipe.
@@ -110,7 +109,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _text_name(entry: os.DirEntry[str]) -> str:
-    """The name of a folder, which names a domain or class in prompts, tables and files."""
+    """The name of a folder, checked: it names a domain or class in prompts, tables and files."""
     if any(unicodedata.category(mark) in NO_TEXT for mark in entry.name):
         raise InputError(f"the name of the folder '{entry.path}' holds bytes or marks that are no text: rename it")
     return entry.name

@@ -1,4 +1,4 @@
-"""Where the files of each dataset come from: the one home of their addresses, checksums and sizes."""
+"""Addresses, checksums and sizes of the files of each dataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DOMAINNET_TERMS = "for research alone, under the fair-use notice of ai.bu.edu/M3
 
 @dataclass(frozen=True)
 class Source:
-    """One file to get, and what it becomes below DATASET.ROOT.
+    """A file to get, and what it becomes below DATASET.ROOT.
 
     Attributes:
         file: its name below DATASET.ROOT.
@@ -171,7 +171,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 
 
 def how_to_get(origin: str) -> str:
-    """What an error about an incomplete copy tells to do; "" for a dataset that no entry describes."""
+    """The advice in an error about an incomplete copy; "" for a dataset that no entry describes."""
     if origin not in SOURCES:
         return ""
     return f"`python tools/prepare_data.py {origin} --root DATA` says what is missing and where to get it"

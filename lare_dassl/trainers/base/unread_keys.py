@@ -9,10 +9,9 @@ from yacs.config import CfgNode
 
 from lare_dassl.config.keys import leaf_keys, readers_of, unread
 from lare_dassl.config.merging import new_config, use_trainer_defaults
-from lare_dassl.host.door import DATASET_REGISTRY
+from lare_dassl.datasets.base.host_dataset import brings_embeddings, is_ours
 
 logger = logging.getLogger(__name__)
-OUR_DATASETS = "lare_dassl.datasets."
 
 
 def warn_of_unread(cfg: CfgNode, *, on_embeddings: bool, ignored: Sequence[str] = ()) -> None:
@@ -26,11 +25,10 @@ def warn_of_unread(cfg: CfgNode, *, on_embeddings: bool, ignored: Sequence[str] 
     usual = new_config()
     if on_embeddings:
         use_trainer_defaults(usual, cfg.TRAINER.NAME)
-    dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME)
     readers = readers_of(
         on_embeddings=on_embeddings,
-        our_dataset=any(base.__module__.startswith(OUR_DATASETS) for base in getattr(dataset, "__mro__", ())),
-        brings_embeddings=bool(getattr(dataset, "brings_embeddings", False)),
+        our_dataset=is_ours(cfg.DATASET.NAME),
+        brings_embeddings=brings_embeddings(cfg.DATASET.NAME),
     )
     names = unread(cfg, readers, ignored, dict(leaf_keys(usual)))
     if names:
