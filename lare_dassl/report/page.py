@@ -19,8 +19,8 @@ from markupsafe import Markup
 from lare_dassl.errors import InputError, printable
 from lare_dassl.io.files import check_path, make_folder, replaced
 from lare_dassl.report.figures.drawings import Drawing, all_drawings
-from lare_dassl.report.figures.figures import save
-from lare_dassl.report.inside.look import check_run, open_run
+from lare_dassl.report.figures.style import save
+from lare_dassl.report.inside.run import check_run, open_run
 from lare_dassl.report.inside.view import ExampleView, InsideView, look_inside
 from lare_dassl.report.runs.collect import Collection, collect
 from lare_dassl.report.runs.compared_runs import METHOD

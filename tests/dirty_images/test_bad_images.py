@@ -18,7 +18,7 @@ from lare_dassl.encoding.build import build_embeddings, build_encoder
 from lare_dassl.encoding.shards import encode_shard
 from lare_dassl.encoding.unreadable import count_skipped
 from lare_dassl.errors import UnreadableError, exit_code
-from lare_dassl.report.inside.look import open_run
+from lare_dassl.report.inside.run import open_run
 from lare_dassl.report.page import Options, write_report
 from lare_dassl.results.record import read_record
 from tests.dirty_images.making import END_OF_JPEG, cut_jpeg

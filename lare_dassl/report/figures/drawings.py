@@ -27,8 +27,9 @@ from lare_dassl.report.runs.report_table import curve_cells
 from lare_dassl.report.runs.results import Results
 from lare_dassl.results.record import METRICS
 
-from .figures import domain_scatter, few_shot_curves, imbalance_curves
+from .curves import few_shot_curves, imbalance_curves
 from .predictions import FEW_PERCENT, FEW_ROWS, class_gain, reliability_diagram
+from .scatter import domain_scatter
 
 ACCURACIES = ("in_domain_accuracy", "out_of_domain_accuracy")
 # What accuracies are drawn against.
@@ -139,7 +140,8 @@ def _scatter(dataset: str, stem: str, cells: pd.DataFrame) -> Drawing:
 
 
 def _gain(stem: str, pair: ComparedRuns) -> Drawing:
-    first, second = ([_target_rows(rows, pair.targets) for rows in method] for method in (pair.first, pair.second))
+    first = [_target_rows(rows, pair.targets) for rows in pair.first]
+    second = [_target_rows(rows, pair.targets) for rows in pair.second]
     where = "the target domains" if pair.targets else f"all {pair.images}"
     what = f"Gain of {pair.names[0]} over {pair.names[1]} in the accuracy of each class on {where} of {pair.setting}"
     return Drawing(

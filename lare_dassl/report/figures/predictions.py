@@ -18,7 +18,7 @@ from lare_dassl.report.runs.differences import signed
 from lare_dassl.results.metrics import ECE_BINS, expected_calibration_error
 from lare_dassl.results.predictions import Predictions
 
-from .figures import (
+from .style import (
     PALETTE,
     QUIET,
     SETTINGS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -14,17 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from lare_dassl.methods.lare.regions import RegionalSamples
-from lare_dassl.report.figures.figures import MARKERS, PALETTE, QUIET, SETTINGS, WIDTH, new_figure, short
+from lare_dassl.report.figures.style import MARKERS, PALETTE, QUIET, SETTINGS, WIDTH, new_figure, short
 
-from .look import (
-    InsideRun,
-    Projection,
-    principal_projection,
-    region_angles,
-    regions_of,
-    rows_of_class,
-)
+from .choice import region_angles
+from .plane import PlanePoints
+from .run import InsideRun
 
 # Names of classes are no formulas, whatever signs they hold.
 # Black is the rim of what was trained on, and yellow is faint: they come last.
@@ -33,71 +26,11 @@ CLASS_COLOURS = (
     *(PALETTE["yellow"], PALETTE["black"]),
 )
 FAINT = "#d4d4d4"
-TRAIN_ROWS = 24
-"""Training rows of a class that are drawn with samples of their regions, at most."""
-DRAWN_REGIONS = 6
-"""Regions of a class whose corners are drawn, at most: more would lie on each other."""
-TEST_ROWS = 20
-"""Test rows of a class in a domain that are drawn, at most."""
-DRAWN_SAMPLES = 3
-"""Regional samples drawn of each training row."""
 CORNER_KINDS = 5
 """Kinds of points that `region_figure` draws."""
 BINS = 30
 SIZE_MARGIN = 0.5
 """Degrees that a histogram reaches beyond the smallest and the largest region."""
-
-
-@dataclass(frozen=True)
-class PlanePoints:
-    """Points of some classes in one plane; coordinates are (n, 2), labels and domains int64 (n,).
-
-    Attributes:
-        projection: fitted to the real embeddings, train and test.
-        train: real training embeddings, and train_label their classes.
-        test: real test embeddings, with test_label and test_domain.
-        lower: lower corners of DRAWN_REGIONS regions of each class, scaled to unit length.
-        upper: their upper corners, scaled to unit length, with corner_label.
-        samples: regional samples of `train`, DRAWN_SAMPLES of each, with samples_label.
-    """
-
-    projection: Projection
-    train: Tensor
-    train_label: Tensor
-    test: Tensor
-    test_label: Tensor
-    test_domain: Tensor
-    lower: Tensor
-    upper: Tensor
-    corner_label: Tensor
-    samples: Tensor
-    samples_label: Tensor
-
-
-def plane_points(run: InsideRun, labels: Sequence[int]) -> PlanePoints:
-    """What is drawn of some classes: at most TRAIN_ROWS of each, and TEST_ROWS of each in each domain."""
-    train, test = run.embeddings.train, run.embeddings.test
-    domains = test.domain.unique().tolist()
-    rows = torch.cat([rows_of_class(train, label, TRAIN_ROWS) for label in labels])
-    test_rows = torch.cat([rows_of_class(test, label, TEST_ROWS, domain) for label in labels for domain in domains])
-    corner_rows = torch.cat([rows_of_class(train, label, DRAWN_REGIONS) for label in labels])
-    corners = regions_of(run.regions, corner_rows).normalised()
-    generator = torch.Generator().manual_seed(run.seed)
-    samples = torch.cat(RegionalSamples(run.regions, DRAWN_SAMPLES).draw(rows, generator))
-    project = principal_projection(torch.cat([train.embedding[rows], test.embedding[test_rows]]))
-    return PlanePoints(
-        projection=project,
-        train=project(train.embedding[rows]),
-        train_label=train.label[rows],
-        test=project(test.embedding[test_rows]),
-        test_label=test.label[test_rows],
-        test_domain=test.domain[test_rows],
-        lower=project(corners.lower),
-        upper=project(corners.upper),
-        corner_label=train.label[corner_rows],
-        samples=project(samples),
-        samples_label=train.label[rows].repeat(DRAWN_SAMPLES),
-    )
 
 
 @mpl.rc_context(SETTINGS)

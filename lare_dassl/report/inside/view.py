@@ -13,17 +13,11 @@ from lare_dassl.errors import InputError
 from lare_dassl.report.figures.drawings import Drawing
 from lare_dassl.report.runs.report_table import ReportTable
 
-from .figures import DRAWN_REGIONS, embedding_figure, plane_points, region_figure, size_figure
-from .look import (
-    Example,
-    InsideRun,
-    Reach,
-    ShownRows,
-    chosen_classes,
-    examples,
-    reach_of,
-    region_angles,
-)
+from .choice import chosen_classes, region_angles
+from .figures import embedding_figure, region_figure, size_figure
+from .plane import DRAWN_REGIONS, plane_points
+from .reach import Example, Reach, examples, reach_of
+from .run import InsideRun, ShownRows
 
 THUMBNAIL_SIDE = 160
 REACHING_SAMPLES = 64
@@ -147,15 +141,12 @@ def _reach_table(reach: Reach) -> ReportTable:
     return ReportTable(
         title="Of which domain is the nearest test picture?",
         columns=("domain", "test pictures, %", "nearest to a training embedding, %", "nearest to a regional sample, %"),
-        rows=tuple(
-            (name, *(f"{shares[kind]:.1f}" for kind in ("test", "real", "sample")))
-            for name, shares in reach.by_domain.items()
-        ),
+        rows=tuple((name, *map("{:.1f}".format, shares)) for name, shares in reach.by_domain.items()),
         notes=(
             f"Of {reach.rows:,} training images and one regional sample of each; nearest by cosine.",
             "The nearest test picture is of the training image's own class for "
-            f"{reach.same_class['real']:.1f} % of the training embeddings, and for "
-            f"{reach.same_class['sample']:.1f} % of the regional samples.",
+            f"{reach.same_class_real:.1f} % of the training embeddings, and for "
+            f"{reach.same_class_sample:.1f} % of the regional samples.",
         ),
     )
 

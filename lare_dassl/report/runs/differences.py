@@ -81,8 +81,7 @@ def _applying(records: Sequence[Record], metrics: Sequence[str]) -> pd.DataFrame
     """The metrics that some run of a dataset has: columns dataset, metric."""
     having = [
         (record.dataset_label, metric)
-        for metric in metrics
-        for record in records
+        for metric, record in product(metrics, records)
         if record.metrics.flat()[metric] is not None
     ]
     return pd.DataFrame(list(dict.fromkeys(having)), columns=["dataset", "metric"], dtype=object)

@@ -50,11 +50,15 @@ def _differing(groups: Sequence[Any], settings: Sequence[dict[str, str]]) -> lis
     for group, told in zip(groups, settings, strict=True):
         for key, value in told.items():
             values[group, key].add(value)
-    differing = {place for place, found in values.items() if len(found) > 1}
-    return [
-        dict(entry for entry in told.items() if (group, entry[0]) in differing)
-        for group, told in zip(groups, settings, strict=True)
-    ]
+    differing: dict[Any, set[str]] = defaultdict(set)
+    for (group, key), found in values.items():
+        if len(found) > 1:
+            differing[group].add(key)
+    return [_only(told, differing[group]) for group, told in zip(groups, settings, strict=True)]
+
+
+def _only(settings: dict[str, str], keys: set[str]) -> dict[str, str]:
+    return {key: value for key, value in settings.items() if key in keys}
 
 
 def variant_labels(records: Sequence[RunFacts]) -> list[str]:
