@@ -5,8 +5,8 @@ Tensors: `{train,val,test}/image` float16, bfloat16 or float32 (N, D), `{train,v
 absent. Metadata, all strings: `format`, `classnames`, `domains`, `source_domains`, `target_domains` (JSON lists),
 `model`, `pretrained`, `logit_scale`, and `described_domains`, a JSON list of the K names of `text/domain`; without it
 they are those of `domains`. `weights_sha256`, `precision` and `preprocess` (see VLMIdentity) may be absent; so may
-`sha256`, a checksum of all else that tools/extract.py writes and reading checks. Without it, damage that leaves
-plausible rows cannot be found.
+`sha256`, a checksum of everything else, which tools/extract.py writes and reading checks. Without it, damage that
+leaves plausible rows cannot be found.
 """
 
 from __future__ import annotations
@@ -42,6 +42,24 @@ def read_embedding_file(path: Path) -> EmbeddingSet:
 
     Raises:
         InputError: the file is missing, no safetensors file, or breaks the format; the message names file and key.
+
+    A file as another program may write it:
+
+    >>> import tempfile
+    >>> from safetensors.torch import save_file
+    >>> tensors = {"text/class": torch.eye(2)}
+    >>> for split in ("train", "test"):
+    ...     tensors[f"{split}/image"] = 5 * torch.eye(2)
+    ...     tensors[f"{split}/label"] = torch.tensor([0, 1])
+    ...     tensors[f"{split}/domain"] = torch.tensor([0, 0])
+    >>> metadata = {"format": "embedding-file/1", "classnames": '["cat", "dog"]', "domains": '["photo"]'}
+    >>> metadata |= {"source_domains": '["photo"]', "target_domains": "[]", "logit_scale": "100"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_file(tensors, Path(folder) / "pets.safetensors", metadata)
+    ...     pets = read_embedding_file(Path(folder) / "pets.safetensors")
+    >>> pets.train.embedding
+    tensor([[1., 0.],
+            [0., 1.]])
     """
     if not path.is_file():
         raise InputError(f"no embedding file {path}: give its path by --root or DATASET.ROOT")
@@ -62,6 +80,16 @@ def write_embedding_file(path: Path, embeddings: EmbeddingSet, dtype: torch.dtyp
 
     Raises:
         InputError: the file cannot be written.
+
+    >>> import tempfile
+    >>> photos = LabelledEmbeddings(torch.eye(2), label=torch.tensor([0, 1]), domain=torch.tensor([0, 0]))
+    >>> identity = VLMIdentity("ViT-B-32", "openai", weights_sha256="", embedding_dim=2, logit_scale=100.0)
+    >>> photo = ("photo",)
+    >>> pets = EmbeddingSet(photos, None, photos, torch.eye(2), ("cat", "dog"), photo, photo, (), identity)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_embedding_file(Path(folder) / "pets.safetensors", pets, torch.float16)
+    ...     read_embedding_file(Path(folder) / "pets.safetensors").classnames
+    ('cat', 'dog')
     """
     tensors = {"text/class": embeddings.class_text.to("cpu", dtype)}
     if embeddings.domain_text is not None:
@@ -126,7 +154,7 @@ def _read_descriptions(
 
 
 def identity_metadata(identity: VLMIdentity) -> dict[str, str]:
-    """What metadata say of a frozen model; its width is told by the tensors."""
+    """The metadata entries of a frozen model; its width is that of the tensors."""
     return {
         "model": identity.model,
         "pretrained": identity.pretrained,
@@ -138,7 +166,7 @@ def identity_metadata(identity: VLMIdentity) -> dict[str, str]:
 
 
 def read_identity(metadata: dict[str, str], embedding_dim: int) -> VLMIdentity:
-    """The frozen model that metadata tell of; what they leave out is "".
+    """The frozen model that metadata describe; an entry that they lack is "".
 
     Raises:
         InputError: `logit_scale` is no positive number, or `preprocess` no JSON object.
@@ -206,12 +234,12 @@ def _place(rows: Tensor) -> str:
 
 
 def unit_rows(rows: Tensor, key: str, shape: str = "(N, D)") -> Tensor:
-    """Embeddings scaled to unit length in float32; those that have it stay as they are.
+    """Embeddings scaled to unit length in float32; rows of unit length are not changed.
 
     Args:
         rows: of `shape`.
-        key: what they are called, for messages.
-        shape: with a comma between any two dimensions.
+        key: name of the tensor, for messages.
+        shape: names of the dimensions, with a comma between any two.
 
     Raises:
         InputError: another shape or type, a row that is NaN, infinite or zero, or one that is longer than unit length

@@ -10,22 +10,22 @@ from torch import Tensor
 from lare_dassl.errors import InputError
 
 RANDOM_WEIGHTS = "random"
-"""What stands for the hash of random weights."""
+"""Stands in place of a hash where the weights are random."""
 
 
 @dataclass(frozen=True)
 class VLMIdentity:
-    """Which frozen model gave the embeddings.
+    """The frozen model that gave the embeddings.
 
     Attributes:
         model: open_clip's name of the architecture.
         pretrained: tag or path of the weights, as the user named them.
-        weights_sha256: hash of the weights file; RANDOM_WEIGHTS for random ones, "" where it is not known.
+        weights_sha256: hash of the weights file; RANDOM_WEIGHTS for random weights, "" if unknown.
         embedding_dim: D.
         logit_scale: inverse temperature that the model was trained with.
-        precision: that of the encoding, "fp32", "bf16" or "fp16"; "" where it is not known.
-        preprocess: as JSON, image size, mean, std and interpolation as far as the weights bring them; "" where they are
-            not known.
+        precision: of the encoding, "fp32", "bf16" or "fp16"; "" if unknown.
+        preprocess: JSON object with image size, mean, std and interpolation, as far as the weights bring them; "" if
+            unknown.
     """
 
     model: str
@@ -48,6 +48,13 @@ class LabelledEmbeddings:
 
     Raises:
         InputError: shapes or types do not fit together.
+
+    >>> rows = LabelledEmbeddings(torch.eye(3), label=torch.tensor([0, 1, 0]), domain=torch.zeros(3, dtype=torch.int64))
+    >>> len(rows)
+    3
+    >>> rows.select(rows.label == 0).embedding
+    tensor([[1., 0., 0.],
+            [0., 0., 1.]])
     """
 
     embedding: Tensor
@@ -79,12 +86,12 @@ class LabelledEmbeddings:
 
 @dataclass(frozen=True)
 class EmbeddingSet:
-    """All that the methods need to know of a dataset.
+    """The embeddings of a dataset's images and texts, with the names of its classes and domains.
 
     Attributes:
         train: rows of the source domains.
         val: validation rows of the source domains, or None.
-        test: rows of source and target domains that were neither trained on nor selected by.
+        test: rows of source and target domains, used neither for training nor for selection.
         class_text: unit-length class text embeddings, float32 (C, D).
         classnames: C names.
         domain_names: name of each domain index.
@@ -97,6 +104,23 @@ class EmbeddingSet:
     Raises:
         InputError: shapes do not fit together, a domain is described twice, a label or domain lies outside its range,
             or a split has rows of a domain that it must not have.
+
+    >>> identity = VLMIdentity("ViT-B-32", "openai", weights_sha256="", embedding_dim=2, logit_scale=100.0)
+    >>> photos = LabelledEmbeddings(torch.eye(2), label=torch.tensor([0, 1]), domain=torch.tensor([0, 0]))
+    >>> sketches = LabelledEmbeddings(torch.eye(2), label=torch.tensor([0, 1]), domain=torch.tensor([1, 1]))
+    >>> embeddings = EmbeddingSet(
+    ...     train=photos,
+    ...     val=None,
+    ...     test=sketches,
+    ...     class_text=torch.eye(2),
+    ...     classnames=("cat", "dog"),
+    ...     domain_names=("photo", "sketch"),
+    ...     source_domains=("photo",),
+    ...     target_domains=("sketch",),
+    ...     vlm=identity,
+    ... )
+    >>> list(embeddings.splits())
+    ['train', 'test']
     """
 
     train: LabelledEmbeddings
@@ -150,7 +174,7 @@ def _check_descriptions(owner: EmbeddingSet) -> None:
 
 
 def _check_roles(split: str, rows: LabelledEmbeddings, owner: EmbeddingSet) -> None:
-    """Nothing is trained on or selected by but source domains, and only source and target domains are tested on."""
+    """Refuse train and val rows that are of no source domain, and test rows of neither a source nor a target domain."""
     allowed = {*owner.source_domains, *(owner.target_domains if split == "test" else ())}
     for index in rows.domain.unique().tolist():
         if owner.domain_names[index] not in allowed:

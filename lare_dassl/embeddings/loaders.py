@@ -1,4 +1,4 @@
-"""Batches of embeddings for training: real ones, and real ones mixed with those that a method adds.
+"""Batches of embeddings for training: real ones alone, or mixed with those that a method adds.
 
 B: real embeddings of a batch, k: embeddings added for each, D: embedding width.
 """
@@ -23,7 +23,7 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class EmbeddingBatch:
-    """One training batch; the real embeddings come first, then k blocks with one added embedding for each.
+    """One training batch: the real embeddings, then k blocks with one added embedding for each of them.
 
     Attributes:
         embedding: (B·(1 + k), D).
@@ -49,11 +49,18 @@ class MixedLoader:
     Args:
         rows: the training embeddings.
         batch_size: real embeddings per batch; the last batch may be smaller.
-        seed: of order and additions.
-        augmentation: what is added; None gives real embeddings alone.
+        seed: of the order and of the added embeddings.
+        augmentation: makes the added embeddings; None gives real embeddings alone.
 
     Raises:
         InputError: batch_size < 1, or an augmentation of other rows.
+
+    >>> from lare_dassl.methods.shared.augmentation import MovedEmbeddings
+    >>> rows = LabelledEmbeddings(torch.eye(3), torch.arange(3), torch.zeros(3, dtype=torch.int64))
+    >>> moved = MovedEmbeddings(torch.eye(3).flip(1)[None])
+    >>> loader = MixedLoader(rows, batch_size=2, seed=0, augmentation=moved)
+    >>> [(len(batch), batch.sampled.tolist()) for batch in loader]
+    [(4, [False, False, True, True]), (2, [False, True])]
     """
 
     def __init__(
@@ -89,7 +96,7 @@ class MixedLoader:
         return torch.randperm(len(self.rows), generator=generator, device=generator.device)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> EmbeddingBatch:
-        """The rows `indices`, int64 (B,), of an order, with what is added to them drawn from the epoch's generator."""
+        """The rows `indices`, int64 (B,), with the embeddings added to them, which the epoch's generator draws."""
         real = self.rows.select(indices)
         added = [] if self.augmentation is None else self.augmentation.draw(indices, generator)
         blocks = [real.embedding, *added]

@@ -19,10 +19,10 @@ from lare_dassl import vlm
 from lare_dassl.embeddings.encoder.decoding import decode_image, decoded_batches
 from lare_dassl.embeddings.encoder.decoding_processes import PROCESSES_FROM, decoded_by_processes, processes_pay
 from lare_dassl.embeddings.encoder.encoder import Encoder
+from tests.embeddings.encoder.conftest import CPU
 from tests.embeddings.encoder.odd_resize import BROKEN, DEADLY, ENDLESS, OddResize
-from tests.helpers import write_image, write_tiny_model
+from tests.helpers import write_image
 
-CPU = torch.device("cpu")
 # A user's script without a guard for __main__; it encodes all images but one, which never comes.
 SCRIPT = """
 import dataclasses, logging, sys
@@ -31,6 +31,7 @@ import torch
 from lare_dassl import vlm
 from lare_dassl.embeddings.encoder import encoder as encoding
 from lare_dassl.errors import exit_code
+from tests.embeddings.encoder.conftest import CPU
 from tests.embeddings.encoder.odd_resize import OddResize
 
 print("script", flush=True)
@@ -55,11 +56,6 @@ sys.exit(exit_code(lambda: encoder.encode_images(sorted(Path(sys.argv[3]).glob("
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return tmp_path_factory.mktemp("processes")
-
-
-@pytest.fixture(scope="module")
-def source(place):
-    return vlm.resolve(write_tiny_model(place / "model"), "", allow_random=True)
 
 
 @pytest.fixture(scope="module")
