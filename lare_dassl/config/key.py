@@ -38,6 +38,7 @@ class Key:
         column: it has a column or a rule of its own in tables of runs.
         file: it may name a file; then the file's content decides, not its name.
         unless: a key and the value of it under which this one has no effect.
+        on_embeddings: default for trainers on embeddings, where that is another.
         later: newer than the names of a benchmark's folders, which hold it only where it is not at its default.
     """
 
@@ -55,6 +56,7 @@ class Key:
     column: bool = False
     file: bool = False
     unless: tuple[str, Any] | None = None
+    on_embeddings: Any = None
     later: bool = False
 
     @property

@@ -181,6 +181,12 @@ def readers_of(*, on_embeddings: bool, our_dataset: bool, brings_embeddings: boo
     return {*trainer, *encoder, *(OUR_DATASETS if our_dataset else OTHER_DATASETS)}
 
 
+def default_of(row: Key) -> str:
+    """The default of a key as text, and that for trainers on embeddings where it is another."""
+    own = f", on embeddings {row.on_embeddings!r}" if row.on_embeddings is not None else ""
+    return f"{row.default!r}{own}"
+
+
 def help_of(name: str) -> str:
     """All that the table says of a key, as lines of text.
 
@@ -199,7 +205,7 @@ def help_of(name: str) -> str:
     if row is None:
         raise unknown_name("config key", name, KEYS)
     facts = {
-        "default": f"{row.default!r} ({row.type_name})",
+        "default": f"{default_of(row)} ({row.type_name})",
         "allowed": row.allowed.in_words(),
         "unit": row.unit,
         "affects": ", ".join(row.affects),

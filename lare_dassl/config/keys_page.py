@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from .key import Key
-from .keys import TABLE
+from .keys import TABLE, default_of
 
 HEAD = """# Keys of the configuration
 
@@ -17,8 +17,7 @@ The column *affects* says where a key counts. A run goes on only with the values
 affect `data`, `encoding` or `training`, but for those that may change. All keys that affect these or `evaluation` tell
 one cell of a benchmark from another. `speed`, `place` (of files) and `nothing` change no figure.
 
-A key that is set, and that neither the trainer nor the dataset of a run reads, is named in a warning. Trainers on
-embeddings have defaults of their own for some keys of `OPTIM` and for `DATALOADER.TRAIN_X.BATCH_SIZE`.
+A key that is set, and that neither the trainer nor the dataset of a run reads, is named in a warning.
 """
 TITLE = "| key | default | allowed | what | affects | read by | source |"
 
@@ -42,7 +41,7 @@ def _line(row: Key) -> str:
     kind = row.type_name if row.entries else ""
     allowed = ", ".join(filter(None, (kind, row.allowed.in_words(), row.unit)))
     affects = ", ".join(row.affects) + (" (may change)" if row.may_change else "")
-    cells = (f"`{row.name}`", f"`{row.default!r}`", allowed, row.help, affects, ", ".join(row.readers), row.source)
+    cells = (f"`{row.name}`", f"`{default_of(row)}`", allowed, row.help, affects, ", ".join(row.readers), row.source)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

@@ -13,7 +13,7 @@ from lare_dassl.errors import InputError, shown, unknown_name
 from lare_dassl.host.door import TRAINER_REGISTRY, cfg_default, clean_cfg, get_cfg_default
 from lare_dassl.io.yaml_files import parse_yaml, read_yaml
 
-from .keys import KEYS, MAPPINGS, extend, leaf_keys
+from .keys import KEYS, MAPPINGS, TABLE, extend, leaf_keys
 
 
 def register() -> None:
@@ -27,12 +27,9 @@ def use_linear_probe_defaults(cfg: CfgNode) -> None:
     docs/lare.md shows how the values were chosen. Our tools call this for our trainers; in another train.py, its
     extend_cfg is the place, for these trainers alone: no other knows what MAX_EPOCH 0 stands for.
     """
-    cfg.OPTIM.NAME = "adamw"
-    cfg.OPTIM.LR = 0.03
-    cfg.OPTIM.WEIGHT_DECAY = 0.05
-    cfg.OPTIM.LR_SCHEDULER = "cosine"
-    cfg.OPTIM.MAX_EPOCH = 0
-    cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 256
+    for row in TABLE:
+        if row.on_embeddings is not None:
+            merge_key(cfg, row.name, row.on_embeddings, where="defaults of trainers on embeddings")
 
 
 def use_trainer_defaults(cfg: CfgNode, trainer: str) -> None:

@@ -85,9 +85,9 @@ TRAIN_KEYS = section(
 
 OPTIM_KEYS = section(
     "OPTIM",
-    Key("NAME", "adam", "optimiser: adam, amsgrad, sgd, rmsprop, radam or adamw"),
-    Key("LR", 0.0003, "learning rate", RATE),
-    Key("WEIGHT_DECAY", 5e-4, "weight decay", RATE),
+    Key("NAME", "adam", "optimiser: adam, amsgrad, sgd, rmsprop, radam or adamw", on_embeddings="adamw"),
+    Key("LR", 0.0003, "learning rate", RATE, on_embeddings=0.03),
+    Key("WEIGHT_DECAY", 5e-4, "weight decay", RATE, on_embeddings=0.05),
     Key("MOMENTUM", 0.9, "momentum of sgd and rmsprop", Allowed(0, 1, below=True)),
     Key("SGD_DAMPNING", 0, "dampening of sgd's momentum", SHARE),
     Key("SGD_NESTEROV", False, "Nesterov's momentum in sgd"),
@@ -97,7 +97,12 @@ OPTIM_KEYS = section(
     Key("STAGED_LR", False, "another learning rate for the layers that are not new"),
     Key("NEW_LAYERS", (), "layers that have the learning rate LR, with STAGED_LR"),
     Key("BASE_LR_MULT", 0.1, "factor on the learning rate of the other layers, with STAGED_LR", Allowed(0, 100)),
-    Key("LR_SCHEDULER", "single_step", "schedule of the learning rate: single_step, multi_step or cosine"),
+    Key(
+        "LR_SCHEDULER",
+        "single_step",
+        "schedule of the learning rate: single_step, multi_step or cosine",
+        on_embeddings="cosine",
+    ),
     Key(
         "STEPSIZE",
         (-1,),
@@ -113,6 +118,7 @@ OPTIM_KEYS = section(
         EPOCHS_OR_STEPS,
         EPOCHS_UNIT,
         may_change=True,
+        on_embeddings=0,
     ),
     Key("WARMUP_EPOCH", -1, "epochs of warm-up; -1 for none", Allowed(-1, 1_000_000), EPOCHS_UNIT),
     Key("WARMUP_TYPE", "linear", "warm-up: linear or constant"),

@@ -36,6 +36,8 @@ def test_every_row_is_whole_and_its_default_allowed(row):
     assert row.affects and set(row.affects) <= EFFECTS
     assert row.readers and set(row.readers) <= READERS
     assert row.allowed.fault(row.default) == ""
+    if row.on_embeddings is not None:
+        assert row.allowed.fault(row.on_embeddings) == "" and type(row.on_embeddings) is type(row.default)
     first = row.default[0] if isinstance(row.default, list | tuple) and row.default else row.default
     number = isinstance(first, int | float) and not isinstance(first, bool)
     if number and row.readers != IMAGES and row.name not in UNBOUNDED:

@@ -170,3 +170,13 @@ def test_best_val_does_not_go_on_in_the_folder_of_a_last_step_run(build):
     build("FineTune", "run").train()
     with pytest.raises(InputError, match=r"TEST.FINAL_MODEL is last_step there and best_val here"):
         build("FineTune", "run", "TEST.FINAL_MODEL", "best_val").train()
+
+
+def test_a_checkpoint_may_hold_settings_that_tell_runs_no_longer_apart(build, tmp_path, killed):
+    path = checkpoint.latest(tmp_path / "run" / "model")
+    state = checkpoint.read(path)
+    state["run"] |= {"MODEL.INIT_WEIGHTS": "x.pth", "DATALOADER.TRAIN_U.BATCH_SIZE": "8"}
+    checkpoint.write(state, path.parent, path.name)
+    trainer = build("FineTune", "run", *CHECKPOINTS)
+    trainer.train()
+    assert trainer.start_epoch == 3
