@@ -1,7 +1,7 @@
-"""Tasks on the machines of a Ray cluster, each given out again where its worker is lost. The only file that names ray.
+"""Tasks on the machines of a Ray cluster. The only file that names ray.
 
-Ray queues the tasks and places them; here is what it leaves open: who may be asked, for how long, and what is said when
-the cluster does not answer.
+Ray queues the tasks, places them, and repeats those whose worker is lost. This file adds what Ray leaves open: which
+nodes see the shared folders, how long to wait for a node or a head, and one line for each failure.
 """
 
 from __future__ import annotations
@@ -24,23 +24,31 @@ from lare_dassl.errors import ClusterError, InputError, unwritable
 from lare_dassl.host import door
 from lare_dassl.io.leftovers import beside, remove_leftovers
 
-# What finds no cluster within this time gives up.
 CONNECT_SECONDS = 20
-# Ray ends a process whose cluster has had no head for a minute; this is said before.
+# Ray ends a process whose cluster has had no head for a minute, which would leave no message.
 HEAD_SECONDS = 20
 POLL_SECONDS = 1.0
-# A task that has lost so many workers is given up.
+# Workers that a task may lose before it is given up.
 ATTEMPTS = 4
+# Ray reads these when it is imported.
+SETTINGS = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray would print pages about each dead node to standard output, among the results.
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
+    # Tasks that run out of memory count as lost too; by itself Ray repeats them without end.
+    "RAY_task_oom_retries": str(ATTEMPTS - 1),
+}
 GO_ON = "what is done is kept: the same command goes on from it"
 TOKEN = ".token"
 SHARE = "all nodes must share it, under the same path"
-# Connecting may hang for minutes, deaf to signals, so a process that can be killed tries it first.
+# Connecting may hang for minutes and ignores signals meanwhile, so a process that can be killed tries it first.
 PROBE = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What a task takes of its node while it runs.
+    """Resources that a task takes of its node while it runs.
 
     Attributes:
         cpus: cores.
@@ -51,7 +59,7 @@ class Demand:
     gpus: float
 
     def fits(self, node: Mapping[str, Any]) -> bool:
-        """Whether a node of ray.nodes() is alive, and could run such a task if it were idle."""
+        """True for an entry of ray.nodes() that is alive and could run the task if it were idle."""
         there = node["Resources"]
         return bool(node["Alive"] and there.get("CPU", 0) >= self.cpus and there.get("GPU", 0) >= self.gpus)
 
@@ -61,7 +69,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a task must find on its node.
+    """Folders that a task must find on its node.
 
     Attributes:
         folder: where the command was given; relative paths start from it.
@@ -75,7 +83,7 @@ class Surroundings:
         """Make `folder` the current one of this process.
 
         Raises:
-            InputError: it or a shared folder is not to be seen from here.
+            InputError: it or a shared folder is not there.
         """
         for token, purpose in self.tokens:
             if not token.is_file():
@@ -88,13 +96,13 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a task gives that could not be done on its node, and could be on none other."""
+    """The result of a task that its node cannot do, and no other node could do either."""
 
     reason: str
 
 
 def run_task(surroundings: Surroundings, function: Callable[[Any], Any], given: Any) -> Any:
-    """What runs on a node: the function on what is given to it; a Refusal where it raises an InputError."""
+    """Call a function on a node; an InputError becomes a Refusal that names the node."""
     try:
         surroundings.enter()
         return function(given)
@@ -123,7 +131,7 @@ class Cluster:
     _trouble_since: dict[str, float] = field(default_factory=dict)
 
     def demand(self, cpus: float, gpus: float) -> Demand:
-        """What a task takes: as the user says, else `cpus`, and `gpus` where the cluster has any."""
+        """The demand of a task: the user's numbers, else `cpus`, and `gpus` where the cluster has any."""
         usual = gpus if self.ray.cluster_resources().get("GPU", 0) else 0.0
         return Demand(self.cpus or cpus, usual if self.gpus is None else self.gpus)
 
@@ -136,38 +144,30 @@ class Cluster:
     def results(
         self, function: Callable[[Any], Any], inputs: Iterable[Any], demand: Demand
     ) -> Generator[tuple[Any, Any], None, None]:
-        """Run a function on each input and give both, the input and what comes of it, as tasks end.
+        """Run a function on each input and give pairs of input and result as tasks end.
 
-        A task whose worker is lost is given out again; None comes of one that has lost ATTEMPTS workers.
+        Ray repeats a task whose worker is lost; one that has lost ATTEMPTS workers gives None.
 
         Raises:
             ClusterError: the cluster is lost, a node lacks what tasks need, or the function has raised.
         """
-        task = self._task(demand)
-        waiting = {task.remote(self.surroundings, function, given): (given, 1) for given in inputs}
+        task = self.ray.remote(run_task).options(
+            num_cpus=demand.cpus, num_gpus=demand.gpus, max_retries=ATTEMPTS - 1, scheduling_strategy="SPREAD"
+        )
+        waiting = {task.remote(self.surroundings, function, given): given for given in inputs}
         try:
             while waiting:
                 ended = self._next(list(waiting), demand)
-                given, attempt = waiting.pop(ended)
-                lost, outcome = self._outcome(ended)
-                if lost and attempt < ATTEMPTS:
-                    waiting[task.remote(self.surroundings, function, given)] = given, attempt + 1
-                else:
-                    yield given, outcome
+                yield waiting.pop(ended), self._outcome(ended)
         finally:
             for left in waiting:
                 self.ray.cancel(left, force=True)
 
-    def _task(self, demand: Demand) -> Any:
-        # Ray's own retries have no end for tasks that run out of memory.
-        settings = {"num_cpus": demand.cpus, "num_gpus": demand.gpus, "max_retries": 0}
-        return self.ray.remote(run_task).options(**settings, scheduling_strategy="SPREAD")
-
     def _next(self, waiting: Sequence[Any], demand: Demand) -> Any:
-        """The next task that has ended.
+        """Wait for the next task that ends.
 
         Raises:
-            ClusterError: none can any more.
+            ClusterError: the cluster can run none.
         """
         while True:
             ended, _ = self.ray.wait(waiting, num_returns=1, timeout=POLL_SECONDS)
@@ -176,8 +176,8 @@ class Cluster:
                 return ended[0]
             self._check(demand)
 
-    def _outcome(self, ended: Any) -> tuple[bool, Any]:
-        """Whether the worker of a task was lost, and what came of the task.
+    def _outcome(self, ended: Any) -> Any:
+        """The result of a task; None where it has lost too many workers.
 
         Raises:
             ClusterError: a node lacks what the task needs, or the task has raised.
@@ -187,16 +187,16 @@ class Cluster:
         except self.ray.exceptions.RayTaskError as error:
             raise ClusterError(f"a task failed on the Ray cluster: {error.cause!r}; {GO_ON}") from error
         except self.ray.exceptions.RayError:
-            return True, None
+            return None
         if isinstance(outcome, Refusal):
             raise ClusterError(f"{outcome.reason}; {GO_ON}")
-        return False, outcome
+        return outcome
 
     def _check(self, demand: Demand) -> None:
         """Note what keeps tasks from running.
 
         Raises:
-            ClusterError: something has done so for too long.
+            ClusterError: it has lasted too long.
         """
         what, limit = self._trouble(demand)
         now = time.monotonic()
@@ -206,7 +206,7 @@ class Cluster:
             raise ClusterError(f"the Ray cluster at {self.address} {what} for {seconds:.0f} s; {GO_ON}")
 
     def _trouble(self, demand: Demand) -> tuple[str, float]:
-        """What is wrong with the cluster, "" where nothing is, and the seconds that it may last."""
+        """The cluster's trouble in words, "" for none, and the seconds that it may last."""
         if not _answers(self.address):
             return "has had no head that answers", HEAD_SECONDS
         if not any(demand.fits(node) for node in self.ray.nodes()):
@@ -229,9 +229,9 @@ def connected(
     Raises:
         ClusterError: ray is not installed, or there is no such cluster, or none that answers.
     """
-    ray = _import_ray()
+    ray = import_ray()
     _probe(address or "auto")
-    with shared_tokens(folders) as tokens, _muted(ray):
+    with shared_tokens(folders) as tokens:
         try:
             ray.init(
                 address=address or "auto",
@@ -245,26 +245,20 @@ def connected(
             ray.shutdown()
 
 
-def _import_ray() -> Any:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+def import_ray() -> Any:
+    """Import Ray with the settings that this file needs.
+
+    Raises:
+        ClusterError: it is not installed.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         return importlib.import_module("ray")
     except ImportError as error:
         raise ClusterError(
             f"--engine ray needs Ray, which cannot be imported ({error}): pip install 'lare_dassl[ray]', on every node"
         ) from error
-
-
-@contextmanager
-def _muted(ray: Any) -> Iterator[None]:
-    """Keep Ray from printing pages of its own logs among the results when a node dies; it has no setting for that."""
-    worker, name = ray._private.worker, "print_to_stdstream"
-    printing = getattr(worker, name, None)
-    setattr(worker, name, lambda *_, **__: None)
-    try:
-        yield
-    finally:
-        setattr(worker, name, printing)
 
 
 def _probe(address: str) -> None:
@@ -291,7 +285,7 @@ def _unreachable(address: str, cause: str) -> str:
 
 @contextmanager
 def shared_tokens(folders: Mapping[str, Path]) -> Iterator[tuple[tuple[Path, str], ...]]:
-    """Put a file into each folder for as long as the block runs, for nodes to see that it is the same folder there.
+    """Put a file into each folder while the block runs, by which nodes recognise the folder as shared.
 
     Raises:
         InputError: a folder cannot be written to.
@@ -316,7 +310,7 @@ def _touch(token: Path, purpose: str) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """What makes a process of another node find the same code, and the same host."""
+    """Environment variables with which a process on another node finds the same code and the same host."""
     package = Path(__file__).resolve().parents[2]
     given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     folders = [str(package), *(str(Path(folder).absolute()) for folder in given)]
@@ -324,7 +318,7 @@ def _environment() -> dict[str, str]:
 
 
 def _answers(address: str) -> bool:
-    """Whether something listens at "host:port"."""
+    """True where something listens at "host:port"."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()

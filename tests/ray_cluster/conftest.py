@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from lare_dassl.cluster.ray_tasks import Cluster, Surroundings, connected, shared_tokens
+from lare_dassl.cluster.ray_tasks import Cluster, Surroundings, connected, import_ray, shared_tokens
+from lare_dassl.errors import ClusterError
 
 NODES = 3
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,10 @@ def _one_thread() -> Any:
 @pytest.fixture(scope="session")
 def _ray() -> None:
     """What needs Ray is left out where it is not installed."""
-    pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+    try:
+        import_ray()
+    except ClusterError:
+        pytest.skip("Ray is not installed: pip install -e '.[ray]'")
 
 
 @pytest.fixture(scope="session")
