@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 TIMES = int(os.environ.get("LARE_DASSL_FUZZ", "1"))
-"""How many times as many cases as usual; above 1 they are other ones each time."""
+"""Factor on the number of cases; above 1 other cases are drawn each time."""
 
 Damage = Callable[[bytes], bytes]
+Place = tuple[float, tuple[float, float]]
+"""A byte of a file: as a share of a part, which is given as two shares of the file."""
 
 HOSTILE_TEXTS = (
     *("", "<script>alert(1)</script>", '"', "\\", "{}", "{0.__class__}", "%", "%s%n", "_", "&", "a\nb", "../../x"),
@@ -28,9 +29,10 @@ HOSTILE_VALUES: tuple[Any, ...] = (
 )
 
 
-def tried(cases: int) -> settings:
-    """The settings of a campaign of so many cases."""
-    return settings(
+def campaign(cases: int, drawn: st.SearchStrategy[Any], check: Callable[[Any], None]) -> None:
+    """Call a check with so many drawn values, times TIMES."""
+
+    @settings(
         max_examples=cases * TIMES,
         derandomize=TIMES == 1,
         database=None,
@@ -38,46 +40,44 @@ def tried(cases: int) -> settings:
         suppress_health_check=list(HealthCheck),
         print_blob=True,
     )
+    @given(drawn)
+    def run(value: Any) -> None:
+        check(value)
+
+    run()
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where in a file: a byte, counted from the start of one of its parts, or from the end."""
+def damages(content: bytes = b"", *parts: tuple[float, float]) -> st.SearchStrategy[Damage]:
+    """One damage of a file's bytes; in half of all cases a flipped bit.
 
-    share: float
-    part: tuple[float, float] = (0.0, 1.0)
-
-    def of(self, size: int) -> int:
-        """The number of the byte, below `size`."""
-        low, high = (int(size * bound) for bound in self.part)
-        return min(low + int(self.share * (high - low)), max(size - 1, 0))
-
-
-def places(parts: Sequence[tuple[float, float]] = ()) -> st.SearchStrategy[Place]:
-    """Bytes of a file: each of the given parts, as shares of it, as often as the whole."""
+    Args:
+        content: of a safetensors file, whose parts are damaged as often as the whole.
+        parts: of another file.
+    """
     ends = ((0.0, 0.01), (0.99, 1.0), (0.0, 1.0), (0.0, 1.0))
-    return st.builds(Place, st.floats(0, 1, exclude_max=True), st.sampled_from([*ends, *parts]))
-
-
-def damages(parts: Sequence[tuple[float, float]] = ()) -> st.SearchStrategy[Damage]:
-    """One damage of a file's bytes; in half of all cases a flipped bit."""
-    place = places(parts)
-    flips = st.builds(_flip, place, st.integers(0, 7))
+    place = st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from([*ends, *safetensors_parts(content), *parts]))
+    piece, count = st.binary(min_size=1, max_size=9), st.integers(1, 64)
     others = [
-        st.builds(_overwrite, place, st.binary(min_size=1, max_size=9)),
-        st.builds(_insert, place, st.binary(min_size=1, max_size=9)),
-        st.builds(_cut, place),
-        st.builds(_drop, place, st.integers(1, 64)),
-        st.builds(_zero, place, st.integers(1, 64)),
+        st.builds(lambda place, piece: _splice(place, piece, len(piece)), place, piece),
+        st.builds(lambda place, piece: _splice(place, piece, 0), place, piece),
+        st.builds(lambda place: lambda content: content[: _position(place, content)], place),
+        st.builds(lambda place, count: _splice(place, b"", count), place, count),
+        st.builds(lambda place, count: _splice(place, bytes(count), count), place, count),
         st.builds(_exchange, place, place),
         st.builds(lambda tail: lambda content: content + tail, st.binary(min_size=1, max_size=40)),
         st.builds(lambda whole: lambda _: whole, st.one_of(st.just(b""), st.binary(max_size=60))),
     ]
+    flips = st.builds(
+        lambda place, bit: lambda content: flip_at(_position(place, content), bit)(content), place, st.integers(0, 7)
+    )
     return st.one_of(*[flips] * len(others), *others)
 
 
-def _flip(place: Place, bit: int) -> Damage:
-    return lambda content: flip_at(place.of(len(content)), bit)(content)
+def safetensors_parts(content: bytes) -> list[tuple[float, float]]:
+    """The length, the header and both halves of the data of a safetensors file, as shares of it."""
+    data = 8 + int.from_bytes(content[:8], "little")
+    bounds = [0, 8, data, data + (len(content) - data) // 2, len(content)]
+    return [(low / len(content), high / len(content)) for low, high in pairwise(bounds)] if content else []
 
 
 def flip_at(position: int, bit: int) -> Damage:
@@ -89,38 +89,17 @@ def flip_at(position: int, bit: int) -> Damage:
     )
 
 
-def _overwrite(place: Place, piece: bytes) -> Damage:
+def _position(place: Place, content: bytes) -> int:
+    """The number of a byte, below the size of the content."""
+    share, part = place
+    low, high = (int(len(content) * bound) for bound in part)
+    return min(low + int(share * (high - low)), max(len(content) - 1, 0))
+
+
+def _splice(place: Place, piece: bytes, removed: int) -> Damage:
     def damage(content: bytes) -> bytes:
-        position = place.of(len(content))
-        return content[:position] + piece + content[position + len(piece) :]
-
-    return damage
-
-
-def _insert(place: Place, piece: bytes) -> Damage:
-    def damage(content: bytes) -> bytes:
-        position = place.of(len(content))
-        return content[:position] + piece + content[position:]
-
-    return damage
-
-
-def _cut(place: Place) -> Damage:
-    return lambda content: content[: place.of(len(content))]
-
-
-def _drop(place: Place, count: int) -> Damage:
-    def damage(content: bytes) -> bytes:
-        position = place.of(len(content))
-        return content[:position] + content[position + count :]
-
-    return damage
-
-
-def _zero(place: Place, count: int) -> Damage:
-    def damage(content: bytes) -> bytes:
-        position = place.of(len(content))
-        return content[:position] + bytes(min(count, len(content) - position)) + content[position + count :]
+        position = _position(place, content)
+        return content[:position] + piece + content[position + removed :]
 
     return damage
 
@@ -129,20 +108,13 @@ def _exchange(first: Place, second: Place, count: int = 16) -> Damage:
     """Two pieces of the file in each other's place."""
 
     def damage(content: bytes) -> bytes:
-        low, high = sorted((first.of(len(content)), second.of(len(content))))
+        low, high = sorted((_position(first, content), _position(second, content)))
         pieces = content[low : low + count], content[high : high + count]
         if low + count > high or len(pieces[1]) < count:
             return content
         return content[:low] + pieces[1] + content[low + count : high] + pieces[0] + content[high + count :]
 
     return damage
-
-
-def safetensors_parts(content: bytes) -> list[tuple[float, float]]:
-    """The length, the header and the data of a safetensors file, as shares of it."""
-    data = 8 + int.from_bytes(content[:8], "little")
-    bounds = [0, 8, data, data + (len(content) - data) // 2, len(content)]
-    return [(low / len(content), high / len(content)) for low, high in pairwise(bounds)]
 
 
 def json_changes() -> st.SearchStrategy[Callable[[Any], Any]]:
