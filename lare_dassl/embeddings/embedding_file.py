@@ -83,9 +83,10 @@ def write_embedding_file(path: Path, embeddings: EmbeddingSet, dtype: torch.dtyp
 
     >>> import tempfile
     >>> photos = LabelledEmbeddings(torch.eye(2), label=torch.tensor([0, 1]), domain=torch.tensor([0, 0]))
+    >>> tests = photos.select(torch.tensor([1, 0]))
     >>> identity = VLMIdentity("ViT-B-32", "openai", weights_sha256="", embedding_dim=2, logit_scale=100.0)
     >>> photo = ("photo",)
-    >>> pets = EmbeddingSet(photos, None, photos, torch.eye(2), ("cat", "dog"), photo, photo, (), identity)
+    >>> pets = EmbeddingSet(photos, None, tests, torch.eye(2), ("cat", "dog"), photo, photo, (), identity)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_embedding_file(Path(folder) / "pets.safetensors", pets, torch.float16)
     ...     read_embedding_file(Path(folder) / "pets.safetensors").classnames
