@@ -70,6 +70,7 @@ class CIFAR100Official(HostDataset):
     """
 
     domains = ("photo",)
+    ignores = ("DATASET.TEST_FRACTION", "DATASET.SPLIT_FILE", "DATASET.FOLDER", "DATASET.EXPECTED_IMAGES")
 
     def read(self, cfg: Any) -> ImageDataset:
         """The official training images in train and val, the official test images in test."""

@@ -76,6 +76,7 @@ class CUBPainting(HostDataset):
     """
 
     domains = (PHOTO, PAINTING)
+    ignores = ("DATASET.TEST_FRACTION", "DATASET.SPLIT_FILE", "DATASET.FOLDER", "DATASET.EXPECTED_IMAGES")
 
     def read(self, cfg: Any) -> ImageDataset:
         """The official training photos in train and val, the official test photos and the paintings in test."""

@@ -70,6 +70,10 @@ class DemoWorld(HostDataset):
     """
 
     domains = tuple(STYLES)
+    ignores = (
+        *("DATASET.VAL_FRACTION", "DATASET.TEST_FRACTION", "DATASET.SPLIT_FILE", "DATASET.FOLDER"),
+        *("DATASET.EXPECTED_IMAGES", "DATASET.ALLOW_PARTIAL"),
+    )
 
     def read(self, cfg: Any) -> ImageDataset:
         """Train and val of the source domains, test of all chosen ones."""

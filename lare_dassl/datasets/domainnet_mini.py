@@ -61,6 +61,7 @@ class DomainNetMini(HostDataset):
     """
 
     domains = ("clipart", "painting", "real", "sketch")
+    ignores = ("DATASET.TEST_FRACTION", "DATASET.SPLIT_FILE", "DATASET.FOLDER", "DATASET.EXPECTED_IMAGES")
 
     def read(self, cfg: Any) -> ImageDataset:
         """The train lists of the source domains in train and val, the test lists of all chosen domains in test."""

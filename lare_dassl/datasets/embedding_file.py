@@ -34,6 +34,10 @@ class EmbeddingFile(HostDataset):
     """
 
     brings_embeddings = True
+    ignores = (
+        *("DATASET.VAL_FRACTION", "DATASET.TEST_FRACTION", "DATASET.SPLIT_FILE", "DATASET.FOLDER"),
+        *("DATASET.EXPECTED_IMAGES", "DATASET.ALLOW_PARTIAL"),
+    )
 
     def read(self, cfg: Any) -> ImageDataset:
         """The rows of the chosen domains."""

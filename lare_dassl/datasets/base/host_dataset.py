@@ -24,6 +24,7 @@ class HostDataset(DatasetBase):
     Attributes:
         domains: names of all domains, where they are known before the data are read.
         brings_embeddings: whether the dataset has embeddings, and needs neither images nor prompts.
+        ignores: keys of our datasets that it does not read.
         images: the dataset.
 
     Raises:
@@ -32,6 +33,7 @@ class HostDataset(DatasetBase):
 
     domains: Sequence[str] = ()
     brings_embeddings = False
+    ignores: Sequence[str] = ()
 
     def __init__(self, cfg: Any) -> None:
         whole = self.read(cfg)
@@ -76,6 +78,11 @@ def is_ours(name: str) -> bool:
 def brings_embeddings(name: str) -> bool:
     """True where the dataset that is registered under a name brings its embeddings."""
     return is_ours(name) and bool(DATASET_REGISTRY.get(name).brings_embeddings)
+
+
+def ignored_keys(name: str) -> Sequence[str]:
+    """The keys of our datasets that the dataset registered under a name does not read."""
+    return DATASET_REGISTRY.get(name).ignores if is_ours(name) else ()
 
 
 def known_domains(name: str) -> Sequence[str]:

@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 
 from lare_dassl.config.keys import leaf_keys, readers_of, unread
 from lare_dassl.config.merging import new_config, use_trainer_defaults
-from lare_dassl.datasets.base.host_dataset import brings_embeddings, is_ours
+from lare_dassl.datasets.base.host_dataset import brings_embeddings, ignored_keys, is_ours
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def warn_of_unread(cfg: CfgNode, *, on_embeddings: bool, ignored: Sequence[str] 
         our_dataset=is_ours(cfg.DATASET.NAME),
         brings_embeddings=brings_embeddings(cfg.DATASET.NAME),
     )
-    names = unread(cfg, readers, ignored, dict(leaf_keys(usual)))
+    names = unread(cfg, readers, (*ignored, *ignored_keys(cfg.DATASET.NAME)), dict(leaf_keys(usual)))
     if names:
         run = f"{cfg.TRAINER.NAME} on {cfg.DATASET.NAME}"
         logger.warning("set, but read by nothing in this run of %s: %s", run, ", ".join(names))

@@ -402,11 +402,12 @@ def test_worth_a_line():
 
 def test_all_settings_that_nothing_reads_are_named_in_one_line(build, caplog):
     unread = {"INPUT.TRANSFORMS": "('random_flip',)", "MODEL.HEAD.NAME": "mlp", "DATASET.VAL_PERCENT": 0.2}
+    unread |= {"DATASET.VAL_FRACTION": 0.2}
     words = [word for pair in unread.items() for word in pair]
     with caplog.at_level(logging.WARNING, "lare_dassl"):
         build("FineTune", "run", *words, "DATALOADER.TRAIN_X.SAMPLER", "SequentialSampler", "OPTIM.LR", 0.01)
     [line] = [record.getMessage() for record in caplog.records if "read by nothing" in record.getMessage()]
-    names = "INPUT.TRANSFORMS, DATASET.VAL_PERCENT, DATALOADER.TRAIN_X.SAMPLER, MODEL.HEAD.NAME"
+    names = "INPUT.TRANSFORMS, DATASET.VAL_PERCENT, DATASET.VAL_FRACTION, DATALOADER.TRAIN_X.SAMPLER, MODEL.HEAD.NAME"
     assert line == f"set, but read by nothing in this run of FineTune on EmbeddingFile: {names}"
 
 
