@@ -14,6 +14,9 @@ Need = Literal["texts", "domain texts", "text tower", "validation rows", "latent
 Head = Literal["linear", "adapter", "cache", "context"]
 Group = Literal["paper", "sibling", "control", "other"]
 
+LINEAR_HEADS = ("linear", "context")
+"""Heads that are one linear layer after training, so that CLASSIFIER.AVERAGE applies."""
+
 LAST = 1000
 """Place of a method that names none: behind those that do, by name."""
 
@@ -31,7 +34,8 @@ class Described:
         colour: of its curves, a name of the palette in report/figures or "#RRGGBB"; "" lets the report choose.
         section: of the configuration with the method's keys, such as "TRAINER.LARE"; where it is empty,
             "TRAINER." and the registered name.
-        head: kind of the classifier on embeddings. Only a linear one can be averaged with the zero-shot classifier.
+        head: kind of the classifier on embeddings. Those of LINEAR_HEADS can be averaged with the zero-shot
+            classifier.
         augmentation: the embeddings that it adds to the real ones, in a few words; "" for none.
         needs: what it uses beside image embeddings and labels.
         ignores: settings without effect on it, or sections with a dot behind them.

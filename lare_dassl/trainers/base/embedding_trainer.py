@@ -37,7 +37,7 @@ from lare_dassl.results.classifier_file import SavedClassifier, kind_of
 from lare_dassl.system.logs import start_logging
 
 from .checkpointed_trainer import CheckpointedTrainer
-from .description import Described
+from .description import LINEAR_HEADS, Described
 from .optimisation import check_optim, make_optimizer, optim_for, probe_figures, worth_a_line
 from .run_files import RunFiles
 from .run_identity import check_same_run, seeded, with_seed
@@ -99,13 +99,13 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
             InputError: a value of the method's section or CLASSIFIER.AVERAGE is out of its range; an average is asked
                 of a classifier that is not linear; no optimiser can be made from OPTIM; best_val without tests.
         """
-        if ClassifierSettings.of(cfg).average != 1.0 and cls.head != "linear":
+        if ClassifierSettings.of(cfg).average != 1.0 and cls.head not in LINEAR_HEADS:
             raise InputError(
                 f"CLASSIFIER.AVERAGE {cfg.CLASSIFIER.AVERAGE} needs a linear classifier, which {cfg.TRAINER.NAME} has "
                 "not: leave it at 1.0"
             )
         if "OPTIM." not in cls.ignores:
-            check_optim(cfg.OPTIM, linear=cls.head == "linear")
+            check_optim(cfg.OPTIM, linear=cls.head in LINEAR_HEADS)
         if cfg.TEST.FINAL_MODEL == "best_val" and cfg.TEST.NO_TEST:
             raise InputError("TEST.FINAL_MODEL best_val selects by tests, which TEST.NO_TEST leaves out: use last_step")
         cls.settings_of(cfg)
