@@ -1,4 +1,4 @@
-"""Where the embedding of each key lies, in 40 bytes a key, and the file that keeps it.
+"""An index from keys to the shards and rows of their embeddings, of 40 bytes a key, and its file.
 
 A key is the sha256 of an image file's bytes or of a text; many keys are an array uint8 (N, 32). S: shards.
 """
@@ -34,7 +34,7 @@ def sortable(keys: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard's file, as it was when its content was last found to match its name."""
+    """A shard's file with its size and mtime, which change if it is written to."""
 
     name: str
     size: int
@@ -52,7 +52,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class KeyIndex:
-    """Keys with their places, in the order of the keys; one that stands in two shards is there twice.
+    """Keys with their shards and rows, sorted by key; a key that is in two shards is there twice.
 
     Attributes:
         key: as byte strings, S32 (N,), ascending.
@@ -66,7 +66,7 @@ class KeyIndex:
 
     @classmethod
     def of_rows(cls, keys: np.ndarray, shard: int) -> KeyIndex:
-        """The index of one shard, of which `keys`, uint8 (n, 32), are the rows."""
+        """The index of one shard, whose rows have the keys `keys`, uint8 (n, 32)."""
         rows = np.arange(len(keys), dtype=np.int32)
         return cls.merged([cls(sortable(keys), np.full(len(keys), shard, dtype=np.int32), rows)])
 
@@ -79,7 +79,7 @@ class KeyIndex:
         return cls(key[order], shard, row)
 
     def find(self, keys: np.ndarray) -> np.ndarray:
-        """Where keys, uint8 (M, 32), stand in this index: int64 (M,), -1 for those that do not."""
+        """Places of keys, uint8 (M, 32), in this index: int64 (M,), -1 for keys that are not in it."""
         if not len(self.key):
             return np.full(len(keys), -1)
         sought = sortable(keys)
@@ -87,7 +87,7 @@ class KeyIndex:
         return np.where(self.key[place] == sought, place, -1)
 
     def of_shards(self, stay: np.ndarray) -> KeyIndex:
-        """What lies in the shards that stay, bool (S,), which are numbered anew."""
+        """The part of the index in the shards that stay, bool (S,), which are numbered anew."""
         number = np.cumsum(stay, dtype=np.int32) - 1
         rows = stay[self.shard]
         return KeyIndex(self.key[rows], number[self.shard[rows]], self.row[rows])
@@ -97,7 +97,7 @@ EMPTY = KeyIndex.of_rows(np.empty((0, KEY_BYTES), dtype=np.uint8), shard=0)
 
 
 def write_index(path: Path, shards: Sequence[Shard], index: KeyIndex) -> None:
-    """Write an index file, all or nothing: the sha256 of what follows, and the arrays in safetensors' format.
+    """Write an index file, all or nothing: the sha256 of the arrays, and the arrays as safetensors.
 
     Raises:
         InputError: the file cannot be written.
@@ -112,7 +112,7 @@ def write_index(path: Path, shards: Sequence[Shard], index: KeyIndex) -> None:
 
 
 def read_index(path: Path) -> tuple[list[Shard], KeyIndex]:
-    """The shards and the index that a file keeps; none where it is absent, or damaged, since it only saves time."""
+    """The shards and the index in a file; empty if it is absent or damaged, since an index only saves time."""
     try:
         with path.open("rb") as file:
             digest, content = file.read(KEY_BYTES), file.read()

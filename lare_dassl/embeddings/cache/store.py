@@ -1,14 +1,13 @@
 """The cached embeddings of one model: each image and text is encoded once. D: embedding width.
 
-    <cache>/<model>/model.json          the model's width and logit scale, and whether its precision passed the guard
+    <cache>/<model>/model.json          the model's width and logit scale, and the verdicts of the precision guard
     <cache>/<model>/<hash>.safetensors  a shard: `key` uint8 (n, 32) and `embedding` float32 (n, D), metadata `folder`
     <cache>/<model>/shards.index        the keys of all shards, so that a start need not read them
 
-<model> is the fingerprint of VLMSource; a key is the sha256 of an image file's bytes or of a text. A shard is named by
-the sha256 of its own bytes, so a damaged one is recognised, and holds the name of its folder, so that one of another
-model is too; model.json has a checksum and the name of its folder. Shards are written whole or not at all, and never
-changed. A shard that the index does not know as it is, is read whole on opening; any other is checked before its first
-use.
+<model> is the fingerprint of VLMSource; a key is the sha256 of an image file's bytes or of a text. A shard's name is
+the sha256 of its bytes, which shows damage; its metadata name its folder, which shows a shard of another model.
+model.json has a checksum and the name of its folder. Shards are written whole or not at all, and never changed. A shard
+that is not in the index with this size and mtime is checked on opening, any other before its first use.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from lare_dassl.errors import InputError
@@ -41,7 +40,7 @@ Keys = Sequence[str] | np.ndarray
 
 
 class GoneError(InputError):
-    """Embeddings that were there a moment ago have gone: another process has found their shard damaged."""
+    """Embeddings are no longer there: another process has removed their shard as damaged."""
 
 
 class EmbeddingStore:
@@ -58,7 +57,7 @@ class EmbeddingStore:
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder = make_folder(folder / fingerprint[:32], "EMBEDDINGS.CACHE_DIR")
         self._index_file = self.folder / "shards.index"
-        # Shards whose content was seen to match their names by this process.
+        # Names of the shards that this process has checked.
         self._sound: set[str] = set()
         self._fresh: list[KeyIndex] = []
         self._open()
@@ -67,7 +66,7 @@ class EmbeddingStore:
         return bool(self.holds([key])[0])
 
     def holds(self, keys: Keys) -> np.ndarray:
-        """Which keys have an embedding: bool (N,). The shards that they lie in are checked; damaged ones are removed.
+        """Which keys have an embedding: bool (N,). Their shards are checked first, and damaged ones removed.
 
         Raises:
             InputError: a damaged shard cannot be removed.
@@ -99,7 +98,7 @@ class EmbeddingStore:
         """The embeddings of keys that are all present: float32 (N, D).
 
         Raises:
-            GoneError: some are not; where `missing` has just named none, another process has removed them.
+            GoneError: some are not present, or another process has just removed them.
         """
         place = self._find(_as_array(keys))
         if (place < 0).any():
@@ -116,7 +115,7 @@ class EmbeddingStore:
         return torch.from_numpy(gathered)
 
     def facts(self) -> dict[str, Any]:
-        """What `remember` has noted of the model; empty before."""
+        """The facts that `remember` has kept of the model; empty if there are none, or if their file is damaged."""
         path = self.folder / "model.json"
         try:
             facts = opened(read_json(path), required=True)
@@ -130,7 +129,7 @@ class EmbeddingStore:
         return facts
 
     def remember(self, **facts: Any) -> None:
-        """Note facts of the model, so that a later run need not load it."""
+        """Keep facts of the model, so that a later run need not load it; known ones of other names stay."""
         with replaced(self.folder / "model.json") as temporary:
             known = sealed(self.facts() | facts | {"folder": self.folder.name})
             temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
@@ -143,21 +142,15 @@ class EmbeddingStore:
         self._shards = [shard for shard in known if shard in there]
         self._index = index if stay.all() else index.of_shards(stay)
         for shard in sorted(there - seen, key=lambda shard: shard.name):
-            self._read_whole(shard)
+            if self._is_sound(shard):
+                self._index_shard(shard)
         self._settle(changed=not stay.all())
 
-    def _read_whole(self, shard: Shard) -> None:
+    def _index_shard(self, shard: Shard) -> None:
         try:
-            content = (self.folder / shard.name).read_bytes()
+            self._take_in(shard, _keys_in(self.folder / shard.name))
         except OSError as error:
             self._pass_over(shard, error)
-            return
-        if hashlib.sha256(content).hexdigest()[:32] != Path(shard.name).stem:
-            self._remove(shard, "its content does not match its name")
-            return
-        try:
-            self._check_model(shard)
-            self._take_in(shard, _keys_in(load(content)))
         except (SafetensorError, ValueError) as error:
             self._remove(shard, str(error))
 
@@ -167,7 +160,7 @@ class EmbeddingStore:
         self._sound.add(shard.name)
 
     def _settle(self, changed: bool = False) -> None:
-        """Put what is new into the index, and write it down."""
+        """Merge new shards into the index, and write it if it has changed."""
         if self._fresh:
             self._index = KeyIndex.merged([self._index, *self._fresh])
             self._fresh, changed = [], True
@@ -175,7 +168,7 @@ class EmbeddingStore:
             write_index(self._index_file, self._shards, self._index)
 
     def _find(self, keys: np.ndarray) -> np.ndarray:
-        """Places in the index, int64 (N,), all in shards that were checked; -1 for keys that are in none."""
+        """Places in the index, int64 (N,), all in checked shards; -1 for keys in none of them."""
         self._settle()
         place = self._index.find(keys)
         while self._drop_damaged(np.unique(self._index.shard[place[place >= 0]])):
@@ -183,7 +176,7 @@ class EmbeddingStore:
         return place
 
     def _drop_damaged(self, numbers: np.ndarray) -> bool:
-        """Check shards that were not yet, and remove the damaged; gives whether there were any."""
+        """Check shards, and drop the damaged ones; returns whether there were any."""
         stay = np.ones(len(self._shards), dtype=bool)
         for number in numbers:
             stay[number] = self._is_sound(self._shards[number])
@@ -195,36 +188,35 @@ class EmbeddingStore:
         return True
 
     def _is_sound(self, shard: Shard) -> bool:
+        """Whether a shard's content matches its name, and is of this model; if not, it is removed."""
         if shard.name in self._sound:
             return True
+        path = self.folder / shard.name
         try:
-            digest = file_sha256(self.folder / shard.name)
+            if file_sha256(path)[:32] != path.stem:
+                raise ValueError("its content does not match its name")
+            self._check_model(path)
         except OSError as error:
             self._pass_over(shard, error)
             return False
-        if digest[:32] != Path(shard.name).stem:
-            self._remove(shard, "its content does not match its name")
-            return False
-        try:
-            self._check_model(shard)
-        except (OSError, SafetensorError, ValueError) as error:
+        except (SafetensorError, ValueError) as error:
             self._remove(shard, str(error))
             return False
         self._sound.add(shard.name)
         return True
 
-    def _check_model(self, shard: Shard) -> None:
-        """Refuse a shard of another model, whose keys may be the same; one of older versions does not say whose it is.
+    def _check_model(self, path: Path) -> None:
+        """Refuse a shard of another model, whose keys may be the same; shards of older versions do not name theirs.
 
         Raises:
-            ValueError: it is.
+            ValueError: it is of another model.
         """
-        with safe_open(self.folder / shard.name, framework="pt") as file:
+        with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("folder", self.folder.name) != self.folder.name:
                 raise ValueError("it is of another model")
 
     def _read(self, shard: Shard, rows: np.ndarray) -> np.ndarray:
-        """Rows of a shard, float32 (n, D), which is mapped into memory rather than read whole."""
+        """Rows of a shard, float32 (n, D); the file is mapped into memory, not read whole."""
         try:
             with safe_open(self.folder / shard.name, framework="pt") as file:
                 return file.get_tensor("embedding").numpy()[rows]
@@ -233,10 +225,10 @@ class EmbeddingStore:
             raise GoneError(f"cache shard {self.folder / shard.name} has gone: run again ({error})") from error
 
     def _pass_over(self, shard: Shard, error: OSError) -> None:
-        """Go on without a shard that another run has removed, or that the disk cannot give back any more.
+        """Go on without a shard that another run has removed, or that the disk has lost.
 
         Raises:
-            InputError: it cannot be read for another reason, and is none the worse for it.
+            InputError: it cannot be read for another reason, and may be intact.
         """
         if error.errno == errno.EIO:
             self._remove(shard, error.strerror or str(error))
@@ -253,16 +245,18 @@ class EmbeddingStore:
             raise InputError(f"cannot remove the damaged cache shard {path}: {error.strerror}") from error
 
 
-def _keys_in(tensors: dict[str, Tensor]) -> np.ndarray:
+def _keys_in(path: Path) -> np.ndarray:
     """The keys of a shard, uint8 (n, 32).
 
     Raises:
-        ValueError: it holds something else than keys and embeddings.
+        SafetensorError, ValueError: it holds something else than keys and embeddings.
     """
-    key, embedding = (tensors.get(name, torch.empty(0)) for name in ("key", "embedding"))
-    shapes = key.ndim == embedding.ndim == 2 and key.shape == (len(embedding), KEY_BYTES)
-    if not shapes or (key.dtype, embedding.dtype) != (torch.uint8, torch.float32):
-        raise ValueError("it holds no keys and embeddings")
+    with safe_open(path, framework="pt") as file:
+        key, embedding = file.get_tensor("key"), file.get_slice("embedding")
+        rows, *width = embedding.get_shape()
+        fits = key.dtype == torch.uint8 and key.shape == (rows, KEY_BYTES)
+        if not fits or len(width) != 1 or embedding.get_dtype() != "F32":
+            raise ValueError("it holds no keys and embeddings")
     return key.numpy()
 
 

@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from lare_dassl.embeddings.cache import store as store_module
 from lare_dassl.embeddings.cache.hashes import text_key
@@ -67,6 +68,11 @@ def test_another_model_sees_none_of_it(store):
     store.add(keys_of("a"), rows(1))
     other = EmbeddingStore(store.folder.parent, "e" * 64)
     assert other.missing(keys_of("a")) == keys_of("a")
+    # Not even in its own folder.
+    (shard,) = store.folder.glob("*.safetensors")
+    shard.rename(other.folder / shard.name)
+    assert EmbeddingStore(store.folder.parent, "e" * 64).missing(keys_of("a")) == keys_of("a")
+    assert not (other.folder / shard.name).exists()
 
 
 def flip_bit(content):
@@ -88,8 +94,8 @@ def test_a_damaged_shard_is_named_and_removed_and_the_others_stay(store, caplog,
     assert torch.equal(reopened(store).gather(keys_of("c", "b")), torch.stack([rows(1, seed=2)[0], rows(2)[1]]))
 
 
-def test_a_shard_that_is_no_safetensors_file_is_removed_too(store, caplog):
-    content = b"something else"
+@pytest.mark.parametrize("content", [b"something else", save({"key": torch.ones(2, 32)}), save({"a": torch.ones(1)})])
+def test_a_file_without_keys_and_embeddings_is_removed_too(store, caplog, content):
     shard = store.folder / f"{sha256(content)[:32]}.safetensors"
     shard.write_bytes(content)
     with caplog.at_level(logging.WARNING):
@@ -140,18 +146,13 @@ def test_damaged_facts_are_forgotten(store, content):
 @pytest.fixture
 def read_whole(monkeypatch):
     """The shards that were read from end to end to check them, in order."""
-    read, read_bytes = [], store_module.Path.read_bytes
+    read = []
 
     def hashed(path):
         read.append(path.name)
         return file_sha256(path)
 
-    def recorded(path):
-        read.extend([path.name] if path.suffix == ".safetensors" else [])
-        return read_bytes(path)
-
     monkeypatch.setattr(store_module, "file_sha256", hashed)
-    monkeypatch.setattr(store_module.Path, "read_bytes", recorded)
     return read
 
 
@@ -223,28 +224,29 @@ def damage_unseen(shard):
     os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
+def holding(store, name):
+    """The shard that holds a key."""
+    key = torch.tensor(bytearray.fromhex(text_key(name)), dtype=torch.uint8)
+    (path,) = [path for path in store.folder.glob("*.safetensors") if (load_file(path)["key"] == key).all(1).any()]
+    return path
+
+
 def test_damage_that_size_and_mtime_do_not_show_is_found_before_a_row_is_read(filled, caplog):
-    (damaged,) = [path for path in filled.folder.glob("*.safetensors") if path.stem in holding(filled, "c")]
-    damage_unseen(damaged)
+    shard = holding(filled, "c")
+    damage_unseen(shard)
     found = reopened(filled)
     with caplog.at_level(logging.WARNING):
         assert found.missing(keys_of("a", "c", "d", "f")) == keys_of("c", "d")
-    assert f"cache shard {damaged} is damaged" in caplog.text
-    assert not damaged.exists()
+    assert f"cache shard {shard} is damaged" in caplog.text
+    assert not shard.exists()
     found.add(keys_of("c", "d"), rows(2, seed=1))
     expected = torch.stack([rows(2, seed=2)[1], rows(2, seed=1)[1], rows(2, seed=0)[0]])
     for opened in (found, reopened(filled)):
         assert torch.equal(opened.gather(keys_of("f", "d", "a")), expected)
 
 
-def holding(store, name):
-    """The stem of the shard that holds a key."""
-    place = store._index.find(store_module.keys_from_hex(keys_of(name)))[0]
-    return store._shards[store._index.shard[place]].name.partition(".")[0]
-
-
-def test_a_key_in_a_damaged_shard_is_found_in_another_that_is_sound(filled, caplog):
-    first = filled.folder / f"{holding(filled, 'a')}.safetensors"
+def test_a_key_in_a_damaged_shard_is_found_in_another_that_is_sound(filled):
+    first = holding(filled, "a")
     filled.add(keys_of("z", "a"), rows(2, seed=9))
     filled.gather(keys_of("a"))
     damage_unseen(first)
@@ -255,19 +257,20 @@ def test_a_key_in_a_damaged_shard_is_found_in_another_that_is_sound(filled, capl
 
 def test_a_shard_that_another_process_removed_is_no_longer_counted_on(filled):
     found = reopened(filled)
-    (filled.folder / f"{holding(filled, 'e')}.safetensors").unlink()
+    holding(filled, "e").unlink()
     assert found.missing(keys_of("a", "e")) == keys_of("e")
-    with pytest.raises(InputError, match=r"1 embeddings have gone from .*: run again"):
+    with pytest.raises(GoneError, match=r"1 embeddings have gone from .*: run again"):
         found.gather(keys_of("a", "e"))
     assert reopened(filled).missing(keys_of("a", "e")) == keys_of("e")
 
 
-def test_a_shard_that_goes_between_looking_and_reading_is_told(filled):
+def test_a_shard_that_goes_between_looking_and_reading_is_named(filled):
     found = reopened(filled)
     assert found.missing(keys_of("e")) == []
-    (filled.folder / f"{holding(filled, 'e')}.safetensors").unlink()
-    with pytest.raises(InputError, match="has gone: run again"):
+    holding(filled, "e").unlink()
+    with pytest.raises(GoneError, match="has gone: run again"):
         found.gather(keys_of("e"))
+    assert found.missing(keys_of("a", "e")) == keys_of("e")
 
 
 def test_keys_may_be_an_array(filled):
@@ -295,19 +298,9 @@ def test_shards_in_any_number_give_what_a_dictionary_gives(store):
     assert store.missing([*order, *absent]) == absent
 
 
-def damaged(store):
-    """The path of a shard with a flipped bit."""
-    store.add(keys_of("a"), rows(1))
-    (path,) = store.folder.glob("*.safetensors")
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    return path
-
-
-def test_a_damaged_shard_that_cannot_be_removed_is_named(store, monkeypatch):
-    path = damaged(store)
-
+def test_a_damaged_shard_that_cannot_be_removed_is_named(filled, monkeypatch):
+    path = holding(filled, "a")
+    damage_unseen(path)
     unlink = type(path).unlink
 
     def fail(asked, *words, **keys):
@@ -317,61 +310,31 @@ def test_a_damaged_shard_that_cannot_be_removed_is_named(store, monkeypatch):
 
     monkeypatch.setattr(type(path), "unlink", fail)
     with pytest.raises(InputError) as error:
-        reopened(store).missing(keys_of("a"))
+        reopened(filled).missing(keys_of("a"))
     assert str(error.value) == f"cannot remove the damaged cache shard {path}: Permission denied"
 
 
-def test_a_shard_that_another_run_has_just_removed_is_no_error(store, monkeypatch):
-    path = damaged(store)
-    (store.folder / "shards.index").unlink(missing_ok=True)
-    at = store_module.Shard.at
-
-    def removed_meanwhile(place):
-        shard = at(place)
-        place.unlink()
-        return shard
-
-    monkeypatch.setattr(store_module.Shard, "at", removed_meanwhile)
-    assert reopened(store).missing(keys_of("a")) == keys_of("a")
-    assert not path.exists()
-
-
 def failing(number):
-    def fail(*_):
-        raise OSError(number, os.strerror(number))
+    def fail(path):
+        raise OSError(number, os.strerror(number), str(path))
 
     return fail
 
 
-def test_a_shard_that_cannot_be_read_for_now_is_kept(filled, monkeypatch):
+@pytest.mark.parametrize("indexed", [True, False])
+@pytest.mark.parametrize(
+    ("number", "refused"),
+    [(errno.EMFILE, "Too many open files"), (errno.EACCES, "Permission denied"), (errno.EIO, ""), (errno.ENOENT, "")],
+)
+def test_a_shard_that_cannot_be_read_is_kept_unless_the_disk_has_lost_it(filled, monkeypatch, indexed, number, refused):
+    if not indexed:
+        (filled.folder / "shards.index").unlink()
     before = shards_of(filled)
-    found = reopened(filled)
-    with monkeypatch.context() as patched:
-        patched.setattr(store_module, "file_sha256", failing(errno.EMFILE))
-        with pytest.raises(InputError, match=r"^cannot read the cache shard .*: Too many open files; it is kept$"):
-            found.gather(keys_of("a"))
-    (filled.folder / "shards.index").unlink()
-    with monkeypatch.context() as patched:
-        patched.setattr(store_module.Path, "read_bytes", failing(errno.EACCES))
-        with pytest.raises(InputError, match=r"^cannot read the cache shard .*: Permission denied; it is kept$"):
-            reopened(filled)
-    assert shards_of(filled) == before
-    assert torch.equal(found.gather(keys_of("a")), rows(2, seed=0)[:1])
-
-
-def test_a_shard_that_the_disk_has_lost_is_removed(filled, monkeypatch, caplog):
-    found = reopened(filled)
-    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
-        patched.setattr(store_module, "file_sha256", failing(errno.EIO))
-        assert found.missing(keys_of("a")) == keys_of("a")
-    assert "is damaged (Input/output error): removed" in caplog.text
-    assert len(shards_of(filled)) == 2
-
-
-def test_what_has_gone_is_missing_when_it_is_asked_for_again(filled):
-    found = reopened(filled)
-    found.gather(keys_of("e"))
-    (filled.folder / f"{holding(filled, 'e')}.safetensors").unlink()
-    with pytest.raises(GoneError):
-        found.gather(keys_of("e"))
-    assert found.missing(keys_of("a", "e")) == keys_of("e")
+    monkeypatch.setattr(store_module, "file_sha256", failing(number))
+    if refused:
+        with pytest.raises(InputError, match=rf"^cannot read the cache shard .*: {refused}; it is kept$"):
+            reopened(filled).missing(keys_of("a"))
+    else:
+        assert reopened(filled).missing(keys_of("a")) == keys_of("a")
+    lost = (1 if indexed else 3) if number == errno.EIO else 0
+    assert len(shards_of(filled)) == len(before) - lost
