@@ -32,6 +32,7 @@ test: install
 # The pages that are made from the code.
 docs: install
 	$(BIN)/python -m lare_dassl.config.keys_page docs/keys.md
+	$(BIN)/python -m lare_dassl.trainers.base.methods_page docs/methods.md
 
 # About ten minutes; docs/reliability.md says how to read the outcome.
 mutants: install

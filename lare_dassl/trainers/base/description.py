@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from lare_dassl.config.merging import leaf_keys, new_config
+from lare_dassl.errors import unknown_name
 from lare_dassl.host.door import TRAINER_REGISTRY
 
 Need = Literal["texts", "domain texts", "text tower", "validation rows", "latents"]
@@ -92,6 +93,18 @@ class Description:
         """The keys of its section, with their default values."""
         return {key: value for key, value in leaf_keys(new_config()) if key.startswith(f"{self.section}.")}
 
+    def facts(self) -> dict[str, str]:
+        """What help and docs say of the method, by the title of each fact; "" where there is nothing to say."""
+        return {
+            "adds": self.augmentation,
+            "head": self.head if self.trains else f"{self.head}, not trained",
+            "needs": ", ".join(self.needs),
+            "keys": ", ".join(self.keys()),
+            "sets": ", ".join(f"{key} {value}" for key, value in self.defaults.items()),
+            "ignores": ", ".join(f"{key}*" if key.endswith(".") else key for key in self.ignores),
+            "paper": self.paper,
+        }
+
 
 GUESTS = (Description("CoOp", "CoOp", "TRAINER.COOP", place=130, colour="reddish purple"),)
 """Trainers of other repositories that have a fixed place and colour in reports."""
@@ -143,3 +156,24 @@ def in_reports() -> dict[str, Description]:
     """The methods that reports know by name, in their order: `described()` and GUESTS."""
     methods = sorted((*described(), *GUESTS), key=lambda method: (method.place, method.name))
     return {method.name: method for method in methods}
+
+
+def help_of(name: str) -> str:
+    """The description of a registered trainer on embeddings, as lines of text.
+
+    >>> print(help_of("CrossModal"))
+    CrossModal: Each batch holds the class text embedding of each of its images too, with the image's label.
+      adds     class text embeddings
+      head     linear
+      needs    texts
+      paper    Lin et al., CVPR 2023, arXiv 2301.06267
+
+    Raises:
+        InputError: there is no such method; names the nearest one.
+    """
+    method = description_of(name)
+    if method is None:
+        raise unknown_name("method", name, [known.name for known in described()])
+    title = name if method.label == name else f"{name} ({method.label})"
+    facts = [f"  {fact:<7}  {text}" for fact, text in method.facts().items() if text]
+    return "\n".join([f"{title}: {method.summary}", *facts])

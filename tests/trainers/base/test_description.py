@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from lare_dassl.errors import InputError
 from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.trainers import LARE
-from lare_dassl.trainers.base.description import LAST, described, description_of, in_reports
+from lare_dassl.trainers.base import methods_page
+from lare_dassl.trainers.base.description import LAST, described, description_of, help_of, in_reports
 from tools.arguments import trainer_names
 
 OURS = [
@@ -47,3 +51,20 @@ def test_a_subclass_shares_the_settings_and_neither_look_nor_joint_training():
     method = description_of("NarrowLARE")
     assert (method.section, method.stage_folder, method.needs) == ("TRAINER.LARE", "regions", ("texts",))
     assert (method.label, method.colour, method.place, method.joint) == ("NarrowLARE", "", LAST, False)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_help_of_a_method_names_its_head_keys_and_needs(name):
+    method, text = description_of(name), help_of(name)
+    assert text.startswith(f"{name}: {method.summary}\n")
+    assert all(word in text for word in (method.head, *method.needs, *method.keys(), *method.defaults, method.paper))
+
+
+def test_help_of_an_unknown_method_names_the_nearest():
+    with pytest.raises(InputError, match="unknown method 'LAER': did you mean 'LARE'"):
+        help_of("LAER")
+
+
+def test_the_page_of_methods_is_current():
+    page = Path(__file__).parents[3] / "docs" / "methods.md"
+    assert page.read_text(encoding="utf-8") == methods_page.page(), "run `make docs`"
