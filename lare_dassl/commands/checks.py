@@ -15,12 +15,17 @@ from lare_dassl.datasets.base.host_dataset import known_domains
 from lare_dassl.encoding.build import check_names_and_texts
 from lare_dassl.errors import InputError, unknown_name
 from lare_dassl.host.door import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGISTRY
+from lare_dassl.trainers.base.checkpoint_reader import CheckpointReader
 from lare_dassl.trainers.base.description import description_of
 from lare_dassl.trainers.base.earlier_run import check_resumable, check_testable
 
 
-def checked_config(request: RunRequest) -> CfgNode:
+def checked_config(request: RunRequest, reader: CheckpointReader) -> CfgNode:
     """The configuration of a run, after all that can be refused without data has been.
+
+    Args:
+        request: of the run.
+        reader: keeps the checkpoints of an earlier run for the trainer.
 
     Raises:
         InputError: see `make_config` and `check_earlier_run`, or there is no folder --model-dir.
@@ -28,7 +33,7 @@ def checked_config(request: RunRequest) -> CfgNode:
     if request.model_dir and not Path(request.model_dir).is_dir():
         raise InputError(f"--model-dir {request.model_dir}: there is no such folder")
     cfg = make_config(request)
-    check_earlier_run(cfg, request)
+    check_earlier_run(cfg, request, reader)
     return cfg
 
 
@@ -92,7 +97,7 @@ def check_settings(cfg: CfgNode) -> None:
     check_names_and_texts(cfg)
 
 
-def check_earlier_run(cfg: CfgNode, request: RunRequest) -> None:
+def check_earlier_run(cfg: CfgNode, request: RunRequest, reader: CheckpointReader) -> None:
     """Refuse a run's folder that the run cannot go on from, or whose model cannot be tested, before data are read.
 
     Raises:
@@ -102,6 +107,6 @@ def check_earlier_run(cfg: CfgNode, request: RunRequest) -> None:
         return
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     if request.eval_only:
-        check_testable(cfg, trainer, request.model_dir, request.load_epoch, recorded=bool(request.output_dir))
+        check_testable(cfg, trainer, request.model_dir, request.load_epoch, reader, recorded=bool(request.output_dir))
     elif not request.no_train:
-        check_resumable(cfg, trainer)
+        check_resumable(cfg, trainer, reader)

@@ -17,6 +17,7 @@ from lare_dassl.io.files import make_folder
 from lare_dassl.io.locks import LOCK_FILE, in_folder, only_one
 from lare_dassl.system.cores import use_threads
 from lare_dassl.system.logs import start_logging
+from lare_dassl.trainers.base.checkpoint_reader import CheckpointReader
 from lare_dassl.trainers.base.description import description_of
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 from lare_dassl.trainers.base.plugin_run import PluginRun
@@ -35,38 +36,44 @@ def train(request: RunRequest) -> None:
     Raises:
         InputError: anything in files, keys or values that the user has to mend.
     """
-    carry_out(checked_config(request), request)
+    reader = CheckpointReader()
+    carry_out(checked_config(request, reader), request, reader)
 
 
-def carry_out(cfg: CfgNode, request: RunRequest) -> None:
+def carry_out(cfg: CfgNode, request: RunRequest, reader: CheckpointReader) -> None:
     """Train or test as tools/train.py does.
 
     Args:
         cfg: see `checked_config`.
         request: of the run.
+        reader: has read the checkpoints of an earlier run.
 
     Raises:
         InputError: what the configuration or the data names cannot be used.
     """
     if request.eval_only and request.model_dir:
-        cfg = with_seed_of(cfg, Path(request.model_dir))
+        cfg = with_seed_of(cfg, Path(request.model_dir), reader)
     if not description_of(cfg.TRAINER.NAME):
         cfg = with_drawn_seed(cfg)
+    elif not request.eval_only:
+        cfg = with_seed_of(cfg, Path(cfg.RESUME or cfg.OUTPUT_DIR), reader)
     use_threads(cfg.TRAIN.THREADS)
     if cfg.SEED >= 0:
         door.set_random_seed(cfg.SEED)
     if request.eval_only and not request.output_dir:
-        _carry_out(request, cfg)
+        _carry_out(request, cfg, reader)
         return
     with _alone_in(Path(cfg.OUTPUT_DIR)):
         door.setup_logger(cfg.OUTPUT_DIR)
-        _carry_out(request, cfg)
+        _carry_out(request, cfg, reader)
 
 
-def _carry_out(request: RunRequest, cfg: CfgNode) -> None:
+def _carry_out(request: RunRequest, cfg: CfgNode, reader: CheckpointReader) -> None:
     start_logging()
     _warn_of_other_sections(request, cfg)
     trainer = build_trainer(cfg)
+    if isinstance(trainer, EmbeddingTrainer):
+        trainer.reader = reader
     if request.eval_only:
         trainer.load_model(request.model_dir, epoch=request.load_epoch)
         if request.output_dir:
@@ -111,7 +118,7 @@ def train_several(several: Sequence[RunRequest]) -> str:
     Raises:
         InputError: see train.
     """
-    cfgs = [checked_config(request) for request in several]
+    cfgs = [checked_config(request, CheckpointReader()) for request in several]
     reason = reason_apart_by_settings(cfgs)
     if reason:
         return reason

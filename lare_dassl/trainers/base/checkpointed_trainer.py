@@ -16,6 +16,7 @@ from lare_dassl.errors import unwritable
 from lare_dassl.host.door import TrainerX
 from lare_dassl.io import checkpoint
 
+from .checkpoint_reader import CheckpointReader
 from .earlier_run import check_epochs, checkpoint_to_resume, checkpoint_to_test
 from .run_identity import (
     MODEL_FOLDER,
@@ -48,6 +49,7 @@ class CheckpointedTrainer(TrainerX):
         seed: of the run.
         clock: the times of its stages.
         together: the greatest number of runs that were trained at once with this one, itself included.
+        reader: of the checkpoints of an earlier run.
         loaded: path and content of the checkpoint that `load_model` has loaded; None before.
         begun: whether training has begun, so that a record in the run's folder is to be written anew.
     """
@@ -58,6 +60,7 @@ class CheckpointedTrainer(TrainerX):
     embeddings: EmbeddingSet
     seed: int
     clock: StageClock
+    reader: CheckpointReader
     loaded: tuple[Path, dict[str, Any]] | None = None
     together: int = 1
     begun = False
@@ -124,7 +127,7 @@ class CheckpointedTrainer(TrainerX):
         path = checkpoint_to_resume(directory, self.cfg.RESUME)
         if path is None:
             return 0
-        state = checkpoint.read(path)
+        state = self.reader.take(path)
         check_same_run(path, state, self.identity)
         checkpoint.check_holds(path, state, RESUMED)
         check_epochs(path, state, self.max_epoch)
@@ -164,7 +167,7 @@ class CheckpointedTrainer(TrainerX):
         """Bring along the best model so far where the run goes on in another folder."""
         folder = Path(self.output_dir) / MODEL_FOLDER
         if self.cfg.TEST.FINAL_MODEL == "best_val" and best.is_file() and best.parent.resolve() != folder.resolve():
-            checkpoint.write(checkpoint.read(best), folder, checkpoint.BEST)
+            checkpoint.write(self.reader.take(best), folder, checkpoint.BEST)
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the classifier after `epoch` epochs; without a number the best one, or the last where none was selected.
@@ -174,7 +177,7 @@ class CheckpointedTrainer(TrainerX):
                 folder tells of.
         """
         path = checkpoint_to_test(directory, epoch)
-        state = checkpoint.read(path)
+        state = self.reader.take(path)
         check_same_model(path, state, model_identity(self.cfg, self.embeddings))
         checkpoint.check_holds(path, state, LOADED)
         if not self.begun:

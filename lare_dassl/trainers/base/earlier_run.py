@@ -12,6 +12,7 @@ from lare_dassl.errors import InputError
 from lare_dassl.io import checkpoint
 from lare_dassl.methods.shared.fitting import MOST_EPOCHS
 
+from .checkpoint_reader import CheckpointReader
 from .description import Described
 from .run_identity import (
     MODEL_FOLDER,
@@ -66,30 +67,37 @@ def check_epochs(path: Path, state: dict[str, Any], max_epoch: int) -> None:
         )
 
 
-def check_resumable(cfg: CfgNode, trainer: type[Described]) -> None:
+def check_resumable(cfg: CfgNode, trainer: type[Described], reader: CheckpointReader) -> None:
     """Refuse a folder with a run that this one cannot go on from, as far as the configuration shows.
 
     Args:
         cfg: the whole configuration.
         trainer: the class of one of our trainers.
+        reader: keeps the checkpoints for the trainer.
 
     Raises:
         InputError: a checkpoint is missing, damaged, of a run with other settings, or beyond OPTIM.MAX_EPOCH.
     """
     directory = cfg.RESUME or cfg.OUTPUT_DIR
-    settings = run_settings(with_seed_of(cfg, Path(directory)))
+    settings = run_settings(with_seed_of(cfg, Path(directory), reader))
     path = checkpoint_to_resume(directory, cfg.RESUME)
     if path is not None:
-        state = checkpoint.read(path)
+        state = reader.read(path)
         check_same_run(path, _known(state, "run", settings), settings)
         check_epochs(path, state, cfg.OPTIM.MAX_EPOCH or MOST_EPOCHS)
     path = checkpoint.latest(Path(directory) / trainer.stage_folder) if trainer.stage_folder else None
     if path is not None:
-        check_same_run(path, _known(checkpoint.read(path), "run", settings), settings)
+        check_same_run(path, _known(reader.read(path), "run", settings), settings)
 
 
 def check_testable(
-    cfg: CfgNode, trainer: type[Described], directory: str, epoch: int | None, *, recorded: bool
+    cfg: CfgNode,
+    trainer: type[Described],
+    directory: str,
+    epoch: int | None,
+    reader: CheckpointReader,
+    *,
+    recorded: bool,
 ) -> None:
     """Refuse a folder whose model cannot be tested, as far as the configuration shows.
 
@@ -98,6 +106,7 @@ def check_testable(
         trainer: the class of one of our trainers.
         directory: of --model-dir.
         epoch: of --load-epoch.
+        reader: keeps the checkpoint for the trainer.
         recorded: whether a record is to be written, which needs the settings of the training.
 
     Raises:
@@ -106,7 +115,7 @@ def check_testable(
     if not directory and not trainer.trains:
         return
     path = checkpoint_to_test(directory, epoch)
-    state = checkpoint.read(path)
+    state = reader.read(path)
     method = {"trainer": cfg.TRAINER.NAME}
     check_same_model(path, _known(state, "model", method), method)
     if recorded:

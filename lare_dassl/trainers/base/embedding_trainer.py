@@ -36,6 +36,7 @@ from lare_dassl.results.classifier_file import FILE_NAME as CLASSIFIER_FILE
 from lare_dassl.results.classifier_file import SavedClassifier, kind_of
 from lare_dassl.system.logs import start_logging
 
+from .checkpoint_reader import CheckpointReader
 from .checkpointed_trainer import CheckpointedTrainer
 from .description import LINEAR_HEADS, Described
 from .optimisation import check_optim, make_optimizer, optim_for, probe_figures, worth_a_line
@@ -72,7 +73,8 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
     def __init__(self, cfg: Any) -> None:
         self.clock = StageClock()
         self.chosen: dict[str, float] = {}
-        cfg = with_seed(cfg)
+        self.reader = CheckpointReader()
+        cfg = with_seed(cfg, self.reader)
         self.seed: int = cfg.SEED
         # In a train.py of Dassl's own nobody listens to the log yet.
         if not logger.hasHandlers():
@@ -230,6 +232,7 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
         directory = self.cfg.RESUME or self.output_dir
         self.start_epoch = self.resume_model_if_exist(directory)
         self.prepare_training(Path(directory))
+        self.reader.forget()
         if self.start_epoch < self.max_epoch:
             self.init_writer(str(make_folder(Path(self.output_dir) / "tensorboard", "--output-dir")))
             rate = self.optim_settings().LR

@@ -41,7 +41,7 @@ class PluginRun:
     """
 
     skipped: Mapping[str, int] = {}
-    """No images are left out: run.make_config refuses that."""
+    """No images are left out: the check of the configuration refuses that."""
 
     def __init__(self, trainer: Any, cfg: CfgNode) -> None:
         self.trainer, self.cfg = trainer, cfg

@@ -18,18 +18,19 @@ from lare_dassl.io import checkpoint
 from lare_dassl.results.record import FILE_NAME as RECORD_FILE
 from lare_dassl.results.record import read_record
 
+from .checkpoint_reader import CheckpointReader
 from .description import described
 
 MODEL_FOLDER = "model"
 
 
-def with_seed(cfg: CfgNode) -> CfgNode:
+def with_seed(cfg: CfgNode, reader: CheckpointReader) -> CfgNode:
     """The configuration with a seed: its own, else that of the run it goes on from, else one that is drawn.
 
     Raises:
         InputError: the checkpoint of that run is damaged.
     """
-    return with_drawn_seed(with_seed_of(cfg, Path(cfg.RESUME or cfg.OUTPUT_DIR)))
+    return with_drawn_seed(with_seed_of(cfg, Path(cfg.RESUME or cfg.OUTPUT_DIR), reader))
 
 
 def with_drawn_seed(cfg: CfgNode) -> CfgNode:
@@ -37,13 +38,13 @@ def with_drawn_seed(cfg: CfgNode) -> CfgNode:
     return cfg if cfg.SEED >= 0 else seeded(cfg, secrets.randbelow(2**31))
 
 
-def with_seed_of(cfg: CfgNode, folder: Path) -> CfgNode:
+def with_seed_of(cfg: CfgNode, folder: Path, reader: CheckpointReader) -> CfgNode:
     """The configuration with the seed of the run in a folder, where it has none of its own and there is such a run.
 
     Raises:
         InputError: the checkpoint of that run is damaged.
     """
-    kept = None if cfg.SEED >= 0 else _kept_seed(folder)
+    kept = None if cfg.SEED >= 0 else _kept_seed(folder, reader)
     return cfg if kept is None else seeded(cfg, kept)
 
 
@@ -71,9 +72,9 @@ def kept_checkpoints(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _kept_seed(folder: Path) -> int | None:
+def _kept_seed(folder: Path, reader: CheckpointReader) -> int | None:
     for path in kept_checkpoints(folder):
-        run = checkpoint.read(path).get("run")
+        run = reader.read(path).get("run")
         if isinstance(run, dict) and str(run.get("SEED")).isdecimal():
             return int(run["SEED"])
     return None

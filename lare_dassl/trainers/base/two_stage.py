@@ -64,7 +64,7 @@ class TwoStageTrainer(EmbeddingTrainer):
         path = checkpoint.latest(directory / self.stage_folder)
         if path is None:
             return None
-        state = checkpoint.read(path)
+        state = self.reader.take(path)
         check_same_run(path, state, self.identity)
         network = self.new_network()
         checkpoint.load_weights(network, state, path)
