@@ -14,7 +14,6 @@ from lare_dassl.methods.lare.regions import RegionalSamples
 from .choice import regions_of, rows_of_class
 from .run import InsideRun
 
-
 TRAIN_ROWS = 24
 """Training rows of a class that are drawn with samples of their regions, at most."""
 DRAWN_REGIONS = 6

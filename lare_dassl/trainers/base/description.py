@@ -99,7 +99,7 @@ class Description:
             "adds": self.augmentation,
             "head": self.head if self.trains else f"{self.head}, not trained",
             "needs": ", ".join(self.needs),
-            "keys": ", ".join(self.keys()),
+            "keys": ", ".join(f"{key} {value}" for key, value in self.keys().items()),
             "sets": ", ".join(f"{key} {value}" for key, value in self.defaults.items()),
             "ignores": ", ".join(f"{key}*" if key.endswith(".") else key for key in self.ignores),
             "paper": self.paper,

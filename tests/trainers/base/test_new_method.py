@@ -6,7 +6,7 @@ import pytest
 
 from lare_dassl.commands.benchmark.command import benchmark
 from lare_dassl.errors import exit_code
-from lare_dassl.report.figures.figures import method_style
+from lare_dassl.report.figures.style import method_style
 from lare_dassl.trainers.base import methods_page
 from lare_dassl.trainers.base.description import help_of
 from tests.helpers import benchmark_request, forget_plugins, kept_process, run_train, write_embeddings
