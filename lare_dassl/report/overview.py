@@ -1,4 +1,4 @@
-"""What was run, what is missing, and a row for each run."""
+"""Summary of the runs, lines on missing runs, and the table of runs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .runs.report_table import ReportTable, place_label
 
 MOST_MISSING = 20
 NO_PLAN = (
-    "There is no plan of these runs: missing ones are told by the seeds of their dataset, and whether a whole cell of "
-    "the tables is missing cannot be known."
+    "There is no plan of these runs: missing runs are found by the seeds of their dataset alone, and a cell without "
+    "any run is not found."
 )
 
 

@@ -8,7 +8,6 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -21,7 +20,7 @@ from lare_dassl.io.files import check_path, make_folder, replaced
 from lare_dassl.report.figures.drawings import Drawing, all_drawings
 from lare_dassl.report.figures.style import save
 from lare_dassl.report.inside.run import check_run, open_run
-from lare_dassl.report.inside.view import ExampleView, InsideView, look_inside
+from lare_dassl.report.inside.view import InsideView, look_inside
 from lare_dassl.report.runs.collect import Collection, collect
 from lare_dassl.report.runs.compared_runs import METHOD
 from lare_dassl.report.runs.data_notes import data_notes
@@ -41,7 +40,7 @@ NUMBER = re.compile(r"[+−-]?\d[\d,.]*(?![\w.])|all$")
 
 @dataclass(frozen=True)
 class Options:
-    """What to report of, and how.
+    """The request for a report.
 
     Attributes:
         folder: holds the runs.
@@ -69,100 +68,50 @@ class ShownFigure:
 
 
 @dataclass(frozen=True)
-class ShownInside:
-    """The look inside a run of LARE, see inside_view.InsideView."""
-
-    summary: str
-    figures: list[ShownFigure]
-    reach: ReportTable
-    examples_text: str
-    examples: list[ExampleView]
-
-
-@dataclass(frozen=True)
 class Page:
-    """All that the page says. Texts are plain: the template escapes them."""
+    """The texts, tables and figures of the page, plain: the template escapes them.
+
+    Attributes:
+        title: of the page.
+        summary: methods, datasets, settings and seeds of the runs.
+        problems: records that were left out.
+        data_notes: notes on the images behind the figures.
+        missing: seeds that are missing.
+        accuracy: a table for each dataset.
+        by_domain: a table for each dataset.
+        baseline: method that the others are compared with; "" for none.
+        differences: a table for each dataset; none without a baseline.
+        difference_notes: runs that could not be compared.
+        reference: reported accuracies; None where none are asked for.
+        figures: of all runs.
+        figure_notes: figures that the runs do not allow.
+        inside: the look inside a run of LARE, or why there is none.
+        inside_figures: its figures.
+        runs: a row for each run.
+        differing: settings that differ.
+        shared: settings that agree.
+        footer: version, and where the files are.
+    """
 
     title: str
-    results: Results
+    summary: str
+    problems: Sequence[str]
+    data_notes: Sequence[str]
+    missing: Sequence[str]
+    accuracy: Sequence[ReportTable]
+    by_domain: Sequence[ReportTable]
+    baseline: str
+    differences: Sequence[ReportTable]
+    difference_notes: Sequence[str]
+    reference: ReportTable | None
     figures: Sequence[ShownFigure]
     figure_notes: Sequence[str]
-    inside: ShownInside | str
+    inside: InsideView | str
+    inside_figures: Sequence[ShownFigure]
+    runs: ReportTable
+    differing: ReportTable
+    shared: ReportTable
     footer: str
-
-    @property
-    def summary(self) -> str:
-        """What was run."""
-        return summary_text(self.results.collection)
-
-    @property
-    def problems(self) -> list[str]:
-        """What was left out."""
-        return [line.removeprefix("left out: ") for line in self.results.collection.problems]
-
-    @cached_property
-    def data_notes(self) -> list[str]:
-        """What to know of the images behind the figures."""
-        return data_notes(self.results.collection.records, self.results.collection.planned)
-
-    @cached_property
-    def missing(self) -> list[str]:
-        """Which seeds are missing."""
-        return missing_lines(self.results.frame)
-
-    @property
-    def accuracy(self) -> list[ReportTable]:
-        """A table for each dataset."""
-        return accuracy_tables(self.results.frame)
-
-    @cached_property
-    def by_domain(self) -> list[ReportTable]:
-        """A table for each dataset."""
-        return domain_tables(self.results.frame)
-
-    @property
-    def baseline(self) -> str:
-        """The method that the others are compared with."""
-        return self.results.baseline
-
-    @cached_property
-    def differences(self) -> list[ReportTable]:
-        """A table for each dataset; none without a baseline."""
-        return difference_tables(self.results.differences) if self.results.differences else []
-
-    @property
-    def difference_notes(self) -> Sequence[str]:
-        """What could not be compared."""
-        if self.results.differences is None:
-            return [f"There is no run of {BASELINE}; --baseline names another method to compare with."]
-        if not self.differences:
-            return [f"All runs are of {self.baseline}: there is no other method to compare with it."]
-        return self.results.differences.refused
-
-    @property
-    def reference(self) -> ReportTable | None:
-        """Reported accuracies."""
-        return self.results.reference
-
-    @cached_property
-    def runs(self) -> ReportTable:
-        """A row for each run."""
-        return runs_table(self.results.collection)
-
-    @cached_property
-    def settings(self) -> tuple[ReportTable, ReportTable]:
-        """Those that differ, and those that agree."""
-        return settings_tables(self.results.collection.records)
-
-    @property
-    def differing(self) -> ReportTable:
-        """The settings that differ."""
-        return self.settings[0]
-
-    @property
-    def shared(self) -> ReportTable:
-        """The settings that agree."""
-        return self.settings[1]
 
 
 def write_report(options: Options) -> Path:
@@ -200,15 +149,38 @@ def _make_page(options: Options, collection: Collection) -> Page:
     drawings, figure_notes = all_drawings(results)
     folder = make_folder(options.output.with_suffix(""), "--output")
     write_tables(folder, results)
+    differing, shared = settings_tables(collection.records)
+    differences = difference_tables(results.differences) if results.differences else []
     return Page(
         title=f"Results of {printable(options.folder.resolve().name)}",
-        results=results,
+        summary=summary_text(collection),
+        problems=[line.removeprefix("left out: ") for line in collection.problems],
+        data_notes=data_notes(collection.records, collection.planned),
+        missing=missing_lines(results.frame),
+        accuracy=accuracy_tables(results.frame),
+        by_domain=domain_tables(results.frame),
+        baseline=results.baseline,
+        differences=differences,
+        difference_notes=_difference_notes(results, bool(differences)),
+        reference=results.reference,
         figures=_shown(drawings, folder),
         figure_notes=figure_notes,
-        inside=inside if isinstance(inside, str) else _shown_inside(inside, folder),
+        inside=inside,
+        inside_figures=[] if isinstance(inside, str) else _shown(inside.drawings, folder),
+        runs=runs_table(collection),
+        differing=differing,
+        shared=shared,
         footer=f"lare_dassl {version('lare_dassl')}. The same tables and figures are in the folder "
         f"{printable(folder.name)}.",
     )
+
+
+def _difference_notes(results: Results, has_tables: bool) -> Sequence[str]:
+    if results.differences is None:
+        return [f"There is no run of {BASELINE}; --baseline names another method to compare with."]
+    if not has_tables:
+        return [f"All runs are of {results.baseline}: there is no other method to compare with it."]
+    return results.differences.refused
 
 
 def _default_baseline(collection: Collection) -> str:
@@ -239,11 +211,6 @@ def _default_run(collection: Collection) -> Path | None:
             continue
         return run.folder
     return None
-
-
-def _shown_inside(view: InsideView, folder: Path) -> ShownInside:
-    figures = _shown(view.drawings, folder)
-    return ShownInside(view.summary, figures, view.reach, view.examples_text, view.examples)
 
 
 def _shown(drawings: Sequence[Drawing], folder: Path) -> list[ShownFigure]:
@@ -291,7 +258,7 @@ def render(page: Page) -> str:
 
 
 def key_column(table: ReportTable) -> int:
-    """The column that says what a row is of: the method, or the first."""
+    """Number of the column that identifies a row: that of the method, or the first."""
     return table.columns.index("method") if "method" in table.columns else 0
 
 

@@ -1,4 +1,4 @@
-"""Settings and versions of runs: what all of them share, and what sets them apart."""
+"""Tables of the settings and versions of runs: those that differ and those that agree."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def accuracy_table(records: Sequence[Record], planned: Sequence[RunFacts] = (), 
 
     Args:
         records: of the runs, at least one.
-        planned: see `summary.cells`; runs of theirs that are not among the records are counted as missing.
+        planned: see `summary.cells`; planned runs that are not among the records are counted as missing.
         title: of the table.
     """
     frame = cells(records, planned)
@@ -85,7 +85,7 @@ def _reached_ratios(records: Sequence[Record], planned: Sequence[RunFacts]) -> M
 
 
 def _reached_ratio(path: Path, digest: str) -> float | None:
-    """What a split.json says of it; None where the file is missing, damaged, or not the one of the record."""
+    """The ratio that a split.json records; None where the file is missing, damaged, or not the one of the record."""
     try:
         return float(read_json(path)["reached_ratio"]) if file_sha256(path) == digest else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -41,12 +41,12 @@ KINDS: dict[str, Callable[[dict[str, Tensor]], nn.Module]] = {
     AdapterClassifier.kind: AdapterClassifier.from_state,
     CacheClassifier.kind: CacheClassifier.from_state,
 }
-"""How a classifier of each kind is rebuilt from its state dict; one of your own is added by its `kind`."""
+"""Functions that rebuild a classifier of each kind from its state dict; add your own under its `kind`."""
 
 
 @dataclass(frozen=True)
 class SavedClassifier:
-    """What a classifier file holds.
+    """A trained classifier with its class names, temperature and frozen model.
 
     Attributes:
         module: unit-length embeddings (B, D) → logits (B, C).
@@ -104,8 +104,8 @@ def read_classifier(path: Path) -> SavedClassifier:
     """Read a classifier file onto the CPU.
 
     Raises:
-        InputError: the file is missing, damaged, of another format, or not the one that the record beside it tells of;
-            the message names it.
+        InputError: the file is missing, damaged, of another format, or not the one that the record beside it names; the
+            message names the file.
     """
     state, metadata = read_tensors(path, FORMAT, "run again, or get it anew")
     try:

@@ -97,7 +97,7 @@ class ImageClassifier:
 
     @property
     def calibrated(self) -> bool:
-        """Whether probabilities are calibrated; without validation images they are the raw classifier's."""
+        """True if the temperature was fitted on validation images; else it is 1."""
         return self.saved.calibration_rows > 0
 
     @torch.no_grad()
@@ -250,7 +250,7 @@ def _file_in(folder: Path) -> Path:
 
 
 def _find_source(identity: VLMIdentity, backbone: str, pretrained: str) -> vlm.VLMSource:
-    """The frozen model here, with the preprocessing of the training, which a weights file by itself does not tell."""
+    """The frozen model here, with the preprocessing of the training, which is not in a weights file."""
     source = vlm.resolve(
         backbone or identity.model,
         pretrained or ("" if backbone else identity.pretrained),

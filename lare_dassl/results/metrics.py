@@ -92,7 +92,7 @@ class DomainClassification(Classification):
         return results
 
     def predictions(self) -> Predictions:
-        """What was predicted, of batches that gave their domains.
+        """The predictions on the batches that gave their domains.
 
         Raises:
             InputError: there were none.

@@ -1,4 +1,4 @@
-"""What a run predicted on the rows that it was tested on: one safetensors file (format `predictions/1`).
+"""Predictions of a run on its test rows: one safetensors file (format `predictions/1`).
 
 Tensors: `label`, `domain` and `predicted` int64 (N,), `confidence` float32 (N,), in the order of split.json. Metadata,
 all strings: `format`, `classnames`, `domains` (JSON lists), and `split`, the split that TEST.SPLIT names.
@@ -27,7 +27,7 @@ TENSORS = {"label": torch.int64, "domain": torch.int64, "predicted": torch.int64
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run predicted on its N test rows.
+    """Predictions of a run on its N test rows.
 
     Attributes:
         label: true classes, int64 (N,).
@@ -66,7 +66,7 @@ class Predictions:
 
     @property
     def correct(self) -> Tensor:
-        """Whether each row is classified correctly, bool (N,)."""
+        """True for each row that is classified correctly, bool (N,)."""
         return self.label == self.predicted
 
     def of_domains(self, names: Sequence[str]) -> Predictions:
@@ -92,8 +92,8 @@ def read_predictions(path: Path) -> Predictions:
     """Read the predictions of a run.
 
     Raises:
-        InputError: the file is missing, damaged, of another format, or not the one that the record beside it tells of;
-            the message names it.
+        InputError: the file is missing, damaged, of another format, or not the one that the record beside it names; the
+            message names the file.
     """
     tensors, metadata = read_tensors(path, FORMAT, "run again")
     try:

@@ -252,7 +252,7 @@ def check_file(folder: Path, name: str, digest: str) -> None:
     except InputError:
         return
     if files.get(name, digest) != digest:
-        raise InputError(f"it is not the {name} that the {FILE_NAME} beside it tells of: run again")
+        raise InputError(f"it is not the {name} that the {FILE_NAME} beside it names: run again")
 
 
 def _machine(cfg: CfgNode, together: int) -> Machine:

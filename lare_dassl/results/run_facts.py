@@ -1,4 +1,4 @@
-"""RunFacts: what is known of a run before it is finished, and the check of JSON content against such a model."""
+"""RunFacts: the facts of a run that its plan holds already; and the check of JSON content against a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lare_dassl.config.merging import leaf_keys
 from lare_dassl.errors import InputError, all_printable, printable, shortened
 
 GENERIC_DATASETS = ("DomainFolders", "EmbeddingFile")
-"""Registered names that stand for many datasets, which are told apart by their origin or root."""
+"""Registered names that stand for many datasets, which are identified by their origin or root."""
 USUAL_SPLIT = "test"
 
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -26,7 +26,7 @@ class StrictModel(BaseModel):
 
 
 class RunFacts(StrictModel):
-    """What is known of a run from its plan on.
+    """Facts of a run that are known as soon as it is planned.
 
     Attributes:
         trainer: registered name of the trainer.

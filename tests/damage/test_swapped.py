@@ -47,7 +47,7 @@ def test_another_runs_outcome_is_named(world, run, name, read):
     with pytest.raises(InputError) as error:
         read(run / name)
     assert str(run / name) in str(error.value)
-    assert f"it is not the {name} that the record.json beside it tells of: run again" in str(error.value)
+    assert f"it is not the {name} that the record.json beside it names: run again" in str(error.value)
 
 
 def refused(run: Path, capsys, *flags: object, seed: int = 0) -> str:

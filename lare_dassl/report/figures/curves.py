@@ -81,13 +81,13 @@ def _curves(frame: pd.DataFrame, along: str, metric: str) -> Figure:
 
 
 def _places(values: Sequence[float]) -> list[float]:
-    """Where values stand on the axis: at their binary logarithms, all images one step behind the last number."""
+    """Positions of values on the axis: their binary logarithms; all images stand one step behind the last number."""
     logarithms = [math.log2(value) for value in values if value != ALL_SHOTS]
     return logarithms + [logarithms[-1] + 1] * (len(values) - len(logarithms))
 
 
 def _shifts(count: int, places: Sequence[float]) -> np.ndarray:
-    """How far each of some methods is drawn beside a place, (count,), so that equal points do not hide each other."""
+    """Horizontal shifts (count,) of methods at one value, so that equal points do not hide each other."""
     step = min(MOST_DODGE, DODGE / count) * min(map(float, np.diff(places)))
     return step * (np.arange(count) - (count - 1) / 2)
 

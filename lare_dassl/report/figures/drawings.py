@@ -1,4 +1,4 @@
-"""Which figures a report shows of its runs, each with its caption and its text for those who do not see it."""
+"""The figures of a report, each with its caption and an alternative text for screen readers."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ DIGEST_LENGTH = 8
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure and what stands with it.
+    """A figure with its texts.
 
     Attributes:
         stem: of the names of its files.
-        caption: below it.
-        alt: what it shows, for those who do not see it.
-        figure: itself.
+        caption: text below the figure.
+        alt: alternative text for screen readers.
+        figure: the matplotlib figure.
     """
 
     stem: str
@@ -75,7 +75,7 @@ def all_drawings(results: Results) -> tuple[list[Drawing], list[str]]:
 def file_stems(names: Iterable[str]) -> dict[str, str]:
     """For each name one for files, of small letters, digits, - and _ alone, no two the same.
 
-    A name of which that changes more than capitals, or whose capitals alone tell it from another, ends in a hash.
+    A name ends in a hash where more than its capitals change, or where two names differ in their capitals alone.
     """
     stems = {name: re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")[:STEM_LENGTH] for name in names}
     uses = Counter(stems.values())
@@ -114,9 +114,9 @@ def _curves(dataset: str, stem: str, cells: pd.DataFrame, along: str, metric: st
 
 
 def _missing_text(cells: pd.DataFrame, *metrics: str) -> str:
-    """How many seeds the cells of a figure lack; "" where they lack none.
+    """A sentence with the number of seeds that the cells of a figure lack; "" where they lack none.
 
-    A cell all of whose runs are without a metric lacks those alone that did not run: the metric does not apply to it.
+    Where no run of a cell has a metric, the metric does not apply: then only the runs that did not finish are lacking.
     """
     found = [cells[f"{metric}_n"].where(cells[f"{metric}_n"] > 0, cells["n"]) for metric in metrics]
     lacking = int((cells["expected"] - np.minimum.reduce(found)).sum())
@@ -157,7 +157,7 @@ def _target_rows(predictions: Predictions, targets: Sequence[str]) -> Prediction
     """The rows of the target domains; all where there are none.
 
     Raises:
-        InputError: the run was tested on no row of them, or its predictions do not know one of them.
+        InputError: no test row is of a target domain, or the predictions do not know one of these domains.
     """
     if not targets:
         return predictions

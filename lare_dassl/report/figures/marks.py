@@ -38,7 +38,7 @@ def method_cells(frame: pd.DataFrame) -> Iterator[tuple[Style, pd.DataFrame]]:
 
 
 def lacks_seeds(cells: pd.DataFrame, metric: str) -> np.ndarray:
-    """Whether each cell has the metric of fewer seeds than expected, bool (cells,)."""
+    """True for each cell in which fewer seeds have the metric than expected, bool (cells,)."""
     return np.asarray(cells[f"{metric}_n"] < cells["expected"])
 
 

@@ -1,4 +1,4 @@
-"""Figures of what runs predicted: the gain of each class over a baseline, and how calibrated a run is."""
+"""Figures of predictions: the gain of each class over a baseline, and the calibration of a run."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _gain_bars(axes: Axes, order: Sequence[str], values: Sequence[float], names:
     ahead, behind = (method_style(name.partition(" (")[0]).colour for name in names)
     colours = [ahead if value >= 0 else behind for value in values]
     label = "gain (percentage points)"
-    # The ends of the axis lie beyond the bars, also where all of them stand on one side of zero.
+    # The ends of the axis lie beyond the bars, also where all bars stand on one side of zero.
     axes.use_sticky_edges = False
     if len(order) <= MOST_NAMED:
         axes.barh(range(len(order)), values, color=colours, height=0.75)
@@ -137,7 +137,7 @@ def reliability_diagram(predictions: Predictions, name: str = "", bins: int = EC
 
 @dataclass(frozen=True)
 class BinLook:
-    """How the bins of many rows, or those of few, are drawn."""
+    """Settings of matplotlib for the bins of many rows, or for those of few."""
 
     bar: dict[str, Any]
     mean: dict[str, Any]
@@ -165,7 +165,7 @@ def _bin_means(axes: Axes, confidence: np.ndarray, accuracy: np.ndarray, chosen:
 
 
 def bins_of_few_rows(share: np.ndarray, rows: int) -> np.ndarray:
-    """Whether each bin has rows, but fewer than FEW_ROWS or FEW_PERCENT of all, bool (bins,).
+    """True for each bin that has rows, but fewer than FEW_ROWS or FEW_PERCENT of all, bool (bins,).
 
     Args:
         share: of all rows in each bin, in percent.

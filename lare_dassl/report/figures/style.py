@@ -35,7 +35,7 @@ PALETTE = {
     "vermilion": "#D55E00",
     "reddish purple": "#CC79A7",
 }
-"""The colours of Okabe and Ito (2008), which people of all kinds of colour vision tell apart."""
+"""The colours of Okabe and Ito (2008), which can be distinguished with any kind of colour vision."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d")
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 LINE_LENGTH = 42
@@ -74,7 +74,7 @@ SETTINGS: Any = {
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn."""
+    """Colour, marker, line and filling of a method."""
 
     colour: str
     marker: str

@@ -20,7 +20,7 @@ def chosen_classes(classnames: Sequence[str], wanted: Sequence[str] = ()) -> lis
     """The labels of the wanted classes, or of SHOWN_CLASSES spread evenly where none is wanted.
 
     Raises:
-        InputError: an unknown class, or more of them than there are colours.
+        InputError: an unknown class, or more classes than there are colours.
     """
     if len(wanted) > MOST_CLASSES:
         raise InputError(f"--classes names {len(wanted)} classes: give at most {MOST_CLASSES}, one for each colour")

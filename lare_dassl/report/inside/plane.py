@@ -86,7 +86,7 @@ class PlanePoints:
 
 
 def plane_points(run: InsideRun, labels: Sequence[int]) -> PlanePoints:
-    """What is drawn of some classes: at most TRAIN_ROWS of each, and TEST_ROWS of each in each domain."""
+    """The points that are drawn of some classes: at most TRAIN_ROWS of each, and TEST_ROWS of each in each domain."""
     train, test = run.embeddings.train, run.embeddings.test
     domains = test.domain.unique().tolist()
     rows = torch.cat([rows_of_class(train, label, TRAIN_ROWS) for label in labels])

@@ -1,4 +1,4 @@
-"""What the regional samples of a run reach: the nearest test rows. M: test rows, D: embedding width."""
+"""The reach of the regional samples of a run: the nearest test rows. M: test rows, D: embedding width."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Example:
-    """What the regional samples of one training row reach.
+    """The reach of the regional samples of one training row.
 
     Attributes:
         row: its number among the training rows.
@@ -86,7 +86,7 @@ def examples(run: InsideRun, labels: Sequence[int], draws: int) -> list[Example]
 
 
 class Shares(NamedTuple):
-    """How much of some rows lies in a domain, in percent: of the test rows, and of the rows nearest to each kind.
+    """Shares of rows that lie in one domain, in percent.
 
     Attributes:
         test: of all test rows.
@@ -117,7 +117,7 @@ class Reach:
 
 
 def reach_of(run: InsideRun) -> Reach:
-    """Where the nearest test rows lie, of training embeddings and of one regional sample of each.
+    """Domains and classes of the test rows nearest to training embeddings and to one regional sample of each.
 
     At most MOST_REACHING_ROWS training rows are asked, spread evenly.
     """

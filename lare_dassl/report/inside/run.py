@@ -33,7 +33,7 @@ from lare_dassl.trainers.lare import LARE
 
 @dataclass(frozen=True)
 class ShownRows:
-    """What a person is shown of the rows of a split.
+    """Names and pictures of the rows of a split.
 
     Attributes:
         names: of each row, its image as split.json names it, or its row number in an embedding file.

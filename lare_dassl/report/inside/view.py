@@ -1,4 +1,4 @@
-"""What the page shows of one run of LARE: figures, what its regional samples reach, and pictures of some of it."""
+"""The page's section on one run of LARE: figures, the reach of its regional samples, and pictures of some rows."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class InsideView:
 
 
 def look_inside(run: InsideRun, name: str, wanted: Sequence[str] = ()) -> InsideView:
-    """What to show of a run.
+    """The view of a run.
 
     Args:
         run: see InsideRun.
@@ -75,7 +75,7 @@ def look_inside(run: InsideRun, name: str, wanted: Sequence[str] = ()) -> Inside
         wanted: names of the classes to show; some spread evenly where none is named.
 
     Raises:
-        InputError: an unknown class, or too many of them.
+        InputError: an unknown class, or too many classes.
     """
     labels = chosen_classes(run.embeddings.classnames, wanted)
     return InsideView(

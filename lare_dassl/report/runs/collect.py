@@ -31,7 +31,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Collection:
-    """What lies below a folder.
+    """The runs below a folder.
 
     Attributes:
         folder: that was searched.
@@ -92,7 +92,7 @@ def _read_runs(folder: Path) -> tuple[list[Run], list[str]]:
 
 
 def _what_to_do(error: InputError) -> str:
-    """What mends a record that cannot be read, such as one that is cut off; "" where a new run may not."""
+    """Advice for a record that cannot be read, such as one that is cut off; "" where a new run may not help."""
     return "; run its command again" if isinstance(error.__cause__, ValueError) else ""
 
 

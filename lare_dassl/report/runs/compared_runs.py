@@ -1,4 +1,4 @@
-"""Which runs the figures are of that show what runs predicted."""
+"""The runs whose predictions are drawn."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def first_run(collection: Collection, dataset: str, name: str) -> tuple[Run, str
 
 
 def images_label(record: Record) -> str:
-    """What a run was tested on, such as "test images"."""
+    """The images that a run was tested on, such as "test images"."""
     return f"{ROWS.get(record.split, record.split)} images"
 
 

@@ -1,4 +1,4 @@
-"""What to know of the images behind the figures: runs side by side on others, images left out, images in two splits."""
+"""Notes on the images behind the figures: methods on different images, images left out, images in two splits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def data_notes(records: Sequence[Record], planned: Sequence[RunFacts] = ()) -> l
 
     Args:
         records: of the runs.
-        planned: see summary.cells; they tell which settings set runs apart.
+        planned: see summary.cells; their settings count among those in which runs differ.
     """
     return [
         *_other_images(runs_to_compare(records, planned)),
@@ -43,7 +43,7 @@ def _other_images(runs: Iterable[ComparedRun]) -> list[str]:
 
 
 def _differ(run: ComparedRun, other: ComparedRun) -> bool:
-    """Whether two runs should have seen the same images, and did not."""
+    """True if two runs should have seen the same images, and did not."""
     return run.agrees(other) and run.record.split_sha256 != other.record.split_sha256
 
 
@@ -93,6 +93,6 @@ def _counts(of_runs: Iterable[dict[str, int] | None], name: str) -> list[int]:
 
 
 def _span(counts: Sequence[int]) -> str:
-    """What the runs of a cell have, which may depend on the seed: "3" or "1 to 3"."""
+    """The counts of the runs of a cell, which may depend on the seed, as text: "3" or "1 to 3"."""
     low, high = min(counts), max(counts)
     return str(low) if low == high else f"{low} to {high}"

@@ -1,4 +1,4 @@
-"""Which run of a baseline each run of another method is compared with."""
+"""Pairing: each run of a method with the run of a baseline that it is compared with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_NAMES = 12
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run with all that pairing asks of it.
+    """A run with its settings and the name of its variant.
 
     Attributes:
         number: its place among the records.
@@ -49,21 +49,21 @@ class ComparedRun:
 
     @property
     def place(self) -> tuple[Any, ...]:
-        """What the two runs of a pair have in common."""
+        """Dataset, shots, imbalance and seed: the two runs of a pair have the same."""
         return self.record.dataset_label, self.record.shots, self.record.imbalance, self.record.seed
 
     def is_of(self, name: str) -> bool:
-        """Whether a name is that of the run's trainer or method."""
+        """True if a name is that of the run's trainer or method."""
         return name in (self.method, self.record.trainer)
 
     def agrees(self, other: ComparedRun) -> bool:
-        """Whether settings that both tell are the same, but for those that `contradictions` looks at."""
+        """True if the settings that both have are equal; SPLIT and WEIGHTS are left to `contradictions`."""
         own = {key: value for key, value in self.settings.items() if key not in (SPLIT, WEIGHTS)}
         return all(other.settings.get(key, value) == value for key, value in own.items())
 
     @property
     def cell(self) -> str:
-        """What it has in common with the runs of other seeds, as text."""
+        """Its cell as text: method, dataset, shots and imbalance."""
         dataset, shots, imbalance, _ = self.place
         return cell_label(dataset, shots, imbalance, self.method)
 
@@ -91,7 +91,7 @@ def pair_runs(
         records: of the runs.
         baseline: a trainer, or a method as summary.method_label names it. A trainer stands for its run whose settings
             agree with those of the run that it is compared with.
-        planned: see summary.cells; they tell which settings set runs apart.
+        planned: see summary.cells; their settings count among those in which runs differ.
 
     Raises:
         InputError: no run is of the baseline (names the nearest).
@@ -113,8 +113,8 @@ def pair_runs(
 def runs_to_compare(records: Sequence[Record], planned: Sequence[RunFacts] = ()) -> list[ComparedRun]:
     """The runs with what sets them apart, see `pair_runs`."""
     known = [*records, *planned]
-    told = zip(records, variant_settings(known), variant_labels(known), strict=False)
-    return [ComparedRun(number, *of_run) for number, of_run in enumerate(told)]
+    runs = zip(records, variant_settings(known), variant_labels(known), strict=False)
+    return [ComparedRun(number, *run) for number, run in enumerate(runs)]
 
 
 def seeds_label(seeds: Sequence[int]) -> str:
@@ -166,7 +166,7 @@ def _partner(run: ComparedRun, candidates: Sequence[ComparedRun], baseline: str)
 
 
 def contradictions(run: ComparedRun, other: ComparedRun) -> Iterator[str]:
-    """What forbids that two runs are compared, see `pair_runs`: one text for each reason."""
+    """The reasons against comparing two runs, see `pair_runs`."""
     name = other.method
     splits = run.record.tested_split, other.record.tested_split
     if splits[0] != splits[1]:

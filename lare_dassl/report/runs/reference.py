@@ -78,7 +78,7 @@ def reference_table(cells: pd.DataFrame, name: str, records: Sequence[Record] = 
     Args:
         cells: see summary.cells; those on all images without a long tail are compared.
         name: key of REFERENCES, such as "cub".
-        records: of the runs, which tell of their frozen models.
+        records: of the runs, for the names of their frozen models.
 
     Raises:
         InputError: an unknown name.

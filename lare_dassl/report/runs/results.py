@@ -1,4 +1,4 @@
-"""What a report says of its runs, computed once for its page, tables and figures."""
+"""Results: cells and differences of runs, computed once for the page, tables and figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .reference import reference_table
 from .summary import cells
 
 BASELINE = "FineTune"
-"""What methods are compared with where nothing else is asked for."""
+"""The default baseline."""
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,17 @@ from lare_dassl.results.run_facts import USUAL_SPLIT, RunFacts
 from lare_dassl.trainers.base.description import LAST, in_reports
 
 GROUP = ["dataset", "shots", "imbalance", "trainer", "variant"]
-"""What the runs of a cell have in common; they differ in their seeds alone."""
+"""Columns that identify a cell; its runs differ in their seeds alone."""
 
-# Settings of a variant that are told by rules of their own.
+# Entries of a variant beside its settings.
 SPLIT, WEIGHTS = "TEST.SPLIT", "weights"
 
 
 def variant_settings(records: Sequence[RunFacts]) -> list[dict[str, str]]:
     """For each record the settings in which the records of its dataset and trainer differ, as texts by their keys.
 
-    Two more are told: SPLIT, where a record of the dataset is tested on another split than USUAL_SPLIT, and WEIGHTS
-    of the frozen model, where they differ though all else is equal. A run that is not finished does not know them.
+    Two entries are added: SPLIT, where a record of the dataset is tested on another split than USUAL_SPLIT, and
+    WEIGHTS of the frozen model, where they differ though all else is equal; a planned run has no WEIGHTS.
     """
     groups = [(record.dataset_label, record.trainer) for record in records]
     variants = _differing(groups, [shown_settings(record.config) for record in records])
@@ -47,14 +47,14 @@ def _weights(record: RunFacts) -> dict[str, str]:
 def _differing(groups: Sequence[Any], settings: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     """The settings that have more than one value within their group."""
     values: dict[Any, set[str]] = defaultdict(set)
-    for group, told in zip(groups, settings, strict=True):
-        for key, value in told.items():
+    for group, own in zip(groups, settings, strict=True):
+        for key, value in own.items():
             values[group, key].add(value)
     differing: dict[Any, set[str]] = defaultdict(set)
     for (group, key), found in values.items():
         if len(found) > 1:
             differing[group].add(key)
-    return [_only(told, differing[group]) for group, told in zip(groups, settings, strict=True)]
+    return [_only(own, differing[group]) for group, own in zip(groups, settings, strict=True)]
 
 
 def _only(settings: dict[str, str], keys: set[str]) -> dict[str, str]:
@@ -64,7 +64,7 @@ def _only(settings: dict[str, str], keys: set[str]) -> dict[str, str]:
 def variant_labels(records: Sequence[RunFacts]) -> list[str]:
     """The `variant_settings` of each record as text, such as "SAMPLES_PER_IMAGE=4, on val"; "" where there are none.
 
-    A key is told by its last parts, as few as name no other key of the runs of the same trainer.
+    Of a key the last parts are shown, as few as name no other key of the runs of the same trainer.
     """
     names = {trainer: short_names(keys) for trainer, keys in _keys_by_trainer(records).items()}
     variants = variant_settings(records)
@@ -97,7 +97,7 @@ def _ends(key: str) -> list[str]:
 
 
 def _variant_label(settings: dict[str, str], names: dict[str, str]) -> str:
-    """The settings of a variant as text; the usual split is not told."""
+    """The settings of a variant as text; the usual split is not shown."""
     texts = {key: f"{names.get(key, key)}={value}" for key, value in settings.items()}
     if SPLIT in settings:
         texts[SPLIT] = "" if settings[SPLIT] == USUAL_SPLIT else f"on {settings[SPLIT]}"
@@ -121,7 +121,7 @@ def run_keys(records: Sequence[RunFacts], planned: Sequence[RunFacts] = ()) -> p
 
     Args:
         records: of the runs.
-        planned: see `cells`; they have no rows, but what sets them apart from the records is told in `variant`.
+        planned: see `cells`; they have no rows, but their settings count for `variant`.
     """
     variants = variant_labels([*records, *planned])[: len(records)]
     rows = [
