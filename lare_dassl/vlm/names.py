@@ -13,7 +13,7 @@ DEMO_FOLDER = Path(__file__).parents[1] / "assets" / "demo_coca"
 
 
 def check_names(model: str, pretrained: str, allow_random: bool = False) -> tuple[str | None, str]:
-    """Refuse what names no model or no weights; nothing is loaded, and the network is not asked.
+    """Refuse unknown names of models and weights; nothing is loaded, and the network is not asked.
 
     Args:
         model: see `resolve`.

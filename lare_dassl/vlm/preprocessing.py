@@ -13,10 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Resize:
-    """Transforms of a PIL image, one after another: PIL image → uint8 tensor (height, width, 3).
-
-    Other processes can be given it too.
-    """
+    """Transforms of a PIL image, one after another: PIL image → uint8 tensor (height, width, 3). It can be pickled."""
 
     transforms: tuple[Callable[[Any], Any], ...]
 
@@ -28,7 +25,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class PreprocessParts:
-    """A preprocessing in two parts, together the same to the bit.
+    """A preprocessing in two parts, whose result is that of the whole to the bit.
 
     Attributes:
         resize: PIL image → uint8 tensor (height, width, 3); or all of the preprocessing where it cannot be divided.
@@ -40,9 +37,10 @@ class PreprocessParts:
 
 
 def split_preprocess(preprocess: Any) -> PreprocessParts:
-    """Divide open_clip's transform, which ends with the scaling of bytes to numbers of a certain mean and spread.
+    """Divide open_clip's transform into resizing and scaling (bytes to numbers of a certain mean and spread).
 
-    That end takes a quarter of the time, holds Python's lock in each thread, and makes the images four times as large.
+    Scaling takes a quarter of the time, holds Python's lock, and makes images four times as large, so it is done on
+    whole batches.
     """
     transforms = list(getattr(preprocess, "transforms", ()))
     ends = [type(transform).__name__ for transform in transforms[-2:]]
@@ -51,7 +49,7 @@ def split_preprocess(preprocess: Any) -> PreprocessParts:
     *resizing, _, normalize = transforms
 
     def scale(pixels: Tensor) -> Tensor:
-        # A number in place of the tensor would be a product with 1/255 on a GPU, which is rounded differently.
+        # Division by a number is a product with 1/255 on a GPU, which is rounded differently.
         greatest = torch.tensor(255.0, device=pixels.device)
         mean, spread = (
             torch.tensor(part, device=pixels.device)[:, None, None] for part in (normalize.mean, normalize.std)

@@ -17,8 +17,8 @@ class VLMSource:
     """A model and its weights, found but not loaded.
 
     Attributes:
-        model: the name that the user gave.
-        open_clip_name: the name that open_clip takes.
+        model: the user's name of the model.
+        open_clip_name: open_clip's name of it.
         pretrained: tag or path of the weights as the user gave it; "" for a model folder.
         weights: the weights file on this machine; None for random weights.
         architecture: open_clip's model configuration.
@@ -33,6 +33,6 @@ class VLMSource:
     preprocess: dict[str, Any] = field(repr=False)
 
     def fingerprint(self, weights_sha256: str, precision: str) -> str:
-        """A hash of all that an embedding depends on beside the image."""
+        """A hash of everything that an embedding depends on except the image."""
         parts = [weights_sha256, self.architecture, self.preprocess, precision, READING]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

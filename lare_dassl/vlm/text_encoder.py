@@ -16,9 +16,9 @@ from .openclip import open_clip
 
 
 class TextEncoder(nn.Module):
-    """A frozen text tower from the embeddings of tokens on; gradients reach these embeddings and nothing else.
+    """A frozen text tower that takes embeddings of tokens; gradients reach only these embeddings.
 
-    It runs open_clip's own tower, and puts the given embeddings in the place of those that the tower looks up.
+    It runs open_clip's own tower with the given embeddings in place of the ones that the tower looks up.
 
     Args:
         model: open_clip's module, frozen.
@@ -55,7 +55,7 @@ class TextEncoder(nn.Module):
 
         Args:
             embedding: of the prompts' tokens, (C, L, W).
-            tokens: the prompts, int64 (C, L); they say where a prompt ends, which gives the place that is read off.
+            tokens: the prompts, int64 (C, L); the output is read where a prompt ends.
         """
         length = self._length_in_use(tokens)
         hook = self.tower.token_embedding.register_forward_hook(lambda *_: embedding[:, :length])
@@ -67,14 +67,14 @@ class TextEncoder(nn.Module):
         return F.normalize(features.float(), dim=-1)
 
     def _length_in_use(self, tokens: Tensor) -> int:
-        """The tokens that matter: where each sees those before it alone, none behind the longest prompt's end does."""
+        """Number of tokens up to the longest prompt's end, if a token sees only those before it; else L."""
         pooled = getattr(self.tower, "text_pool_type", None) or self.tower.pool_type
         if pooled != "argmax" or self.tower.attn_mask is None or getattr(self.tower, "cls_emb", None) is not None:
             return tokens.shape[1]
         return int(tokens.argmax(dim=1).max()) + 1
 
     def _shortened(self, length: int) -> dict[str, Tensor]:
-        """The tower's tensors that have a place for each token, cut to the first ones."""
+        """The tower's tensors with a dimension of tokens, cut to the first `length`."""
         if length == self.tower.context_length:
             return {}
         mask, positions = self.tower.attn_mask, self.tower.positional_embedding

@@ -65,7 +65,7 @@ def test_samples_lie_within_their_regions_before_scaling(rows):
         assert (points <= upper[label] + 1e-5).all()
 
 
-def test_moved_embeddings_follow_the_real_rows_that_they_were_moved_from(rows):
+def test_moved_embeddings_follow_their_real_rows(rows):
     moved = torch.stack([rows.embedding + 1, rows.embedding + 2])
     for batch in MixedLoader(rows, 4, seed=1, augmentation=MovedEmbeddings(moved)):
         real = len(batch) // 3
@@ -75,7 +75,7 @@ def test_moved_embeddings_follow_the_real_rows_that_they_were_moved_from(rows):
         assert batch.sampled.tolist() == [False] * real + [True] * 2 * real
 
 
-def test_what_is_added_leaves_order_and_real_rows_of_the_first_batch_alone(rows, regions):
+def test_added_embeddings_leave_the_first_batchs_real_rows_alone(rows, regions):
     moved = MovedEmbeddings(rows.embedding[None])
     for augmentation in (moved, RegionalSamples(regions, 2)):
         plain, mixed = (next(iter(MixedLoader(rows, 4, seed=1, augmentation=added))) for added in (None, augmentation))

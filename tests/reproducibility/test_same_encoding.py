@@ -105,7 +105,7 @@ def left_by_a_process_of_its_own(world, tmp_path_factory):
     return left_by(folder / "run")
 
 
-def test_hash_seed_locale_time_zone_and_folder_of_a_process_do_not_count(left_by_a_process_of_its_own, images_left):
+def test_the_surroundings_of_a_process_do_not_count(left_by_a_process_of_its_own, images_left):
     assert different(left_by_a_process_of_its_own, images_left) == []
 
 

@@ -42,7 +42,7 @@ def test_an_embedding_is_the_same_to_the_bit_in_a_batch_of_any_size(demo_model, 
 
 
 @pytest.mark.usefixtures("_threads")
-def test_a_texts_embedding_is_the_same_to_the_bit_beside_any_other_texts(demo_model):
+def test_a_text_is_the_same_to_the_bit_beside_any_others(demo_model):
     texts = [f"a {style} of a {name}." for style in ("photo", "sketch") for name in ("red star", "blue ring", "moon")]
     together = demo_model.encode_texts(texts)
     assert together.shape == (6, demo_model.encode_texts(["a"]).shape[1])

@@ -23,7 +23,7 @@ def test_the_guard_takes_low_precision_only_where_embeddings_agree(clip, pixels,
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_auto_is_bf16_only_where_it_is_native_and_any_other_value_stands(monkeypatch, native):
+def test_auto_is_bf16_only_where_it_is_native(monkeypatch, native):
     # torch has no public function that says so; where this private one goes, another is to be found.
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
     assert vlm.resolve_precision("auto", CPU) == ("bf16" if native else "fp32")

@@ -30,7 +30,7 @@ def test_preprocessing_is_open_clips_own_to_the_bit(tmp_path, picture):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("size", [(70, 41), (32, 32), (20, 300)])
-def test_the_two_parts_of_preprocessing_give_what_the_whole_gives_to_the_bit(clip, size, device):
+def test_the_two_parts_of_preprocessing_give_the_same_bits(clip, size, device):
     model = vlm.load(clip, "fp32", torch.device(device))
     pixels = torch.randint(256, (6, size[1], size[0], 3), generator=torch.Generator().manual_seed(0)).byte()
     images = [Image.fromarray(part.numpy()) for part in pixels]

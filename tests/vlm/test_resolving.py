@@ -73,7 +73,7 @@ def located(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("located")
-def test_openai_weights_in_a_model_of_another_activation_are_warned_of(caplog):
+def test_openai_weights_in_a_model_of_another_activation_warn(caplog):
     with caplog.at_level(logging.WARNING):
         vlm.resolve("ViT-B-32-quickgelu", "openai")
         assert caplog.text == ""
@@ -89,7 +89,7 @@ def test_a_tag_brings_its_own_preprocessing(located):
     assert {"url", "hf_hub"}.isdisjoint(source.preprocess)
 
 
-def test_a_weights_file_gets_the_preprocessing_that_its_architectures_tags_agree_on(tmp_path):
+def test_a_weights_file_gets_the_preprocessing_tags_agree_on(tmp_path):
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(b"")
     assert vlm.resolve("ViT-B-16-SigLIP", str(weights)).preprocess["mean"] == (0.5, 0.5, 0.5)

@@ -22,7 +22,7 @@ def test_the_text_encoder_gives_what_the_tower_gives(tower):
     torch.testing.assert_close(encoder(encoder.embed_tokens(tokens), tokens), tower.encode_texts(texts))
 
 
-def test_other_token_embeddings_and_their_gradients_are_those_of_a_vocabulary_that_has_them(tower):
+def test_token_embeddings_and_gradients_are_a_vocabularys(tower):
     encoder, tokens = tower.text_encoder(), tower.tokenizer(["a photo of a cat.", "a photo of a blue owl."])
     context = torch.randn(3, encoder.embed_tokens(tokens).shape[2], generator=torch.Generator().manual_seed(0))
     context = (0.1 * context).requires_grad_()
@@ -54,7 +54,7 @@ def test_the_text_encoder_leaves_the_tower_as_it_was(tower):
 
 
 @pytest.mark.parametrize(("kind", "length"), [("clip", 8), ("coca", 17)])
-def test_a_short_prompt_costs_only_its_own_tokens_where_none_looks_ahead(kind, length, request):
+def test_a_short_prompt_costs_only_its_own_tokens(kind, length, request):
     """CoCa's tower reads off a token of its own behind the last place, so its prompts stay as long as they are."""
     encoder = vlm.load(request.getfixturevalue(kind), "fp32", CPU).text_encoder()
     tokens = encoder.tokenizer(["a cat.", "an owl and a dog."])

@@ -1,7 +1,7 @@
 """Decoding image files in threads, ahead of the encoder. B: images of a batch.
 
-Pillow lets go of Python's lock while it decodes and resizes, so a few threads use a core each without a process for
-each. They wait for the lock from about 1,500 images a second on; decoding_processes.py is for a faster encoder.
+Pillow releases Python's lock while it decodes and resizes, so a few threads use a core each. From about 1,500 images
+a second on they wait for the lock; decoding_processes.py is for a faster encoder.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class DecodedBatch:
     """Images of one batch.
 
     Attributes:
-        places: of the images that could be read, in the list that was to be decoded.
-        pixels: theirs, float32 (B, 3, H, W), or uint8 (B, H, W, 3) not yet scaled.
-        unreadable: the places of the others, each with the cause.
+        places: indices, in the list of files, of the images that could be read.
+        pixels: of these images, float32 (B, 3, H, W), or uint8 (B, H, W, 3) before scaling.
+        unreadable: places of the other images, each with the cause.
     """
 
     places: list[int]
@@ -43,7 +43,7 @@ class DecodedBatch:
 
 
 def decode_image(path: Path, preprocess: object) -> Tensor:
-    """Read an image file and preprocess it: what `preprocess` gives of it as an RGB image.
+    """Read an image file as RGB, and preprocess it.
 
     Raises:
         InputError: see read_rgb.
@@ -60,8 +60,8 @@ def decoded_batches(
         decode: place → pixels (3, H, W) or (H, W, 3); an InputError says why an image cannot be read.
         places: to decode, begun in this order.
         batch_size: images, readable or not, of a batch; fewer where no image has come for PATIENCE_SECONDS, even none.
-        threads: that decode.
-        ahead: images that may be decoded, or begun, and not yet be in a batch.
+        threads: number of threads.
+        ahead: images that may be decoded, or begun, before they are in a batch.
     """
     yield from in_batches(as_they_come(decode, places, threads, ahead), batch_size)
 
@@ -79,7 +79,7 @@ def in_batches(source: Iterable[Decoded | None], batch_size: int) -> Iterator[De
 
 
 def attempt(decode: Callable[[int], Tensor], place: int) -> Decoded:
-    """A place with its pixels, or the cause why there are none."""
+    """A place with its pixels, or with the cause why the image cannot be read."""
     try:
         return place, decode(place)
     except InputError as error:
@@ -89,7 +89,7 @@ def attempt(decode: Callable[[int], Tensor], place: int) -> Decoded:
 def as_they_come(
     decode: Callable[[int], Tensor], places: Iterable[int], threads: int, ahead: int
 ) -> Iterator[Decoded | None]:
-    """The attempt at each place, as threads make them; None whenever nothing has come for a while."""
+    """Each place as soon as a thread has attempted it; None whenever none has come for PATIENCE_SECONDS."""
 
     def begin(most: int) -> int:
         futures = [pool.submit(attempt, decode, place) for place in islice(waiting, most)]
@@ -120,19 +120,19 @@ def batch_of(items: Sequence[Decoded]) -> DecodedBatch:
 
 @contextmanager
 def thread_pool(size: int, torch_threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads, each of which has so many of torch's own threads for its computations."""
+    """A pool of threads, in each of which torch computes with `torch_threads` threads of its own."""
     pool = ThreadPoolExecutor(size, initializer=_limit_torch, initargs=(torch_threads,))
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-        # A thread's limit is also the one that threads yet to come begin with: give them this thread's again.
+        # New threads start with the limit that was set last, in whichever thread: set this thread's again.
         torch.set_num_threads(torch.get_num_threads())
 
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Keep torch from dividing this thread's computations, whose parts would take the cores from the other threads."""
+    """Let torch compute in this thread alone: its threads would take the cores from other threads of ours."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -142,6 +142,6 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def _limit_torch(torch_threads: int) -> None:
-    # Asking first: a thread that has not asked yet would take over the latest limit of any thread.
+    # A thread that has not asked for its limit would later take over the latest limit of any thread.
     torch.get_num_threads()
     torch.set_num_threads(torch_threads)

@@ -1,7 +1,7 @@
-"""Reading an image file as the RGB picture that it shows, or saying in a few words why it cannot be read.
+"""Reading an image file as an RGB picture, with checks that Pillow lacks.
 
-Pillow gives a wrong picture, and says nothing, for levels that 8 bits have no room for and for a JPEG of which a part
-is missing; it waits for ever for a pipe, and only warns of a size that takes gigabytes. All of that is seen to here.
+Pillow silently gives a wrong picture for levels beyond 8 bits and for a JPEG that lacks a part; it waits for ever on a
+pipe, and only warns of a size that takes gigabytes. Here each of these is an error with the cause in a few words.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from PIL import Image
 
 from lare_dassl.errors import InputError
 
-# Of a longer picture the model's preprocessing would make as many squares of the model's size, to cut out one.
+# Greatest ratio of the sides: preprocessing resizes the short side to the model's size before it crops the long one.
 LONGEST_SIDE = 1000
-# What JPEG decoders put in the place of missing blocks; CMYK is stored inverted.
+# Levels with which JPEG decoders fill missing blocks; CMYK is stored inverted.
 FILLING = {127, 128}
 END_OF_JPEG = b"\xff\xd9"
-# What a decoder that still waits for blocks would take for some, at whichever of the eight restart marks it waits.
+# Bytes that a decoder takes for blocks if it still waits for some, at whichever of the eight restart marks it waits.
 _BLOCKS = bytes(range(1, 200, 3))
 BEHIND_LAST_BLOCK = _BLOCKS + b"".join(bytes([0xFF, 0xD0 + number]) + _BLOCKS for number in range(8))
 SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """The picture of an image file, of an animation the first one, not turned as EXIF may say, without transparency.
+    """The picture of an image file: of an animation the first frame, not rotated by EXIF, without transparency.
 
     Raises:
-        InputError: the file is missing, damaged, no image, or too large; the message is the cause alone.
+        InputError: the file is missing, damaged, no image, or too large; the message is the cause without the path.
     """
     try:
         _check_regular(path)
@@ -46,7 +46,7 @@ def read_rgb(path: Path) -> Image.Image:
     except (InputError, MemoryError):
         raise
     except Exception as error:
-        # Pillow's readers raise whatever damaged bytes lead them to.
+        # Pillow's readers raise exceptions of any type for damaged bytes.
         raise InputError(_cause(error, path)) from error
 
 
@@ -66,7 +66,7 @@ def file_trouble(path: Path) -> str:
 
 
 def _check_regular(path: Path) -> None:
-    """Refuse a pipe, which would be waited for, or a folder."""
+    """Refuse a folder, and a pipe, on which reading would block."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -89,10 +89,10 @@ def _check_size(width: int, height: int) -> None:
 
 
 def rgb_of(image: Image.Image) -> Image.Image:
-    """An image of any mode as RGB, as Pillow converts it; but 16 bits are scaled to 8, where Pillow would cut them off.
+    """An image of any mode as RGB, as Pillow converts it; but 16 bits are scaled to 8, where Pillow clips them.
 
     Raises:
-        InputError: the levels are numbers of no known range, and 8 bits have no room for them.
+        InputError: the levels have no known range, and some lie outside that of 8 bits.
     """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in SIXTEEN_BIT_FORMATS):
         levels = np.asarray(image).astype(np.uint32)
@@ -106,10 +106,10 @@ def rgb_of(image: Image.Image) -> Image.Image:
 
 
 def _check_whole(path: Path, image: Image.Image, picture: Image.Image) -> None:
-    """Refuse a JPEG that ends too early, but properly: Pillow fills what is missing, and says nothing.
+    """Refuse a JPEG that lacks blocks but has an end mark: Pillow fills the missing blocks silently.
 
-    Bytes behind the last block change nothing; where blocks are missing, they are taken for them. The filling is grey,
-    but for blocks in the midst of which the file ends, and in progressive files, which come in several passes.
+    Bytes added behind the last block change a picture only if blocks are missing. The filling is grey, so a picture
+    whose last level is not grey is whole; progressive files, which come in several passes, are always checked.
     """
     last = image.getpixel((image.width - 1, image.height - 1))
     levels = {*last} if isinstance(last, tuple) else {last}
@@ -124,9 +124,9 @@ def _check_whole(path: Path, image: Image.Image, picture: Image.Image) -> None:
 
 @contextmanager
 def pillow_silent() -> Iterator[None]:
-    """Keep Pillow's warnings off standard error: what matters of them is an error here, which names the file.
+    """Silence Pillow's warnings: those that matter are errors here, which name the file.
 
-    Not to be entered by several threads at a time.
+    Only one thread may enter it at a time.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")

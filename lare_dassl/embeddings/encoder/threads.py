@@ -1,7 +1,7 @@
-"""The encoder at work on decoded batches: several calls side by side on a CPU, smaller ones where memory runs out.
+"""Encoding decoded batches: several calls side by side on a CPU, and smaller calls where a GPU's memory runs out.
 
-Matrix products of one image gain little from a second core, which waits at the end of each for the first; so on a CPU
-each core has its own batch. The embedding of an image is the same to the bit, whatever the threads.
+A second core gains little within a matrix product, since each waits for the other at its end; so on a CPU each core
+has a batch of its own. The embedding of an image is the same to the bit for any number of threads.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .decoding import DecodedBatch, one_torch_thread, thread_pool
 
 logger = logging.getLogger(__name__)
 
-# More calls side by side would need more memory; beyond it each of them has several threads.
+# More calls need more memory; on more cores each call has several threads.
 MOST_CALLS = 4
-# Smaller calls would be slower than what one core loses by waiting.
+# Images in a call; smaller calls lose more time than cores that wait for each other.
 LEAST_ROWS = 8
 
 Keep = Callable[[DecodedBatch, Tensor], None]
@@ -38,14 +38,14 @@ class NotFiniteError(Exception):
 
 
 def calls_side_by_side(device: torch.device, batch_size: int) -> int:
-    """Encoder calls that share a batch of so many images, and torch's threads."""
+    """Number of encoder calls that share a batch of `batch_size` images and torch's threads."""
     if device.type != "cpu":
         return 1
     return max(1, min(torch.get_num_threads(), MOST_CALLS, batch_size // LEAST_ROWS))
 
 
 class FittingEncoder:
-    """Encodes with as many images in a call as the device has memory for.
+    """An encoder that makes smaller calls after one has run out of memory.
 
     Args:
         encode: pixels (B, ...) → embeddings (B, D).
@@ -60,7 +60,7 @@ class FittingEncoder:
         """Embeddings (B, D) of pixels (B, ...).
 
         Raises:
-            InputError: the device has not even memory for one image.
+            InputError: the device has no memory for a single image.
         """
         rows = min(self.rows, len(pixels))
         try:
@@ -68,7 +68,7 @@ class FittingEncoder:
         except torch.OutOfMemoryError as error:
             if rows == 1:
                 raise InputError("the GPU has no memory left for one image: free it, or USE_CUDA False") from error
-        # Out of the handler, whose error holds on to what the call had in memory.
+        # After the handler: within it, the error keeps the memory of the call.
         self.rows = rows // 2
         logger.warning("out of GPU memory with %d images in a call: going on with %d", rows, self.rows)
         torch.cuda.empty_cache()
@@ -76,13 +76,13 @@ class FittingEncoder:
 
 
 def encode_batches(batches: Iterable[DecodedBatch], encode: Callable[[Tensor], Tensor], calls: int, keep: Keep) -> None:
-    """Encode batches while further ones are decoded, and keep each in its turn, those unreadable throughout too.
+    """Encode batches while further ones are decoded, and keep each in its turn.
 
     Args:
-        batches: to encode.
-        encode: pixels (B, ...) → embeddings (B, D); called from other threads.
-        calls: how many to make side by side.
-        keep: called with each batch and its embeddings.
+        batches: to encode; one without a readable image is kept with no embeddings.
+        encode: pixels (B, ...) → embeddings (B, D); called in other threads.
+        calls: number of calls side by side.
+        keep: called in this thread with each batch and its embeddings.
 
     Raises:
         NotFiniteError: an embedding is not finite; the batches before are kept.
@@ -98,7 +98,7 @@ def encode_batches(batches: Iterable[DecodedBatch], encode: Callable[[Tensor], T
                 _keep_first(running, keep)
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
-            # What was being encoded meanwhile is kept too.
+            # Batches that are being encoded are kept too.
             with suppress(CancelledError, NotFiniteError):
                 while running:
                     _keep_first(running, keep)

@@ -38,7 +38,7 @@ def test_keys_that_differ_only_in_a_zero_at_the_end_are_kept_apart():
     assert places(KeyIndex.of_rows(keys, 4), keys) == [(4, 0), (4, 1), (4, 2)]
 
 
-def test_shards_that_go_take_their_keys_and_the_others_are_numbered_anew():
+def test_shards_that_go_take_their_keys_with_them():
     index = two_shards().of_shards(np.array([False, True]))
     assert places(index, keys_of(3, 50, 79)) == [None, (0, 0), (0, 29)]
 

@@ -231,7 +231,7 @@ def holding(store, name):
     return path
 
 
-def test_damage_that_size_and_mtime_do_not_show_is_found_before_a_row_is_read(filled, caplog):
+def test_damage_that_size_and_mtime_hide_is_found_before_use(filled, caplog):
     shard = holding(filled, "c")
     damage_unseen(shard)
     found = reopened(filled)
@@ -326,7 +326,7 @@ def failing(number):
     ("number", "refused"),
     [(errno.EMFILE, "Too many open files"), (errno.EACCES, "Permission denied"), (errno.EIO, ""), (errno.ENOENT, "")],
 )
-def test_a_shard_that_cannot_be_read_is_kept_unless_the_disk_has_lost_it(filled, monkeypatch, indexed, number, refused):
+def test_an_unreadable_shard_is_kept_unless_the_disk_lost_it(filled, monkeypatch, indexed, number, refused):
     if not indexed:
         (filled.folder / "shards.index").unlink()
     before = shards_of(filled)

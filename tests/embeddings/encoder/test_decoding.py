@@ -98,7 +98,7 @@ def test_a_batch_source_that_is_closed_decodes_no_further():
     assert threading.active_count() == 1 or all("ThreadPool" not in thread.name for thread in threading.enumerate())
 
 
-def test_threads_have_torch_threads_of_their_own_and_leave_the_others_alone():
+def test_threads_have_torch_threads_of_their_own():
     before = torch.get_num_threads()
     with thread_pool(2, torch_threads=3) as pool:
         assert {pool.submit(torch.get_num_threads).result() for _ in range(4)} == {3}

@@ -191,7 +191,7 @@ def test_no_process_outlives_a_script_that_is_killed(scripts):
     assert all_end(handles)
 
 
-def test_an_interruption_ends_all_in_one_line_and_what_is_encoded_is_kept(scripts, source, place, images):
+def test_an_interruption_is_one_line_and_keeps_what_is_encoded(scripts, source, place, images):
     script = scripts["interrupted"]
     handles = all_but_one_encoded(script)
     # As Ctrl-C does, to all processes of the script's group.

@@ -180,7 +180,7 @@ def test_facts_that_a_model_file_lost_are_found_again(make):
     assert make().identity() == identity
 
 
-def test_the_demo_models_folders_in_the_cache_are_those_of_earlier_versions(tmp_path):
+def test_a_models_folder_in_the_cache_is_that_of_old_versions(tmp_path):
     """Or else everything would be encoded again; other weights of the demo model have other folders."""
     names = [Encoder(vlm.resolve("demo", ""), precision, CPU, tmp_path).store.folder.name for precision in FOLDERS]
     assert names == list(FOLDERS.values())
@@ -210,7 +210,7 @@ def test_the_encoder_gets_all_other_images_while_one_is_slow(make, model, images
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_an_embedding_is_the_same_to_the_bit_for_any_batch_size_workers_or_order(tmp_path, precision):
+def test_batch_size_workers_and_order_do_not_change_a_bit(tmp_path, precision):
     source = vlm.resolve("demo", "")
     images = [write_image(tmp_path / f"{number}.png", seed=number) for number in range(19)]
     order = torch.randperm(19, generator=torch.Generator().manual_seed(3)).tolist()
@@ -278,7 +278,7 @@ def odd_images(folder):
     return sorted(folder.iterdir())
 
 
-def test_what_reaches_the_encoder_is_open_clips_own_preprocessing_to_the_bit(make, model, tmp_path):
+def test_the_encoder_gets_open_clips_preprocessing_to_the_bit(make, model, tmp_path):
     real = sorted((Path(__file__).parents[3].parent / "shared/data/pacs-slice").rglob("*.jpg"))[::10]
     paths, reached = odd_images(tmp_path / "odd") + real, []
 

@@ -84,7 +84,7 @@ def test_auto_asks_though_an_explicit_bf16_run_has_filled_the_cache(make, images
 
 @pytest.mark.usefixtures("comparison")
 @pytest.mark.parametrize("given", [("auto", "nan"), ("bf16", "inf"), ("fp16", "nan")])
-def test_nan_in_a_late_batch_of_low_precision_sends_all_images_to_fp32(make, model, images, caplog, given):
+def test_nan_in_low_precision_sends_all_images_to_fp32(make, model, images, caplog, given):
     precision, value = given
     encoder = make(precision)
     low, name = encoder.store.folder, encoder.precision

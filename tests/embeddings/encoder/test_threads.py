@@ -79,7 +79,7 @@ def test_a_cpu_has_a_call_for_each_thread_while_batches_are_large(monkeypatch, d
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_told_by_its_place_and_what_came_before_is_kept(kept, keep, value):
+def test_what_is_not_finite_is_named_and_the_rest_before_kept(kept, keep, value):
     def encode(pixels):
         return torch.where(pixels == 4, value, pixels)
 
@@ -131,7 +131,7 @@ class SmallDevice:
         return 2 * pixels
 
 
-def test_a_call_that_runs_out_of_memory_is_halved_and_so_are_those_after_it(caplog):
+def test_calls_are_halved_when_memory_runs_out(caplog):
     device, pixels = SmallDevice(3), torch.arange(16.0)[:, None]
     encode = FittingEncoder(device, 16)
     with caplog.at_level(logging.WARNING):
