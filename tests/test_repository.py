@@ -34,3 +34,13 @@ def test_the_citation_names_the_version():
 def test_links_between_pages_lead_somewhere(page):
     targets = [target for target, _ in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target]
     assert not [target for target in targets if not (page.parent / target).exists()]
+
+
+def test_the_examples_of_contributing_are_real():
+    blocks = re.findall(r"```diff\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
+    diffs = [part for block in blocks for part in block.split("+++ b/")[1:]]
+    assert len(diffs) >= 8
+    for diff in diffs:
+        path, added = diff.split("\n", 1)
+        source = (ROOT / path).read_text(encoding="utf-8")
+        assert not [name for name in re.findall(r"(?:class|def|import|NAME:) (\w+)", added) if name not in source]
