@@ -28,12 +28,18 @@ def checked_config(request: RunRequest, reader: CheckpointReader) -> CfgNode:
         reader: keeps the checkpoints of an earlier run for the trainer.
 
     Raises:
-        InputError: see `make_config` and `check_earlier_run`, or there is no folder --model-dir.
+        InputError: see `make_config` and `earlier_run`, or there is no folder --model-dir.
     """
     if request.model_dir and not Path(request.model_dir).is_dir():
         raise InputError(f"--model-dir {request.model_dir}: there is no such folder")
     cfg = make_config(request)
-    check_earlier_run(cfg, request, reader)
+    if description_of(cfg.TRAINER.NAME):
+        trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+        if request.eval_only:
+            recorded = bool(request.output_dir)
+            check_testable(cfg, trainer, request.model_dir, request.load_epoch, reader, recorded=recorded)
+        elif not request.no_train:
+            check_resumable(cfg, trainer, reader)
     return cfg
 
 
@@ -50,7 +56,10 @@ def make_config(request: RunRequest) -> CfgNode:
     check_name("evaluator", "TEST.EVALUATOR", cfg.TEST.EVALUATOR, EVALUATOR_REGISTRY)
     check_domains(cfg.DATASET.NAME, [*cfg.DATASET.SOURCE_DOMAINS, *cfg.DATASET.TARGET_DOMAINS])
     if description_of(cfg.TRAINER.NAME):
-        check_settings(cfg)
+        if not cfg.DATASET.SPLIT_FILE:
+            check_fractions(cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION)
+        check_names_and_texts(cfg)
+        TRAINER_REGISTRY.get(cfg.TRAINER.NAME).check_settings(cfg)
     elif cfg.OPTIM.MAX_EPOCH < 1:
         raise InputError(f"OPTIM.MAX_EPOCH must be at least 1 for {cfg.TRAINER.NAME}, not {cfg.OPTIM.MAX_EPOCH}")
     elif cfg.DATASET.BAD_IMAGES != "error":
@@ -83,30 +92,3 @@ def check_domains(dataset: str, domains: Iterable[str]) -> None:
     for domain in domains if known else ():
         if domain not in known:
             raise unknown_name(f"domain of {dataset}", domain, known)
-
-
-def check_settings(cfg: CfgNode) -> None:
-    """Refuse settings that one of our trainers cannot work with; the configuration alone is read.
-
-    Raises:
-        InputError: names the keys.
-    """
-    if not cfg.DATASET.SPLIT_FILE:
-        check_fractions(cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION)
-    TRAINER_REGISTRY.get(cfg.TRAINER.NAME).check_settings(cfg)
-    check_names_and_texts(cfg)
-
-
-def check_earlier_run(cfg: CfgNode, request: RunRequest, reader: CheckpointReader) -> None:
-    """Refuse a run's folder that the run cannot go on from, or whose model cannot be tested, before data are read.
-
-    Raises:
-        InputError: see `earlier_run`.
-    """
-    if not description_of(cfg.TRAINER.NAME):
-        return
-    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    if request.eval_only:
-        check_testable(cfg, trainer, request.model_dir, request.load_epoch, reader, recorded=bool(request.output_dir))
-    elif not request.no_train:
-        check_resumable(cfg, trainer, reader)

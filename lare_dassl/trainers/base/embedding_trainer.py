@@ -80,9 +80,8 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
         if not logger.hasHandlers():
             start_logging()
         logger.info("seed: %d", self.seed)
+        warn_of_unread(cfg, on_embeddings=True, ignored=self.ignores)
         super().__init__(cfg)
-        # In place of Dassl's, which knows neither domains nor calibration.
-        self.evaluator = self.tester.evaluator
 
     @classmethod
     def settings_of(cls, cfg: CfgNode) -> Any:
@@ -101,21 +100,20 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
             InputError: a value of the method's section or CLASSIFIER.AVERAGE is out of its range; an average is asked
                 of a classifier that is not linear; no optimiser can be made from OPTIM; best_val without tests.
         """
+        cls.settings_of(cfg)
         if ClassifierSettings.of(cfg).average != 1.0 and cls.head not in LINEAR_HEADS:
             raise InputError(
                 f"CLASSIFIER.AVERAGE {cfg.CLASSIFIER.AVERAGE} needs a linear classifier, which {cfg.TRAINER.NAME} has "
                 "not: leave it at 1.0"
             )
-        if "OPTIM." not in cls.ignores:
-            check_optim(cfg.OPTIM, linear=cls.head in LINEAR_HEADS)
         if cfg.TEST.FINAL_MODEL == "best_val" and cfg.TEST.NO_TEST:
             raise InputError("TEST.FINAL_MODEL best_val selects by tests, which TEST.NO_TEST leaves out: use last_step")
-        cls.settings_of(cfg)
+        if "OPTIM." not in cls.ignores:
+            check_optim(cfg.OPTIM, linear=cls.head in LINEAR_HEADS)
 
     def check_cfg(self, cfg: Any) -> None:
-        """Called by the host first: refuse what `check_settings` refuses, and name the settings that nothing reads."""
+        """Called by the host first: see `check_settings`."""
         self.check_settings(cfg)
-        warn_of_unread(cfg, on_embeddings=True, ignored=self.ignores)
 
     def build_data_loader(self) -> None:
         """Encode the dataset, or read it from the cache, and set the loaders that Dassl expects."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -27,21 +28,26 @@ class SplitTester:
 
     Attributes:
         loaders: of the rows of "test", and of "val" where there are validation rows.
-        evaluator: counts by domain and measures calibration, which Dassl's does not.
         results: figures of the last test, in percent.
     """
 
     def __init__(self, cfg: CfgNode, embeddings: EmbeddingSet) -> None:
+        self._cfg, self._embeddings = cfg, embeddings
         splits = {"val": embeddings.val, "test": embeddings.test}
         self.loaders = {name: RowLoader(rows) for name, rows in splits.items() if rows is not None}
-        self.evaluator = DomainClassification(
-            cfg,
+        self.results: dict[str, float] = {}
+
+    @cached_property
+    def evaluator(self) -> DomainClassification:
+        """Counts by domain and measures calibration, which Dassl's does not."""
+        embeddings = self._embeddings
+        return DomainClassification(
+            self._cfg,
             lab2cname=dict(enumerate(embeddings.classnames)),
             domain_names=embeddings.domain_names,
             source_domains=embeddings.source_domains,
             target_domains=embeddings.target_domains,
         )
-        self.results: dict[str, float] = {}
 
     @torch.no_grad()
     def test(self, classify: Classify, split: str) -> dict[str, float]:

@@ -161,8 +161,8 @@ def test_only_validation_rows_select_the_model(build):
     """Target rows that the best model gets all wrong do not change which model is best."""
     trainer = build("FineTune", "run", *BEST_VAL)
     seen = []
-    real = trainer.evaluator.process
-    trainer.evaluator.process = lambda logits, label, domain: (
+    real = trainer.tester.evaluator.process
+    trainer.tester.evaluator.process = lambda logits, label, domain: (
         seen.append(domain.tolist()),
         real(logits, label, domain),
     )
