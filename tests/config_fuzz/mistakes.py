@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 
 from lare_dassl.config import merging
 from lare_dassl.config.keys import KEYS as ROWS
+from lare_dassl.trainers.base.description import described
 
 KEYS = {key: value for key, value in merging.leaf_keys(merging.new_config()) if key not in merging.MAPPINGS}
-TRAINERS = (
-    *("ZeroShot", "FineTune", "LADS", "LARE", "ContextOptimisation", "CLIPAdapter", "TipAdapter", "TipAdapterF"),
-    *("CrossModal", "GaussianNoise", "TextInterpolation", "RegionCentre"),
-)
+TRAINERS = [method.name for method in described()]
 NUMBERS = (
     *(0, -1, 1, 2, -2, 255, 2**31 - 1, 2**31, -(2**31), 2**32, 2**63, 10**30, 10**400, 0.0, -0.0, 0.5, 1.0, 1.5, -0.1),
     *(5e-324, 1e-30, 1e30, 1e38, 1e39, 1e308, math.inf, -math.inf, math.nan),
