@@ -1,8 +1,8 @@
 """Checkpoint files: written whole or not at all, read without running code from them.
 
-A checkpoint has a key more than Dassl's, `sha256`, the checksum of all else as it is loaded: those of torch's zip do
-not cover its directory, and a damaged one can make torch give whatever lies in memory for a tensor. The text that names
-the latest file, in Dassl's format, has one in a second line, which Dassl does not read.
+Beside Dassl's keys a checkpoint has `sha256`, the checksum of its loaded content: the checksums of torch's zip do not
+cover the zip's directory, and damage there can make torch return uninitialised memory for a tensor. The pointer file
+that names the latest checkpoint, in Dassl's format, has a checksum in its second line, which Dassl does not read.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ def write(state: dict[str, Any], folder: Path, name: str) -> None:
 
 
 def save(content: Any, path: Path) -> None:
-    """Write what torch can save, whole or not at all.
+    """Write a content that torch can save, whole or not at all.
 
     Raises:
         InputError: the file cannot be written.
     """
     buffer = io.BytesIO()
     content = _with_own_storage(content)
-    # Told of a full disk, torch.save says that some position is not the one expected.
+    # On a full disk torch.save itself would fail with a message about a file position.
     torch.save(content, buffer)
     with replaced(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 
 def _with_own_storage(content: Any) -> Any:
-    """The same without what tensors are views into, which torch would save whole: of each run all runs' parameters."""
+    """Copy tensors that are views: torch saves the whole storage, for one run of several the parameters of all."""
     if isinstance(content, torch.Tensor):
         return content.clone() if content.untyped_storage().nbytes() > content.nbytes else content
     if isinstance(content, dict):
@@ -72,7 +72,7 @@ def _with_own_storage(content: Any) -> Any:
 
 
 def latest(folder: Path) -> Path | None:
-    """The checkpoint that was written last in a model's folder, where there is one.
+    """Return the checkpoint that was written last in a model's folder, None where there is none.
 
     Raises:
         InputError: the file that names it is damaged.
@@ -80,7 +80,7 @@ def latest(folder: Path) -> Path | None:
     pointer = folder / POINTER
     if not pointer.is_file():
         return None
-    # Bytes that are no text are no name either; Dassl writes the name alone.
+    # Dassl writes the name alone, without the second line.
     name, end, rest = pointer.read_text(encoding="utf-8", errors="replace").partition("\n")
     plain = name.isprintable() and Path(name).name == name and name not in ("", "..")
     if not (end and plain and rest.strip() in ("", _sha256(name))):
@@ -124,7 +124,7 @@ def _content_sha256(state: dict[str, Any]) -> str:
 
 
 def _pieces(content: Any) -> Iterator[bytes | memoryview]:
-    """A content of tensors, plain values and containers of them as bytes that no other content has."""
+    """Turn tensors, plain values and nested containers into bytes that differ for any two contents."""
     if isinstance(content, Tensor):
         yield f"{content.dtype} {tuple(content.shape)}\n".encode()
         yield content.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
@@ -140,7 +140,7 @@ def check_holds(path: Path, state: dict[str, Any], names: Iterable[str]) -> None
     """Refuse a checkpoint that lacks something.
 
     Raises:
-        InputError: names the first of it.
+        InputError: names the first missing key.
     """
     lacking = [name for name in names if name not in state]
     if lacking:
@@ -148,7 +148,7 @@ def check_holds(path: Path, state: dict[str, Any], names: Iterable[str]) -> None
 
 
 def _check_content(path: Path) -> None:
-    """Compare a file's checksums with its content, which torch.load does not."""
+    """Check the checksums of the zip, which torch.load does not."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as file:
@@ -163,7 +163,7 @@ def load_weights(model: nn.Module, state: dict[str, Any], path: Path) -> None:
     """Load a checkpoint's weights into its model.
 
     Raises:
-        InputError: the weights are another model's, or there are none.
+        InputError: the weights are missing or belong to another model.
     """
     check_holds(path, state, ["state_dict"])
     try:

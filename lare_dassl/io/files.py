@@ -1,4 +1,4 @@
-"""Writing files and folders so that a kill or a full disk never leaves half of one behind."""
+"""Files and folders that appear whole or not at all, and checks of names that users give."""
 
 from __future__ import annotations
 
@@ -14,24 +14,31 @@ from lare_dassl.errors import InputError, shown, unwritable
 
 from .leftovers import beside, remove_leftovers
 
-# What file systems take between two slashes, and in all.
+# Longest name between two slashes, and longest path, that file systems take.
 LONGEST_NAME, LONGEST_PATH = 255, 4096
 
 
 def composed(name: str) -> str:
-    """A file's name with its accents composed; some file systems keep them apart, and it must be the same name."""
+    """Return a file's name with composed accents (NFC), since some file systems store them decomposed.
+
+    >>> composed("e\u0301.png") == "\u00e9.png"
+    True
+    """
     return unicodedata.normalize("NFC", name)
 
 
 def fault_of_words(text: str) -> str:
-    """What keeps a text from being a name or a prompt; "" for nothing."""
+    """Say why a text cannot be a name or a prompt; "" where it can."""
     return "" if _encodable(text, "strict") else f"must be text in UTF-8, not {shown(text)}"
 
 
 def fault_of_path(text: str) -> str:
-    """What keeps a text from being a path, as most single texts of a configuration are; "" for nothing.
+    """Say why a text cannot be a path; "" where it can.
 
-    On Linux a path may hold any bytes; those that are no UTF-8 come as half characters.
+    On Linux a path may hold any bytes; Python gives those outside UTF-8 as lone surrogates.
+
+    >>> fault_of_path("a\\0b")
+    "must be text without null and half characters, not 'a\\\\x00b'"
     """
     if "\0" in text or not _encodable(text, "surrogateescape"):
         return f"must be text without null and half characters, not {shown(text)}"
@@ -47,11 +54,11 @@ def fault_of_path(text: str) -> str:
 
 
 def check_path(text: str, flag: str) -> None:
-    """Refuse what cannot be a path.
+    """Refuse a text that cannot be a path.
 
     Args:
         text: as the user gave it.
-        flag: that names it, for the message.
+        flag: the flag that it was given to, for the message.
 
     Raises:
         InputError: see `fault_of_path`.
@@ -70,11 +77,11 @@ def _encodable(text: str, errors: str) -> bool:
 
 
 def make_folder(path: Path, purpose: str) -> Path:
-    """Make a folder that can be written to, and remove what killed processes left half-written in it.
+    """Make a folder, check that it can be written to, and remove half-written files of killed processes.
 
     Args:
         path: the folder; parents are made too.
-        purpose: the key or flag that names it, for the message.
+        purpose: the key or flag that names the folder, for the message.
 
     Raises:
         UnwritableError: it cannot be made or written to.
@@ -91,14 +98,14 @@ def make_folder(path: Path, purpose: str) -> Path:
 
 
 def check_file(name: str, flag: str) -> None:
-    """Refuse what cannot be the name of a file to write, before the work that it is to hold.
+    """Refuse the name of an output file that cannot be written, before the work begins.
 
     Args:
         name: as the user gave it.
-        flag: that names it, for the message.
+        flag: the flag that it was given to, for the message.
 
     Raises:
-        InputError: it is empty, the name of a folder, or no path (see `fault_of_path`).
+        InputError: the name is empty, a folder, or no path (see `fault_of_path`).
     """
     check_path(name, flag)
     if not name or Path(name).is_dir():
@@ -107,10 +114,17 @@ def check_file(name: str, flag: str) -> None:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; it takes the place of `path` once the block ends without error.
+    """Give a temporary path beside `path` to write to; it replaces `path` when the block ends without error.
 
-    By then it is on the disk, so that no crash of the machine leaves a file that is empty. What killed processes left
-    half-written beside it is removed.
+    The file is flushed to the disk first, so a crash of the machine leaves no empty file. Half-written files of killed
+    processes in the same folder are removed.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with replaced(Path(folder) / "record.json") as temporary:
+    ...         _ = temporary.write_text("{}")
+    ...     [file.name for file in Path(folder).iterdir()]
+    ['record.json']
 
     Raises:
         UnwritableError: the file cannot be written.
@@ -130,14 +144,14 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 def _flush(path: Path) -> None:
-    """Have a file on the disk; a network drive may only now say that there is no room for it."""
+    """Flush a file to the disk; a network drive may report a lack of room only here."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside `path`, which is there for as long as the block runs."""
+    """Give an empty folder beside `path` that is removed when the block ends."""
     folder = beside(path)
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder.parent)
@@ -150,27 +164,27 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Marker:
-    """A file that tells, lying in a folder, that the folder is whole.
+    """A file whose presence in a folder says that the folder is complete.
 
     Attributes:
         name: of the file.
-        text: what it says; a folder whose marker says anything else is to be filled anew.
+        text: its content; a folder whose marker has another content must be filled again.
     """
 
     name: str
     text: str
 
     def is_in(self, folder: Path) -> bool:
-        """Whether a folder is whole, and the one that is meant."""
+        """True where a folder has this marker with this content."""
         file = folder / self.name
         return file.is_file() and file.read_bytes() == self.text.encode()
 
 
 @contextmanager
 def filled_folder(target: Path, marker: Marker) -> Iterator[Path]:
-    """Give an empty folder beside `target` to fill; it takes the place of `target` once the block ends without error.
+    """Give an empty folder beside `target` to fill; it becomes `target`, with its marker, when the block ends.
 
-    It then holds the marker. Where another process was quicker, what it put there stays.
+    On an error nothing is left. Where another process has filled `target` meanwhile, its folder stays.
 
     Raises:
         UnwritableError: a file in it cannot be written.
@@ -195,7 +209,7 @@ def _put_in_place(temporary: Path, target: Path, marker: Marker) -> None:
 
 
 def _put_aside(target: Path, marker: Marker) -> None:
-    """Remove a folder that is not whole; one that another process has made whole this moment stays."""
+    """Remove an incomplete folder; one that another process completes at this moment stays."""
     aside = beside(target)
     with suppress(FileNotFoundError):
         target.rename(aside)

@@ -1,4 +1,4 @@
-"""JSON from files that may be damaged or hostile, and the checksum that our own files hold of themselves."""
+"""JSON read from files that may be damaged or hostile, and the checksum that our own files hold of themselves."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Pairs = list[tuple[str, Any]]
 
 
 def read_json(path: Path, pairs_hook: Callable[[Pairs], dict[str, Any]] | None = None) -> Any:
-    """The content of a JSON file, see parse_json.
+    """Read a JSON file with `parse_json`.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no file, or not as parse_json asks for.
+        ValueError: it is no plain file, or `parse_json` refuses its text.
     """
     if path.exists() and not path.is_file():
         raise ValueError("it is no file")
@@ -30,14 +30,21 @@ def read_json(path: Path, pairs_hook: Callable[[Pairs], dict[str, Any]] | None =
 
 
 def parse_json(text: str, pairs_hook: Callable[[Pairs], dict[str, Any]] | None = None) -> Any:
-    """What a JSON text says, if it says it once, in numbers, and no deeper than MAX_DEPTH.
+    """Parse a JSON text strictly: each key once, finite numbers only, at most MAX_DEPTH levels.
 
     Args:
         text: of the file.
-        pairs_hook: makes a dictionary of the pairs of an object; left out, it refuses a key that is there twice.
+        pairs_hook: makes a dictionary of the pairs of an object; the default refuses a repeated key.
 
     Raises:
-        ValueError: it is no JSON, has NaN or infinity, a key twice, or is nested too deeply.
+        ValueError: the text is no JSON, has NaN or infinity, repeats a key, or is nested too deeply.
+
+    >>> parse_json('{"a": [1, 2]}')
+    {'a': [1, 2]}
+    >>> parse_json('{"a": 1, "a": 2}')
+    Traceback (most recent call last):
+    ...
+    ValueError: 'a' is in it twice
     """
     try:
         content = json.loads(
@@ -80,24 +87,27 @@ def _check_depth(content: Any) -> None:
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """The content as JSON gives it back, with its checksum; numbers that JSON does not know are texts in it.
+    """Return the content as JSON gives it back, with its checksum; NaN and infinity become strings.
 
     Raises:
-        TypeError: something of it is nothing that JSON knows.
+        TypeError: a value has no form in JSON.
+
+    >>> opened(sealed({"seed": 0}), required=True)
+    {'seed': 0}
     """
     plain = json.loads(json.dumps(content), parse_constant=lambda name: str(float(name)))
     return plain | {SEAL: _digest(plain)}
 
 
 def opened(content: Any, required: bool = False) -> dict[str, Any]:
-    """The content without its checksum, which it matches; without one, as older versions wrote it, as it is.
+    """Check the content's checksum and return the content without it.
 
     Args:
         content: as JSON gave it.
-        required: whether to refuse it without a checksum.
+        required: refuse a content without a checksum, as older versions wrote it.
 
     Raises:
-        ValueError: it is no dictionary, has no checksum though it must, or does not match.
+        ValueError: the content is no dictionary, lacks a required checksum, or does not match it.
     """
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")

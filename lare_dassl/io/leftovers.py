@@ -1,4 +1,4 @@
-"""Temporary files and folders: named so that a later start can tell which of them a killed process has left."""
+"""Temporary files and folders, named so that a later start can tell which ones a killed process has left."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from functools import cache
 from pathlib import Path
 
 SUFFIX = ".tmp"
-# What another machine has not touched for so long, it has left: nothing takes that long to write.
+# A temporary file of another machine is abandoned after this time: nothing takes that long to write.
 STALE_SECONDS = 24 * 3600.0
 OWNER = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.[a-z]+$")
 
 
 def beside(path: Path, suffix: str = SUFFIX) -> Path:
-    """A hidden name beside a path that nobody else has, and that tells whose it is."""
+    """Return a hidden, unique name beside a path that holds its machine and its process."""
     return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}")
 
 
 @cache
 def _machine() -> str:
-    """Who gives out the numbers of this process and its like: on a network drive, in a container, they may recur."""
+    """Hash of what numbers processes: machine, boot and container, since on a network drive numbers may recur."""
     parts = [platform.node()]
     with suppress(OSError):
         parts += [Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")]
@@ -35,9 +35,9 @@ def _machine() -> str:
 
 
 def remove_leftovers(folder: Path, suffix: str = SUFFIX) -> None:
-    """Remove what processes that have ended left in a folder under names of `beside`; what cannot be removed stays.
+    """Remove files and folders named by `beside` whose process has ended; those that cannot be removed stay.
 
-    What another machine has left is removed a day later, and of other suffixes never: its processes cannot be seen.
+    The processes of another machine cannot be seen: its files are removed a day later, those of other suffixes never.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for name in [entry.name for entry in entries if entry.name.startswith(".") and entry.name.endswith(suffix)]:

@@ -1,7 +1,7 @@
-"""safetensors files with metadata: how all of ours are read and written.
+"""safetensors files with metadata: reading and writing of all ours.
 
-safetensors itself keeps no checksum. Each file of ours has one of all else in its metadata, `sha256`, which is checked
-on reading; a file of others may leave it out, and is then taken as it is.
+safetensors itself keeps no checksum. Each file of ours has in its metadata `sha256`, the checksum of tensors and other
+metadata, which is checked on reading. Files of others may omit it and are then not checked.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from .files import replaced, scratch_folder
 from .json_files import parse_json
 
 DIGEST = "sha256"
-"""The metadata that keep the checksum."""
+"""Key of the checksum in the metadata."""
 
 
 def read_tensors(path: Path, expected: str, advice: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a file.
+    """Read the tensors and the metadata of a file.
 
     Args:
         path: of the file.
-        expected: its format, which the metadata name.
-        advice: what to do where it is damaged, for the message.
+        expected: the `format` that the metadata must have.
+        advice: what to do with a damaged file, for the message.
 
     Raises:
         InputError: the file is missing, no safetensors file, of another format, or does not match its checksum.
@@ -70,14 +70,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     with replaced(path) as temporary, scratch_folder(path) as folder:
         temporary.touch()
         usual_mode = temporary.stat().st_mode
-        # safetensors makes a temporary file of its own beside what it writes, and leaves it there if it is killed.
+        # safetensors writes to a temporary file of its own in the same folder, which a kill would leave behind.
         written = folder / "tensors"
         try:
             save_file(content, written, metadata | {DIGEST: digest})
             _sort_header(written)
         except SafetensorError as error:
             raise _as_os_error(error) from error
-        # It makes files that nobody else may read.
+        # It makes files that only their owner may read.
         written.chmod(usual_mode)
         written.replace(temporary)
     return digest
@@ -89,22 +89,22 @@ def _as_os_error(error: SafetensorError) -> OSError:
 
 
 def _sort_header(path: Path) -> None:
-    """Put the metadata of a file in order: safetensors writes them in another one in every process."""
+    """Sort the metadata of a file, which safetensors writes in another order in every process."""
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
         header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
         content = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-        # The tensors stay where they are, so the header keeps its length, which spaces may fill up.
+        # The tensors stay where they are: spaces fill the header to its old length.
         if len(content) <= length:
             file.seek(8)
             file.write(content.ljust(length))
 
 
 def content_sha256(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """The sha256 of tensors, on the CPU and contiguous, and of metadata but for their checksum."""
-    told = {key: value for key, value in metadata.items() if key != DIGEST}
-    content = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    """Return the sha256 of tensors, on the CPU and contiguous, and of metadata without their checksum."""
+    described = {key: value for key, value in metadata.items() if key != DIGEST}
+    content = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for key in sorted(tensors):
         content.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}".encode())
         content.update(tensors[key].reshape(-1).view(torch.uint8).numpy().data)
@@ -112,10 +112,13 @@ def content_sha256(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -
 
 
 def json_list(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
-    """A list of strings that metadata hold as JSON.
+    """Return a list of strings that the metadata hold as JSON.
 
     Raises:
-        InputError: it is missing or anything else.
+        InputError: the list is missing, or is no list of strings.
+
+    >>> json_list({"classnames": '["cat", "dog"]'}, "classnames")
+    ('cat', 'dog')
     """
     try:
         values = parse_json(metadata[key])

@@ -1,7 +1,7 @@
-"""YAML as plain data: what a configuration file or a value of a command line says, and nothing that surprises.
+"""YAML as plain data, for configuration files and values on the command line.
 
-Stricter than YAML where YAML is known to mislead: a key given twice, a tag that makes an object, and aliases that grow
-without bound are refused; `010`, `1:30` and dates are texts, not 8, 90 and objects; `1e-3` is a number.
+Stricter than YAML where YAML is known to mislead: a repeated key, a tag that makes an object, and aliases that grow
+without bound are refused; `010`, `1:30` and dates are strings, not 8, 90 and objects; `1e-3` is a number.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from lare_dassl.errors import InputError, shown
 from .files import check_path
 
 MOST_BYTES = 1_000_000
-# More values than this come of aliases of aliases, which are small as text and large in memory.
+# Aliases of aliases, small as text and large in memory, exceed this number of values.
 MOST_VALUES = 50_000
 TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
 KEY_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "merge")}
-# What PyYAML raises on texts that it cannot take, beside its own errors.
+# Errors that PyYAML raises on texts that it cannot take.
 FAULTS = (yaml.YAMLError, ValueError, OverflowError, TypeError, RecursionError)
 NUMBERS = {
     "int": re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+)\Z"),
@@ -32,7 +32,7 @@ NUMBERS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with numbers as everybody writes them, and without dates."""
+    """PyYAML's safe loader with the usual forms of numbers and without dates."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -44,11 +44,11 @@ for _name, _pattern in NUMBERS.items():
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The content of a YAML file; an empty one holds nothing.
+    """Read a YAML file of keys and values; an empty file gives an empty dictionary.
 
     Raises:
-        InputError: it is missing, no plain file, too large, no text in UTF-8, or not what `parse_yaml` takes, or it
-            holds something else than keys and values.
+        InputError: the file is missing, no plain file, too large, not in UTF-8, refused by `parse_yaml`, or holds
+            something else than keys and values.
     """
     content = parse_yaml(_read_text(path), str(path))
     if content is None:
@@ -68,7 +68,7 @@ def _read_text(path: Path) -> str:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise InputError(f"{path} has {size:,} bytes: a config file has at most {MOST_BYTES:,}")
-        # A byte order mark, which some editors write, says nothing.
+        # Some editors write a byte order mark.
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not valid YAML: {error.reason} of UTF-8 at byte {error.start}") from error
@@ -77,14 +77,17 @@ def _read_text(path: Path) -> str:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The data that a YAML text holds.
+    """Parse one YAML document into plain data.
 
     Args:
-        text: one document.
+        text: the document.
         where: the file or command line that holds it, for the message.
 
     Raises:
-        InputError: it is no YAML, gives a key twice, has a tag that stands for an object, or repeats aliases too often.
+        InputError: the text is no YAML, repeats a key, has a tag of an object, or repeats aliases too often.
+
+    >>> parse_yaml("LR: 1e-3", "here")
+    {'LR': 0.001}
     """
     loader = None
     try:
@@ -105,7 +108,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def _check_plain(root: yaml.Node, where: str) -> None:
-    """Refuse what is no plain data. An alias is looked into as often as it stands there, so that growth is seen."""
+    """Refuse all but plain data. An alias counts as often as it is used, so growth is noticed."""
     waiting, values = [root], 0
     while waiting:
         node = waiting.pop()

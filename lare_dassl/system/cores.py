@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-# Quota and period in microseconds, "max" for no quota (cgroup v2); a container has its own at this place.
+# Quota and period in microseconds, "max" for no quota (cgroup v2); each container has its own file here.
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cores() -> int:
-    """Processor cores that this process may use: those it may run on, and no more than its container's quota gives."""
+    """Number of processor cores that this process may use: its affinity, limited by its container's quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, _quota(allowed)))
 
@@ -25,15 +25,15 @@ def _quota(allowed: int) -> int:
         return allowed
 
 
-# What torch takes by itself; another number has been asked for by somebody.
+# Torch's own choice; another number later means that somebody has set it.
 BY_ITSELF = torch.get_num_threads()
 
 
 def use_threads(threads: int) -> None:
-    """Give torch so many threads; 0 leaves those it has, but by itself it gets no more than there are usable cores.
+    """Set torch's number of threads; 0 keeps it, but limits torch's own choice to the usable cores.
 
-    Threads that wait for a core make each other many times slower. How busy the cores are at the moment is not asked:
-    the last digits of a run depend on its threads, and would then depend on the hour.
+    Threads that wait for a core make each other many times slower. The load of the cores is ignored: the last digits
+    of a run depend on its threads, and would then depend on the hour.
     """
     given = torch.get_num_threads()
     torch.set_num_threads(threads or (min(given, usable_cores()) if given == BY_ITSELF else given))

@@ -14,11 +14,12 @@ from lare_dassl.errors import unwritable
 class Tee:
     """A text stream that writes to the console and to a file.
 
-    If the file cannot be written any more, the console alone goes on, and is told so: a log is no reason to lose a run.
+    If the file can no longer be written, one line on the console says so and the console alone goes on: a log is no
+    reason to lose a run.
 
     Args:
         console: the stream that stays visible; it is never closed.
-        path: the file; text is added at its end, and its folder is made.
+        path: the file to append to; its folder is made.
 
     Raises:
         InputError: the file cannot be opened.
@@ -60,12 +61,12 @@ class Tee:
         except OSError as error:
             file, self._file = self._file, None
             with suppress(OSError):
-                # What it still holds would fail again at the end of the process.
+                # An open file would try its last bytes again at the end of the process, and fail.
                 cast(TextIO, file).close()
             self.console.write(f"the log {self.path} goes no further: {error.strerror}\n")
 
     def isatty(self) -> bool:
-        """No terminal: colours and cursor moves would end up in the file."""
+        """False, since colours and cursor moves would end up in the file."""
         return False
 
     def __getattr__(self, name: str) -> Any:
@@ -73,13 +74,13 @@ class Tee:
 
 
 def setup_logger(output: str | None = None) -> None:
-    """Copy standard output to a log file from here on; a resumed run adds to the file it finds.
+    """Copy standard output to a log file from here on; a resumed run appends to its file.
 
-    A second call moves the copy to the new file. Log handlers that were made before keep their stream: make them after.
+    A second call moves the copy to the new file. Log handlers made before keep their stream, so make them afterwards.
 
     Args:
-        output: the run's folder, in which the file is `log.txt`, or a file ending in `.txt` or `.log`. Without it,
-            nothing happens.
+        output: the run's folder, which gets `log.txt`, or a file ending in `.txt` or `.log`. Without it nothing
+            happens.
 
     Raises:
         InputError: the file cannot be written.

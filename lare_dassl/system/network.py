@@ -1,4 +1,4 @@
-"""Whether there is a network, found out within seconds."""
+"""A short probe of the network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TIMEOUT_SECONDS = 6.0
 
 
 def reachable(url: str) -> bool:
-    """Whether a server answers within a few seconds; name look-ups that hang are left behind in their thread."""
+    """True where a server answers within a few seconds; a name look-up that hangs stays behind in its thread."""
     answered = threading.Event()
 
     def probe() -> None:

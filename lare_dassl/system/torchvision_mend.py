@@ -1,8 +1,8 @@
 """Makes torchvision importable beside a PyTorch that cannot load its compiled operators.
 
-The usual case is PyTorch's CPU build with the torchvision of the package index. Such a torchvision registers helpers
-for operators that were never declared, and its import ends in "operator torchvision::nms does not exist". Image
-transforms need none of these operators, so declaring them is enough; calling one still fails, with PyTorch's message.
+The usual case is PyTorch's CPU build with the torchvision of the package index. That torchvision registers helpers for
+operators that were never declared, so its import fails with "operator torchvision::nms does not exist". Image
+transforms need none of these operators, so declaring them is enough; calling one fails with PyTorch's message.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from lare_dassl.errors import InputError
 logger = logging.getLogger(__name__)
 
 _MISSING = re.compile(r"operator torchvision::(\w+) does not exist")
-# The operators that torchvision names without looking whether they are there. A second attempt may not meet an
-# undeclared one, because the helpers of the first would then be registered twice; so all are declared at once.
+# Operators that torchvision uses without checking that they exist. All are declared at once: a second failed import
+# would register the helpers of the first one twice.
 _UNGUARDED = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 # A declaration lasts as long as its library object.
@@ -29,7 +29,7 @@ _declarations: list[torch.library.Library] = []
 
 
 def mend() -> None:
-    """Import torchvision, declaring the operators whose absence prevents it; without torchvision, do nothing.
+    """Import torchvision and declare the operators whose absence prevents it; without torchvision do nothing.
 
     Raises:
         InputError: torchvision cannot be imported even so.
@@ -45,7 +45,7 @@ def mend() -> None:
 
 
 def _missing_operator() -> str:
-    """Name of the operator for whose absence torchvision's import fails; "" where it does not fail."""
+    """Name of the missing operator that makes torchvision's import fail; "" where the import succeeds."""
     try:
         importlib.import_module("torchvision")
     except RuntimeError as error:
