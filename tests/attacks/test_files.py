@@ -154,30 +154,18 @@ JSON_TEXTS = {
 }
 
 
-@pytest.fixture(params=JSON_TEXTS)
-def json_file(tmp_path, request):
-    text, path = JSON_TEXTS[request.param], tmp_path / "content.json"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
-
-
-def test_json_made_to_hurt_is_refused_as_prompts(json_file):
-    assert str(json_file) in refusal(lambda: read_prompts_file(json_file, ["cat"], ["cat"]))
-
-
-def test_json_made_to_hurt_is_refused_as_a_plan(json_file):
-    assert refusal(lambda: read_plan(json_file)).startswith(f"cannot read the plan {json_file}: ")
-
-
-def test_json_made_to_hurt_is_refused_as_the_configuration_of_a_model(json_file, tmp_path):
-    json_file.rename(tmp_path / "open_clip_config.json")
+@pytest.mark.parametrize("kind", JSON_TEXTS)
+def test_json_made_to_hurt_is_refused_by_each_reader(tmp_path, kind):
+    text, path = JSON_TEXTS[kind], tmp_path / "content.json"
+    content = text if isinstance(text, bytes) else text.encode()
+    path.write_bytes(content)
+    for read in (lambda path: read_prompts_file(path, ["cat"], ["cat"]), read_plan):
+        assert str(path) in refusal(lambda read=read: read(path))
+    path.rename(tmp_path / "open_clip_config.json")
     message = refusal(lambda: vlm.resolve(f"local-dir:{tmp_path}", "", allow_random=True))
     assert "open_clip_config.json is missing or holds no 'model_cfg'" in message
-
-
-def test_json_made_to_hurt_is_forgotten_by_the_cache(json_file, tmp_path):
     store = EmbeddingStore(tmp_path / "cache", "f" * 64)
-    json_file.rename(store.folder / "model.json")
+    (store.folder / "model.json").write_bytes(content)
     assert store.facts() == {}
     store.remember(embedding_dim=8)
     assert store.facts() == {"embedding_dim": 8}

