@@ -25,11 +25,6 @@ FORBIDDEN_METHODS = {"extractall", "extract", "unsafe_load", "add_safe_globals",
 ALLOWED = {
     # An unpickler that looks up nothing but arrays of bytes.
     ("lare_dassl/datasets/cifar_files.py", "import pickle"),
-    # What this process tells the workers that it has started, through a pipe that nobody else has.
-    ("lare_dassl/embeddings/encoder/decoding_processes.py", "import pickle"),
-    ("lare_dassl/embeddings/encoder/decoding_processes.py", "pickle.dumps"),
-    ("lare_dassl/embeddings/encoder/decoding_worker.py", "import pickle"),
-    ("lare_dassl/embeddings/encoder/decoding_worker.py", "pickle.load"),
     # Of members that are checked before; tarfile's data filter looks at them again.
     ("lare_dassl/commands/prepare/archives.py", "self.file.extract"),
     ("lare_dassl/commands/prepare/archives.py", "archive.extract"),
