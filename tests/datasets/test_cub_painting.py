@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -63,9 +62,8 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr(cub_painting, "COUNTS", SMALL)
     write_photos(tmp_path, NAMES, per_class=[8, 8, 8], train=[5, 5, 5])
     # Numbers and capitals that differ from the photos': only the names count.
-    write_paintings(
-        tmp_path, ["001.Red_Winged_blackbird", "002.Black_footed_Albatross", "003.laysan_albatross"], [3, 1, 2]
-    )
+    folders = ["001.Red_Winged_blackbird", "002.Black_footed_Albatross", "003.laysan_albatross"]
+    write_paintings(tmp_path, folders, [3, 1, 2])
     return tmp_path
 
 
@@ -73,86 +71,59 @@ def build(root, **keys):
     return open_dataset(make_cfg(DATASET__NAME="CUBPainting", DATASET__ROOT=root, SEED=1, **keys))
 
 
-def test_photos_train_and_photos_and_paintings_test(root):
+def refused(message, root, **keys):
+    with pytest.raises(InputError, match=message):
+        build(root, **keys)
+
+
+def number_of(item):
+    return int(Path(item.path).stem.split("_")[1])
+
+
+def counts(items):
+    return Counter((item.domain, item.label) for item in items)
+
+
+def test_photos_train_in_the_official_split_and_photos_and_paintings_test(root):
     dataset = build(root, DATASET__VAL_FRACTION=0.2)
     assert list(dataset.domain_names) == ["photo", "painting"]
-    assert Counter(item.label for item in dataset.train) == {0: 4, 1: 4, 2: 4}
-    assert Counter(item.label for item in dataset.val) == {0: 1, 1: 1, 2: 1}
-    assert Counter((item.domain, item.label) for item in dataset.test) == {
-        (0, 0): 3,
-        (0, 1): 3,
-        (0, 2): 3,
-        (1, 0): 1,
-        (1, 1): 2,
-        (1, 2): 3,
-    }
-    assert {item.domain for item in [*dataset.train, *dataset.val]} == {0}
+    assert dataset.classnames == NAMES
+    assert dataset.prompt_names == ("Black footed Albatross", "Laysan Albatross", "Red winged Blackbird")
+    assert counts(dataset.train) == {(0, 0): 4, (0, 1): 4, (0, 2): 4}
+    assert counts(dataset.val) == {(0, 0): 1, (0, 1): 1, (0, 2): 1}
+    assert counts(dataset.test) == {(0, 0): 3, (0, 1): 3, (0, 2): 3, (1, 0): 1, (1, 1): 2, (1, 2): 3}
+    assert max(map(number_of, [*dataset.train, *dataset.val])) < 5
+    assert min(number_of(item) for item in dataset.test if item.domain == 0) >= 5
 
 
-def test_the_official_split_is_kept(root):
-    dataset = build(root)
-    assert all(int(Path(item.path).stem.split("_")[1]) < 5 for item in [*dataset.train, *dataset.val])
-    photos = [item for item in dataset.test if item.domain == 0]
-    assert all(int(Path(item.path).stem.split("_")[1]) >= 5 for item in photos)
-
-
-def test_names_lose_number_and_underscores_in_prompts(root):
-    dataset = build(root)
-    assert list(dataset.classnames) == NAMES
-    assert list(dataset.prompt_names) == ["Black footed Albatross", "Laysan Albatross", "Red winged Blackbird"]
-
-
-def test_a_val_share_of_zero_trains_on_all_official_training_photos(root):
-    dataset = build(root, DATASET__VAL_FRACTION=0.0)
-    assert (len(dataset.train), dataset.val) == (15, [])
-
-
-def test_few_shot(root):
+def test_a_val_share_of_zero_trains_on_all_official_training_photos_and_shots_on_some(root):
+    assert build(root, DATASET__VAL_FRACTION=0.0).sizes() == {"train": 15, "val": 0, "test": 15}
     assert len(build(root, DATASET__NUM_SHOTS=2).train) == 6
 
 
-def test_the_root_may_be_the_photo_folder(root):
-    dataset = build(root / "CUB_200_2011")
-    assert (len(dataset.test), dataset.root) == (15, root)
+def test_the_root_may_be_the_photo_folder_and_the_images_are_named_alike(root):
+    datasets = [build(root), build(root / "CUB_200_2011")]
+    names = [path_names(dataset.test, dataset.root) for dataset in datasets]
+    assert names[0] == names[1]
+    assert (names[0][0], names[0][-1]) == (
+        "CUB_200_2011/images/001.Black_footed_Albatross/0_5.jpg",
+        "CUB-200-Painting/001.Red_Winged_blackbird/2.jpg",
+    )
     shutil.move(root / "CUB-200-Painting", root / "CUB_200_2011")
     dataset = build(root / "CUB_200_2011")
     assert (len(dataset.test), dataset.root) == (15, root)
 
 
-def test_both_ways_to_the_root_name_the_images_alike(root):
-    datasets = [build(root), build(root / "CUB_200_2011")]
-    keys = [path_names(dataset.test, dataset.root) for dataset in datasets]
-    assert keys[0] == keys[1]
-    assert (keys[0][0], keys[0][-1]) == (
-        "CUB_200_2011/images/001.Black_footed_Albatross/0_5.jpg",
-        "CUB-200-Painting/001.Red_Winged_blackbird/2.jpg",
-    )
-
-
 def test_without_painting_as_a_target_no_painting_is_needed(root):
     shutil.rmtree(root / "CUB-200-Painting")
     assert len(build(root, DATASET__SOURCE_DOMAINS=["photo"]).test) == 9
-    with pytest.raises(InputError, match=r"no 'CUB-200-Painting/' below .* unpack .*1G327KsD93eyGTjMmByuVy9sk4tlEOyK3"):
-        build(root)
+    refused(r"no 'CUB-200-Painting/' below .* unpack .*1G327KsD93eyGTjMmByuVy9sk4tlEOyK3", root)
 
 
-def test_training_on_paintings_is_refused(root):
-    with pytest.raises(InputError, match="paintings of CUBPainting are for testing only"):
-        build(root, DATASET__SOURCE_DOMAINS=["painting"], DATASET__TARGET_DOMAINS=["photo"])
-
-
-def test_a_missing_photo_tree_says_where_to_get_it(tmp_path):
-    with pytest.raises(InputError, match=r"no 'CUB_200_2011/images.txt' below .* data.caltech.edu, record 65de6-vp158"):
-        build(tmp_path)
-
-
-def test_a_missing_list_or_photo_is_named(root):
-    (root / "CUB_200_2011" / "images" / "001.Black_footed_Albatross" / "0_3.jpg").unlink()
-    with pytest.raises(InputError, match=r"1 of 24 photos are missing, first '.*0_3\.jpg'"):
-        build(root)
-    (root / "CUB_200_2011" / "classes.txt").unlink()
-    with pytest.raises(InputError, match=r"cannot read '.*classes\.txt'"):
-        build(root)
+def test_training_on_paintings_and_a_missing_photo_tree_are_refused(root):
+    domains = {"DATASET__SOURCE_DOMAINS": ["painting"], "DATASET__TARGET_DOMAINS": ["photo"]}
+    refused("paintings of CUBPainting are for testing only", root, **domains)
+    refused(r"no 'CUB_200_2011/images.txt' below .* data.caltech.edu, record 65de6-vp158", root / "CUB-200-Painting")
 
 
 @pytest.mark.parametrize(
@@ -160,23 +131,16 @@ def test_a_missing_list_or_photo_is_named(root):
     [
         ("images.txt", "24 ", "25 ", "lists other images than images.txt"),
         ("images.txt", "2 001.", "001.", r"images\.txt' line 2 is not '<new number> <value>'"),
+        (
+            "images.txt",
+            "Albatross/0_5",
+            "Albatross/0_2",
+            r"names '001.*/0_2\.jpg' twice, in lines 3 and 6: get CUB",
+        ),
         ("classes.txt", "2 002", "3 002", r"classes\.txt' line 3 is not '<new number> <value>'"),
         ("image_class_labels.txt", "24 3", "24 7", "names class 7, which classes.txt lacks"),
-        ("train_test_split.txt", "1 1\n", "1 0\n", "has 14 training photos, expected 15: get CUB_200_2011.tgz"),
-    ],
-)
-def test_damaged_lists_are_refused(root, file, old, new, message):
-    path = root / "CUB_200_2011" / file
-    path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(InputError, match=message):
-        build(root)
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "message"),
-    [
-        ("train_test_split.txt", "4 1\n", "4 yes\n", "gives image 4 'yes', which is not 0 or 1: get CUB"),
-        ("train_test_split.txt", "4 1\n", "4 01\n", "gives image 4 '01', which is not 0 or 1: get CUB"),
+        ("train_test_split.txt", "4 1\n", "4 yes\n", "split.txt' gives image 4 'yes', which is not 0 or 1: get CUB"),
+        ("train_test_split.txt", "4 1\n", "4 01\n", "split.txt' gives image 4 '01', which is not 0 or 1: get CUB"),
         ("images.txt", "\n2 ", "\n2 ../", r"gives image 2 '\.\./001.*', which is not a path below images/: get CUB"),
         ("images.txt", "\n2 ", "\n2 /", "gives image 2 '/001.*', which is not a path below"),
         ("images.txt", "\n2 001.", "\n2 C:001.", "gives image 2 'C:001.*', which is not a path below"),
@@ -185,79 +149,71 @@ def test_damaged_lists_are_refused(root, file, old, new, message):
         ("classes.txt", "Laysan_", "black-footed ", "gives classes 1 and 2 one name, 'black-footed Albatross': get"),
     ],
 )
-def test_lists_that_would_mislead_are_refused_of_a_partial_copy_too(root, file, old, new, message):
+def test_damaged_lists_are_refused_of_a_partial_copy_too(root, file, old, new, message):
     path = root / "CUB_200_2011" / file
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
     for partial in (False, True):
-        with pytest.raises(InputError, match=rf"{file}' {message}"):
-            build(root, DATASET__ALLOW_PARTIAL=partial)
+        refused(message, root, DATASET__ALLOW_PARTIAL=partial)
 
 
-@pytest.mark.parametrize("domain", ["photo", "painting"])
-def test_a_domain_without_test_images_is_refused_of_a_partial_copy_too(root, domain):
-    if domain == "photo":
-        for path in (root / "CUB_200_2011" / "images").glob("*/*_[5-7].jpg"):
-            path.unlink()
-    else:
-        shutil.rmtree(root / "CUB-200-Painting")
-        (root / "CUB-200-Painting").mkdir()
-    with pytest.raises(InputError, match=rf"^domain '{domain}' has no test image: `python tools/prepare_data.py cub "):
-        build(root, DATASET__ALLOW_PARTIAL=True)
+def removed(*patterns):
+    def remove(root):
+        for path in (path for pattern in patterns for path in list(root.glob(pattern))):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return remove
 
 
-def test_a_wrong_number_of_paintings_is_refused(root):
-    (root / "CUB-200-Painting" / "003.laysan_albatross" / "1.jpg").unlink()
-    with pytest.raises(InputError, match="CUB-200-Painting' has 5 paintings, expected 6: get the archive of the PAN"):
-        build(root)
+def renamed(old, new):
+    return lambda root: shutil.move(root / old, root / new)
 
 
-def test_painting_classes_that_are_not_the_photo_classes_are_named(root):
-    paintings = root / "CUB-200-Painting"
-    shutil.move(paintings / "003.laysan_albatross", paintings / "003.Sooty_Albatross")
-    with pytest.raises(InputError, match=r"double: 003\.Sooty_Albatross; missing: Laysan_Albatross; get the archive"):
-        build(root)
+def one_to_test(root):
+    path = root / "CUB_200_2011" / "train_test_split.txt"
+    path.write_text(path.read_text().replace("1 1\n", "1 0\n", 1))
 
 
-def test_a_photo_named_twice_is_told_with_both_lines(root):
-    path = root / "CUB_200_2011" / "images.txt"
-    path.write_text(path.read_text().replace("Albatross/0_5", "Albatross/0_2"))
-    with pytest.raises(
-        InputError, match=r"images\.txt' names '001.*/0_2\.jpg' twice, in lines 3 and 6: get CUB_200_2011"
-    ):
-        build(root)
+LAYSAN = "CUB-200-Painting/003.laysan_albatross"
+NO_TEST = "has no test image: `python tools/prepare_data.py cub "
+# A change to the copy, whether a partial one is allowed, and the refusal.
+COPIES = {
+    "photo missing": (
+        removed("*/images/*/0_3.jpg"), False, r"1 of 24 photos are missing, first '.*0_3\.jpg': get CUB_.* anew",
+    ),
+    "no list": (removed("*/classes.txt"), True, r"cannot read '.*classes\.txt'"),
+    "other split": (one_to_test, False, "has 14 training photos, expected 15: get CUB_200_2011.tgz"),
+    "painting missing": (removed(f"{LAYSAN}/1.jpg"), False, "Painting' has 5 paintings, expected 6: get the archive"),
+    "painting class": (
+        renamed(LAYSAN, "CUB-200-Painting/003.Sooty_Albatross"), False,
+        r"double: 003\.Sooty_Albatross; missing: Laysan_Albatross; get the archive",
+    ),
+    "further class": (
+        lambda root: (root / "CUB-200-Painting" / "004.Sooty_Albatross").mkdir(), True,
+        r"unknown or double: 004\.Sooty_Albatross; missing: none; get the archive",
+    ),
+    "class without photos": (
+        removed("*/images/002*"), True, "1 of 3 classes have no training image in '.*': Laysan_Albatross",
+    ),
+    "no test photo": (removed("*/images/*/*_[5-7].jpg"), True, f"^domain 'photo' {NO_TEST}"),
+    "no painting": (removed("CUB-200-Painting/*"), True, f"^domain 'painting' {NO_TEST}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "partial", "message"), COPIES.values(), ids=COPIES)
+def test_copies_that_are_not_the_published_one_are_refused(root, change, partial, message):
+    change(root)
+    refused(message, root, DATASET__ALLOW_PARTIAL=partial)
 
 
 def test_a_partial_copy_is_taken_where_it_is_allowed(root, caplog):
-    folder = root / "CUB_200_2011" / "images" / "001.Black_footed_Albatross"
-    for number in (0, 7):
-        (folder / f"0_{number}.jpg").unlink()
-    shutil.rmtree(root / "CUB-200-Painting" / "003.laysan_albatross")
-    with caplog.at_level(logging.WARNING):
-        dataset = build(root, DATASET__ALLOW_PARTIAL=True, DATASET__VAL_FRACTION=0.0)
-    assert Counter(item.label for item in dataset.train) == {0: 4, 1: 5, 2: 5}
-    assert Counter((item.domain, item.label) for item in dataset.test) == {
-        (0, 0): 2,
-        (0, 1): 3,
-        (0, 2): 3,
-        (1, 0): 1,
-        (1, 2): 3,
-    }
-    for told in ("2 of 24 photos are missing", "missing: Laysan_Albatross", "has 4 paintings, expected 6"):
-        assert told in caplog.text
-
-
-def test_a_partial_copy_needs_a_training_photo_of_each_class(root):
-    shutil.rmtree(root / "CUB_200_2011" / "images" / "002.Laysan_Albatross")
-    with pytest.raises(InputError, match=r"1 of 3 classes have no training image in '.*': Laysan_Albatross"):
-        build(root, DATASET__ALLOW_PARTIAL=True)
-
-
-def test_a_painting_folder_of_no_class_is_refused_of_a_partial_copy_too(root):
-    (root / "CUB-200-Painting" / "004.Sooty_Albatross").mkdir()
-    with pytest.raises(InputError, match=r"unknown or double: 004\.Sooty_Albatross; missing: none; get the archive"):
-        build(root, DATASET__ALLOW_PARTIAL=True)
+    removed("*/images/001*/0_[07].jpg", LAYSAN)(root)
+    dataset = build(root, DATASET__ALLOW_PARTIAL=True, DATASET__VAL_FRACTION=0.0)
+    assert counts(dataset.train) == {(0, 0): 4, (0, 1): 5, (0, 2): 5}
+    assert counts(dataset.test) == {(0, 0): 2, (0, 1): 3, (0, 2): 3, (1, 0): 1, (1, 2): 3}
+    for warning in ("2 of 24 photos are missing", "missing: Laysan_Albatross", "has 4 paintings, expected 6"):
+        assert warning in caplog.text
 
 
 def test_a_copy_of_the_published_size_passes(tmp_path):

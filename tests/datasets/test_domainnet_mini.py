@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import logging
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -61,6 +61,11 @@ def build(root, **keys):
     return open_dataset(make_cfg(DATASET__NAME="DomainNetMini", DATASET__ROOT=root, **keys))
 
 
+def refused(message, root, **keys):
+    with pytest.raises(InputError, match=message):
+        build(root, **keys)
+
+
 def edit(root, name, old, new):
     path = root / "domainnet" / name
     content = path.read_text()
@@ -68,9 +73,18 @@ def edit(root, name, old, new):
     path.write_text(content.replace(old, new, 1))
 
 
+def drop_class(root, name, dropped):
+    path = root / "domainnet" / name
+    path.write_text("".join(line for line in path.open() if f"/{dropped}/" not in line))
+
+
 def line_of(root, name, start):
     lines = (root / "domainnet" / name).read_text().splitlines()
     return next(number for number, line in enumerate(lines, start=1) if line.startswith(start))
+
+
+def counts(items):
+    return Counter((item.domain, item.label) for item in items)
 
 
 def test_the_40_classes_and_the_published_counts():
@@ -81,80 +95,72 @@ def test_the_40_classes_and_the_published_counts():
 
 def test_sketch_trains_and_the_test_lists_of_all_domains_test(root):
     dataset = build(root)
-    assert list(dataset.domain_names) == list(DOMAINS)
+    assert dataset.domain_names == DOMAINS
     assert (dataset.source_domains, dataset.target_domains) == (["sketch"], ["clipart", "painting", "real"])
-    assert Counter((item.domain, item.label) for item in dataset.train) == {(3, label): 3 for label in range(40)}
-    assert Counter((item.domain, item.label) for item in dataset.val) == {(3, label): 1 for label in range(40)}
-    expected = {(domain, label): 2 for domain in range(4) for label in range(40)}
-    assert Counter((item.domain, item.label) for item in dataset.test) == expected
-    assert all("_test_" in item.path for item in dataset.test)
-    assert all("_train_" in item.path for item in [*dataset.train, *dataset.val])
-
-
-def test_labels_follow_the_40_names_not_the_lists(root):
-    dataset = build(root)
     assert dataset.classnames == dataset.prompt_names == CLASSES
+    assert counts(dataset.train) == {(3, label): 3 for label in range(40)}
+    assert counts(dataset.val) == {(3, label): 1 for label in range(40)}
+    assert counts(dataset.test) == {(domain, label): 2 for domain in range(4) for label in range(40)}
+    assert all("_train_" in item.path for item in [*dataset.train, *dataset.val])
     for item in dataset.test:
-        domain, name = Path(item.path).parts[-3:-1]
+        domain, name, file = Path(item.path).parts[-3:]
         assert (DOMAINS[item.domain], CLASSES[item.label]) == (domain, name)
+        assert "_test_" in file
 
 
-def test_only_files_of_the_chosen_domains_are_needed(root):
+def test_only_files_of_the_chosen_domains_and_classes_are_needed(root):
     for domain in ("painting", "real"):
         shutil.rmtree(root / "domainnet" / domain)
         (root / "domainnet" / f"{domain}_test.txt").unlink()
-    for name in ("painting_train.txt", "real_train.txt", "clipart_train.txt"):
+    for name in ("painting_train.txt", "real_train.txt", "clipart_train.txt", "clipart/zebra", "sketch/zebra"):
         (root / "domainnet" / name).unlink()
-    (root / "domainnet" / "clipart" / "zebra").unlink()
     dataset = build(root, DATASET__SOURCE_DOMAINS=["sketch"], DATASET__TARGET_DOMAINS=["clipart"])
     assert Counter(item.domain for item in dataset.test) == {3: 80, 0: 80}
 
 
 def test_several_sources_are_split_within_each_domain_and_class(root):
     dataset = build(root, DATASET__SOURCE_DOMAINS=["real", "clipart"], DATASET__TARGET_DOMAINS=["sketch"])
-    counts = Counter((item.domain, item.label) for item in dataset.val)
-    assert counts == {(domain, label): 1 for domain in (0, 2) for label in range(40)}
+    assert counts(dataset.val) == {(domain, label): 1 for domain in (0, 2) for label in range(40)}
     assert len(dataset.train) == 2 * 40 * 3
 
 
 def test_shots_are_drawn_and_a_val_share_of_zero_trains_on_the_whole_list(root):
     assert len(build(root, DATASET__NUM_SHOTS=2).train) == 80
-    dataset = build(root, DATASET__VAL_FRACTION=0.0)
-    assert (len(dataset.train), dataset.val) == (160, [])
+    assert build(root, DATASET__VAL_FRACTION=0.0).sizes() == {"train": 160, "val": 0, "test": 320}
 
 
 def test_the_root_may_be_the_folder_itself(root):
-    assert build(root).root == build(root / "domainnet").root == root / "domainnet"
-    assert [item.path for item in build(root / "domainnet").train] == [item.path for item in build(root).train]
+    one, other = build(root), build(root / "domainnet")
+    assert one.root == other.root == root / "domainnet"
+    assert one.train == other.train
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "sketch/bear/sketch_1.jpg",
-        "sketch/bear/sketch_1.jpg x",
-        "sketch/sketch_1.jpg 3",
-        "sketch/bear/deep/sketch_1.jpg 3",
-        "clipart/bear/sketch_1.jpg 3",
-        "sketch/../bear.jpg 3",
+        *("sketch/bear/sketch_1.jpg", "sketch/bear/sketch_1.jpg x", "sketch/sketch_1.jpg 3", ""),
+        *("sketch/bear/deep/sketch_1.jpg 3", "clipart/bear/sketch_1.jpg 3", "sketch/../bear.jpg 3"),
         "sketch//bear.jpg 3",
-        "",
     ],
 )
 def test_a_malformed_line_is_named(root, line):
     edit(root, "sketch_train.txt", image("sketch", "airplane", "train", 0) + " 2", line)
     number = 4 * ALL_CLASSES.index("airplane") + 1
     wanted = rf"sketch_train\.txt' line {number} is not 'sketch/<class>/<image> <label>': '{line}'; {HOW}"
-    with pytest.raises(InputError, match=wanted):
-        build(root)
+    refused(wanted, root)
 
 
-def test_a_path_named_twice_is_told_with_both_lines(root):
+def test_a_path_or_a_label_given_twice_is_told_with_its_lines(root):
+    name, bear, bed = image("real", "bed", "test", 0), ALL_CLASSES.index("bear"), ALL_CLASSES.index("bed")
+    edit(root, "real_test.txt", f"{name} {bed}", f"{name} {bear}")
+    number = line_of(root, "real_test.txt", name)
+    wanted = rf"real_test\.txt' line {number} gives label {bear} to class 'bed', and a line before to 'bear': {HOW}"
+    refused(wanted, root)
+    edit(root, "real_test.txt", f"{name} {bear}", f"{name} {bed}")
     edit(root, "real_test.txt", image("real", "cow", "test", 1), image("real", "cow", "test", 0))
     first = line_of(root, "real_test.txt", "real/cow/")
     wanted = rf"real_test\.txt' names 'real/cow/real_test_0\.jpg' twice, in lines {first} and {first + 1}: {HOW}"
-    with pytest.raises(InputError, match=wanted):
-        build(root)
+    refused(wanted, root)
 
 
 @pytest.mark.parametrize("partial", [False, True])
@@ -162,81 +168,60 @@ def test_an_image_of_two_lists_is_refused(root, partial):
     edit(root, "sketch_test.txt", image("sketch", "cow", "test", 1), image("sketch", "cow", "train", 3))
     folder = rf"{root}/domainnet"
     wanted = rf"both '{folder}/sketch_train\.txt' and '{folder}/sketch_test\.txt' name 'sketch/cow/sketch_train_3\.jpg'"
-    with pytest.raises(InputError, match=rf"^{wanted}: {HOW}$"):
-        build(root, DATASET__ALLOW_PARTIAL=partial)
+    refused(rf"^{wanted}: {HOW}$", root, DATASET__ALLOW_PARTIAL=partial)
 
 
 @pytest.mark.parametrize("domain", ["sketch", "clipart"])
 def test_a_domain_without_test_images_is_refused_of_a_partial_copy_too(root, domain):
     (root / "domainnet" / f"{domain}_test.txt").write_text("")
-    with pytest.raises(InputError, match=rf"^domain '{domain}' has no test image: {HOW}$"):
-        build(root, DATASET__ALLOW_PARTIAL=True)
-
-
-def test_missing_images_are_counted_and_the_first_named(root, caplog):
-    folder = root / "domainnet"
-    (folder / "painting" / "truck").unlink()
-    (folder / "painting" / "bed").unlink()
-    (folder / "painting" / "bed").mkdir()
-    (folder / image("painting", "bed", "test", 0)).touch()
-    wanted = r"3 images that '.*painting_test\.txt' lists are missing, first '.*painting/bed/painting_test_1\.jpg'"
-    with pytest.raises(InputError, match=rf"{wanted}: {HOW}; DATASET.ALLOW_PARTIAL True"):
-        build(root)
-    with caplog.at_level(logging.WARNING):
-        dataset = build(root, DATASET__ALLOW_PARTIAL=True)
-    assert Counter(item.domain for item in dataset.test) == {0: 80, 1: 77, 2: 80, 3: 80}
-    assert "3 images that" in caplog.text
-
-
-def test_images_of_other_classes_may_be_missing(root):
-    (root / "domainnet" / "sketch" / "zebra").unlink()
-    assert len(build(root).train) == 120
-
-
-def test_a_class_that_one_list_lacks_is_named_with_the_list(root):
-    path = root / "domainnet" / "clipart_test.txt"
-    path.write_text("".join(line for line in path.open() if "/bear/" not in line))
-    wanted = r"clipart_test\.txt' has no image of 1 of the 40 classes \(bear\)"
-    with pytest.raises(InputError, match=rf"{wanted}: {HOW}"):
-        build(root)
-    assert len(build(root, DATASET__ALLOW_PARTIAL=True).test) == 318
+    refused(rf"^domain '{domain}' has no test image: {HOW}$", root, DATASET__ALLOW_PARTIAL=True)
 
 
 def test_a_class_without_training_images_is_refused_of_a_partial_copy_too(root):
-    path = root / "domainnet" / "sketch_train.txt"
-    path.write_text("".join(line for line in path.open() if "/truck/" not in line))
-    with pytest.raises(InputError, match=r"1 of 40 classes have no training image in '.*': truck"):
-        build(root, DATASET__ALLOW_PARTIAL=True)
+    drop_class(root, "sketch_train.txt", "truck")
+    refused("1 of 40 classes have no training image in '.*': truck", root, DATASET__ALLOW_PARTIAL=True)
 
 
-def test_a_label_of_two_classes_is_refused(root):
-    bear, bed = ALL_CLASSES.index("bear"), ALL_CLASSES.index("bed")
-    name = image("real", "bed", "test", 0)
-    edit(root, "real_test.txt", f"{name} {bed}", f"{name} {bear}")
-    number = line_of(root, "real_test.txt", name)
-    wanted = rf"real_test\.txt' line {number} gives label {bear} to class 'bed', and a line before to 'bear': {HOW}"
-    with pytest.raises(InputError, match=wanted):
-        build(root)
+def lose_images(root):
+    folder = root / "domainnet" / "painting"
+    for name in ("truck", "bed"):
+        (folder / name).unlink()
+    (folder / "bed").mkdir()
+    (root / "domainnet" / image("painting", "bed", "test", 0)).touch()
 
 
-def test_a_list_that_is_cut_short_is_refused(root, monkeypatch, caplog):
-    monkeypatch.setitem(domainnet_mini.COUNTS, ("clipart", "test"), 81)
-    wanted = r"clipart_test\.txt' has 80 images of the 40 classes, expected 81"
-    with pytest.raises(InputError, match=rf"{wanted}: {HOW}"):
-        build(root)
-    with caplog.at_level(logging.WARNING):
-        build(root, DATASET__ALLOW_PARTIAL=True)
-    assert "expected 81" in caplog.text
+# A change to the copy, the problem, and how many test images a partial copy has.
+PARTIAL = {
+    "images": (
+        lose_images,
+        r"3 images that '.*painting_test\.txt' lists are missing, first '.*painting/bed/painting_test_1\.jpg'",
+        317,
+    ),
+    "class": (
+        lambda root: drop_class(root, "clipart_test.txt", "bear"),
+        r"clipart_test\.txt' has no image of 1 of the 40 classes \(bear\)",
+        318,
+    ),
+    "count": (
+        lambda root: edit(
+            root, "clipart_test.txt", image("clipart", "bear", "test", 0), image("clipart", "zebra", "x", 0)
+        ),
+        r"clipart_test\.txt' has 79 images of the 40 classes, expected 80",
+        319,
+    ),
+}
 
 
-def test_a_missing_list_or_root_is_named(root):
+@pytest.mark.parametrize(("change", "problem", "left"), PARTIAL.values(), ids=PARTIAL)
+def test_a_partial_copy_is_refused_or_taken_with_a_warning(root, caplog, change, problem, left):
+    change(root)
+    refused(f"{problem}: {HOW}; DATASET.ALLOW_PARTIAL True", root)
+    assert len(build(root, DATASET__ALLOW_PARTIAL=True).test) == left
+    assert re.search(f"{problem}: taken as it is", caplog.text)
+
+
+def test_a_missing_list_or_root_and_unknown_domains_are_named(root):
+    refused(rf"gone' does not exist: give the folder that holds domainnet/ .*; {HOW}", root / "gone")
+    refused("'quickdraw'.*known: clipart, painting, real, sketch", root, DATASET__TARGET_DOMAINS=["quickdraw"])
     (root / "domainnet" / "sketch_test.txt").unlink()
-    with pytest.raises(InputError, match=rf"cannot read '.*sketch_test\.txt': .*; {HOW}"):
-        build(root)
-    with pytest.raises(InputError, match=rf"gone' does not exist: give the folder that holds domainnet/ .*; {HOW}"):
-        build(root / "gone")
-
-
-def test_unknown_domains_are_refused(root):
-    with pytest.raises(InputError, match=r"'quickdraw'.*known: clipart, painting, real, sketch"):
-        build(root, DATASET__TARGET_DOMAINS=["quickdraw"])
+    refused(rf"cannot read '.*sketch_test\.txt': .*; {HOW}", root)

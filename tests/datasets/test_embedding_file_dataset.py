@@ -54,42 +54,36 @@ def build(path, **keys):
     return open_dataset(make_cfg(DATASET__NAME="EmbeddingFile", DATASET__ROOT=path, SEED=1, **keys))
 
 
-def assert_rows_agree(items, rows):
-    assert [(item.label, item.domain) for item in items] == list(
-        zip(rows.label.tolist(), rows.domain.tolist(), strict=True)
-    )
+def sizes(rows):
+    return [len(part) for part in rows.splits().values()]
 
 
-def test_all_rows_are_there_and_the_lists_agree(path, stored):
+def test_all_rows_are_there_and_are_listed_in_their_order(path, stored):
     dataset = build(path)
-    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (24, 6, 45)
-    for items, rows in zip(
-        (dataset.train, dataset.val, dataset.test), dataset.embeddings.splits().values(), strict=True
-    ):
-        assert_rows_agree(items, rows)
+    assert dataset.sizes() == {"train": 24, "val": 6, "test": 45}
+    for items, rows in zip(dataset.splits().values(), dataset.embeddings.splits().values(), strict=True):
+        pairs = zip(rows.label.tolist(), rows.domain.tolist(), strict=True)
+        assert [(item.label, item.domain) for item in items] == list(pairs)
     torch.testing.assert_close(dataset.embeddings.test.embedding, stored.test.embedding)
-    assert list(dataset.classnames) == ["cat", "dog", "owl"]
-    assert list(dataset.domain_names) == ["photo", "sketch", "neon"]
+    assert dataset.classnames == ("cat", "dog", "owl")
+    assert dataset.domain_names == ("photo", "sketch", "neon")
     assert dataset.train[0].path == str(path)
 
 
-def test_num_shots_applies_to_the_train_rows(path):
-    dataset = build(path, DATASET__NUM_SHOTS=2)
-    train = dataset.embeddings.train
-    assert torch.bincount(train.label).tolist() == [2, 2, 2]
-    assert_rows_agree(dataset.train, train)
-    assert len(dataset.test) == 45
+def test_shots_and_long_tails_apply_to_the_train_rows(path):
+    def counts(**keys):
+        dataset = build(path, **keys)
+        assert len(dataset.test) == 45
+        assert [item.label for item in dataset.train] == dataset.embeddings.train.label.tolist()
+        return torch.bincount(dataset.embeddings.train.label)[class_order(3, 1)].tolist()
+
+    tail = {"DATASET__LONG_TAIL__RATIO": 4, "DATASET__LONG_TAIL__PROFILE": "step"}
+    assert counts(DATASET__NUM_SHOTS=2) == [2, 2, 2]
+    assert counts(**tail) == [8, 8, 2]
+    assert counts(DATASET__NUM_SHOTS=4, **tail) == [4, 4, 1]
+    assert {*build(path, DATASET__NUM_SHOTS=4, **tail).rows["train"]} < {*build(path, **tail).rows["train"]}
     with pytest.raises(InputError, match=r"DATASET.NUM_SHOTS is 9, but class 'cat' has 8"):
         build(path, DATASET__NUM_SHOTS=9)
-
-
-def test_a_long_tail_applies_to_the_train_rows(path):
-    dataset = build(path, DATASET__LONG_TAIL__RATIO=4, DATASET__LONG_TAIL__PROFILE="step")
-    counts = torch.bincount(dataset.embeddings.train.label)[class_order(3, 1)]
-    assert counts.tolist() == [8, 8, 2]
-    both = build(path, DATASET__NUM_SHOTS=4, DATASET__LONG_TAIL__RATIO=4, DATASET__LONG_TAIL__PROFILE="step")
-    assert torch.bincount(both.embeddings.train.label)[class_order(3, 1)].tolist() == [4, 4, 1]
-    assert set(both.rows["train"]) < set(dataset.rows["train"])
 
 
 @pytest.mark.parametrize(
@@ -103,29 +97,25 @@ def test_a_long_tail_applies_to_the_train_rows(path):
 )
 def test_the_chosen_rows_are_those_of_the_file(path, keys):
     dataset = build(path, **keys)
-    stored, chosen = read_embedding_file(path), dataset.embeddings
-    for part in ("train", "val", "test"):
-        rows, members = dataset.rows[part], getattr(chosen, part)
+    stored, chosen = read_embedding_file(path).splits(), dataset.embeddings.splits()
+    for part, rows in dataset.rows.items():
         assert rows == sorted(set(rows))
-        assert len(rows) == (len(members) if members is not None else 0)
-        if members is not None:
-            expected = getattr(stored, part).select(torch.tensor(rows))
-            assert torch.equal(members.embedding, expected.embedding)
-            assert torch.equal(members.label, expected.label)
-            assert torch.equal(members.domain, expected.domain)
+        assert len(rows) == (len(chosen[part]) if part in chosen else 0)
+        if part in chosen:
+            expected = stored[part].select(torch.tensor(rows))
+            for name, values in vars(chosen[part]).items():
+                assert torch.equal(values, vars(expected)[name])
 
 
 def test_the_split_file_holds_the_row_numbers_wherever_the_file_is(path, tmp_path):
     keys = {"DATASET__NUM_SHOTS": 3, "DATASET__LONG_TAIL__RATIO": 3, "SEED": 1, "DATASET__NAME": "EmbeddingFile"}
-    copy = tmp_path / "elsewhere" / "copy.safetensors"
-    copy.parent.mkdir()
-    shutil.copy(path, copy)
+    (tmp_path / "elsewhere").mkdir()
+    copy = shutil.copy(path, tmp_path / "elsewhere" / "copy.safetensors")
     written = []
     for place in (path, copy):
         cfg = make_cfg(DATASET__ROOT=place, **keys)
         dataset = open_dataset(cfg)
-        file = write_split(place.parent / "run", dataset, cfg)
-        written.append(file.read_bytes())
+        written.append(write_split(place.parent / "run", dataset, cfg).read_bytes())
     content = json.loads(written[0])
     assert {part: content[part] for part in dataset.rows} == dataset.rows
     assert (len(content["train"]), content["val"], content["test"]) == (6, list(range(6)), list(range(45)))
@@ -137,59 +127,52 @@ def test_chosen_sources_keep_their_rows(path):
     dataset = build(path, DATASET__SOURCE_DOMAINS=["photo"])
     chosen = dataset.embeddings
     assert (chosen.source_domains, chosen.target_domains) == (("photo",), ("neon",))
-    assert set(chosen.train.domain.tolist()) == {PHOTO}
-    assert set(chosen.test.domain.tolist()) == {PHOTO, NEON}
-    assert (len(chosen.train), len(chosen.val), len(chosen.test)) == (12, 6, 30)
-
-
-def test_chosen_sources_without_val_rows_leave_val_empty(path):
+    assert {*chosen.train.domain.tolist()} == {PHOTO}
+    assert {*chosen.test.domain.tolist()} == {PHOTO, NEON}
+    assert sizes(chosen) == [12, 6, 30]
+    # Sketch has no val rows.
     dataset = build(path, DATASET__SOURCE_DOMAINS=["sketch"], DATASET__TARGET_DOMAINS=["photo"])
-    assert dataset.embeddings.val is None
-    assert (dataset.val, dataset.rows["val"]) == ([], [])
-    assert set(dataset.embeddings.test.domain.tolist()) == {PHOTO, SKETCH}
+    assert (dataset.embeddings.val, dataset.val, dataset.rows["val"]) == (None, [], [])
+    assert {*dataset.embeddings.test.domain.tolist()} == {PHOTO, SKETCH}
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (
-            {"DATASET__SOURCE_DOMAINS": ["neon"]},
-            "'neon' has no train rows .* --source-domains among photo, sketch",
-        ),
+        ({"DATASET__SOURCE_DOMAINS": ["neon"]}, "'neon' has no train rows .* --source-domains among photo, sketch"),
         ({"DATASET__SOURCE_DOMAINS": ["foto"]}, "unknown source domain.*'foto': did you mean 'photo'"),
         ({"DATASET__TARGET_DOMAINS": ["photo"]}, "'photo' is both source and target"),
+        ({"DATASET__ROOT": "gone.safetensors"}, r"gone.safetensors"),
+        ({"DATASET__ROOT": ""}, "DATASET.ROOT is empty: give the embedding file"),
     ],
 )
-def test_domains_that_the_file_cannot_serve_are_refused(path, keys, message):
+def test_files_and_domains_that_cannot_be_used_are_refused(path, keys, message):
     with pytest.raises(InputError, match=message):
-        build(path, **keys)
+        open_dataset(make_cfg(**{"DATASET__NAME": "EmbeddingFile", "DATASET__ROOT": path} | keys))
 
 
-def test_a_class_without_train_rows_is_named(stored, tmp_path):
-    train = stored.train.select(stored.train.label != 1)
-    without_dogs = EmbeddingSet(**{**stored.__dict__, "train": train})
-    write_embedding_file(tmp_path / "birds.safetensors", without_dogs)
-    with pytest.raises(InputError, match=r"1 of 3 classes have no training image in '.*birds\.safetensors': dog"):
-        build(tmp_path / "birds.safetensors")
-
-
-def test_a_choice_that_leaves_nothing_to_test_on_is_refused(stored, tmp_path):
-    test = stored.test.select(stored.test.domain == SKETCH)
-    write_embedding_file(tmp_path / "birds.safetensors", replace(stored, test=test, target_domains=()))
-    with pytest.raises(InputError, match="the test split has no rows"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda stored: {"train": stored.train.select(stored.train.label != 1)},
+            r"1 of 3 classes have no training image in '.*birds\.safetensors': dog",
+        ),
+        (
+            lambda stored: {"test": stored.test.select(stored.test.domain == SKETCH), "target_domains": ()},
+            "the test split has no rows",
+        ),
+    ],
+)
+def test_a_choice_that_leaves_nothing_to_train_or_test_on_is_refused(stored, tmp_path, change, message):
+    write_embedding_file(tmp_path / "birds.safetensors", replace(stored, **change(stored)))
+    with pytest.raises(InputError, match=message):
         build(tmp_path / "birds.safetensors", DATASET__SOURCE_DOMAINS=["photo"])
-
-
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"gone.safetensors"):
-        build(tmp_path / "gone.safetensors")
-    with pytest.raises(InputError, match=r"DATASET.ROOT is empty: give the embedding file"):
-        build("")
 
 
 @pytest.mark.skipif(not CALTECH.is_file(), reason="needs ../shared/data/caltech39-clip-vit-b32.safetensors")
 def test_real_embeddings():
     dataset = build(CALTECH, DATASET__NUM_SHOTS=4)
-    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (156, 689, 1034)
+    assert dataset.sizes() == {"train": 156, "val": 689, "test": 1034}
     norms = dataset.embeddings.train.embedding.norm(dim=-1)
     torch.testing.assert_close(norms, torch.ones_like(norms))
