@@ -22,6 +22,7 @@ from lare_dassl.io.files import check_file, make_folder
 from lare_dassl.system.cores import use_threads
 from lare_dassl.system.logs import start_logging
 from lare_dassl.trainers.base.description import description_of
+from lare_dassl.trainers.base.unread_keys import warn_of_unread
 
 from .checks import check_domains, check_name
 from .console import show
@@ -40,6 +41,7 @@ def extract(request: ExtractRequest) -> None:
     check_domains(cfg.DATASET.NAME, [*cfg.DATASET.SOURCE_DOMAINS, *cfg.DATASET.TARGET_DOMAINS])
     check_names_and_texts(cfg)
     start_logging()
+    warn_of_unread(cfg, on_embeddings=None)
     use_threads(cfg.TRAIN.THREADS)
     check_file(request.output, "--output")
     # Where a list of unreadable images goes.

@@ -168,16 +168,16 @@ def of_other_trainers(names: Iterable[str], section: str) -> list[str]:
     return [name for name in dict.fromkeys(rows) if not name.startswith(f"{section}.")]
 
 
-def readers_of(*, on_embeddings: bool, our_dataset: bool, brings_embeddings: bool) -> set[str]:
+def readers_of(*, on_embeddings: bool | None, our_dataset: bool, brings_embeddings: bool) -> set[str]:
     """The readers that take part in a run.
 
     Args:
-        on_embeddings: the trainer is one of ours; else it is one on images.
+        on_embeddings: the trainer is one of ours; else it is one on images; None where nothing is trained.
         our_dataset: the dataset is one of ours.
         brings_embeddings: the dataset has its embeddings with it.
     """
-    trainer = OURS if on_embeddings else IMAGES
-    encoder = ENCODER if on_embeddings and not brings_embeddings else ()
+    trainer = {True: OURS, False: IMAGES, None: ()}[on_embeddings]
+    encoder = ENCODER if on_embeddings is not False and not brings_embeddings else ()
     return {*trainer, *encoder, *(OUR_DATASETS if our_dataset else OTHER_DATASETS)}
 
 

@@ -72,7 +72,7 @@ _DASSL: dict[str, tuple[Key, ...]] = {
     "SE": (
         Key("EMA_ALPHA", 0.999, _EMA),
         Key("CONF_THRE", 0.95, _CONFIDENCE),
-        Key("RAMPUP", 300, _RAMPUP, unit="epochs"),
+        Key("RAMPUP", 300, _RAMPUP, unit="iterations"),
     ),
     "M3SDA": (
         Key("LMDA", 0.5, "weight of the moment distance"),
@@ -92,9 +92,9 @@ _DASSL: dict[str, tuple[Key, ...]] = {
     "DDAIG": (
         Key("G_ARCH", "", "architecture of the generator"),
         Key("LMDA", 0.3, "weight of the perturbation"),
-        Key("CLAMP", False, "clamp perturbed images"),
-        Key("CLAMP_MIN", -1.0, "least value of a clamped image"),
-        Key("CLAMP_MAX", 1.0, "greatest value of a clamped image"),
+        Key("CLAMP", False, "clamp the perturbation"),
+        Key("CLAMP_MIN", -1.0, "least value of a clamped perturbation"),
+        Key("CLAMP_MAX", 1.0, "greatest value of a clamped perturbation"),
         Key("WARMUP", 0, "epochs without perturbed images", unit="epochs"),
         Key("ALPHA", 0.5, "weight of the loss of perturbed images"),
     ),

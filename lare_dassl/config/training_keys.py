@@ -32,7 +32,7 @@ RUN_KEYS = section(
         column=True,
     ),
     Key("USE_CUDA", True, "use a GPU where there is one", affects=SPEED),
-    Key("VERBOSE", True, "print more on the way", affects=NOTHING),
+    Key("VERBOSE", True, "print details of trainer, dataset and network", affects=NOTHING),
     source="Dassl",
     readers=EVERY_RUN,
 )

@@ -190,6 +190,11 @@ def test_what_a_trainer_ignores_is_unread_but_not_what_it_sets_itself():
     assert keys.unread(changed("OPTIM.LR", 0.03), {"the encoder"}, ("OPTIM.",), {"OPTIM.LR": 0.03}) == []
 
 
+def test_where_nothing_is_trained_no_key_of_training_is_read():
+    words = ("OPTIM.LR", 0.5, "VLM.PRECISION", "fp32", "DATASET.VAL_FRACTION", 0.2, "TRAIN.THREADS", 1)
+    assert unread(*words, on_embeddings=None) == ["OPTIM.LR"]
+
+
 def test_keys_of_other_trainers_are_found_among_names():
     names = ["TRAINER.LARE.ALPHA", "TRAINER.LADS.LR", "TRAINER.NAME", "OPTIM.LR"]
     assert keys.of_other_trainers(names, "TRAINER.LARE") == ["TRAINER.LADS.LR"]
