@@ -18,10 +18,11 @@ from lare_dassl.host.door import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_R
 from lare_dassl.trainers.base.checkpoint_reader import CheckpointReader
 from lare_dassl.trainers.base.description import description_of
 from lare_dassl.trainers.base.earlier_run import check_resumable, check_testable
+from lare_dassl.trainers.base.run_identity import with_drawn_seed, with_seed_of
 
 
 def checked_config(request: RunRequest, reader: CheckpointReader) -> CfgNode:
-    """The configuration of a run, after all that can be refused without data has been.
+    """The configuration of a run, with the seed of an earlier run that it belongs to, once it is checked without data.
 
     Args:
         request: of the run.
@@ -33,12 +34,17 @@ def checked_config(request: RunRequest, reader: CheckpointReader) -> CfgNode:
     if request.model_dir and not Path(request.model_dir).is_dir():
         raise InputError(f"--model-dir {request.model_dir}: there is no such folder")
     cfg = make_config(request)
-    if description_of(cfg.TRAINER.NAME):
-        trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-        if request.eval_only:
-            recorded = bool(request.output_dir)
-            check_testable(cfg, trainer, request.model_dir, request.load_epoch, reader, recorded=recorded)
-        elif not request.no_train:
+    trainer, ours = TRAINER_REGISTRY.get(cfg.TRAINER.NAME), description_of(cfg.TRAINER.NAME)
+    if ours and request.eval_only:
+        recorded = bool(request.output_dir)
+        check_testable(cfg, trainer, request.model_dir, request.load_epoch, reader, recorded=recorded)
+    if request.model_dir:
+        cfg = with_seed_of(cfg, Path(request.model_dir), reader)
+    if not ours:
+        return with_drawn_seed(cfg)
+    if not request.eval_only:
+        cfg = with_seed_of(cfg, Path(cfg.RESUME or cfg.OUTPUT_DIR), reader)
+        if not request.no_train:
             check_resumable(cfg, trainer, reader)
     return cfg
 

@@ -21,7 +21,6 @@ from lare_dassl.trainers.base.checkpoint_reader import CheckpointReader
 from lare_dassl.trainers.base.description import description_of
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 from lare_dassl.trainers.base.plugin_run import PluginRun
-from lare_dassl.trainers.base.run_identity import with_drawn_seed, with_seed_of
 from lare_dassl.trainers.base.seeds_together import reason_apart, reason_apart_by_settings, train_together
 
 from .checks import checked_config
@@ -51,12 +50,6 @@ def carry_out(cfg: CfgNode, request: RunRequest, reader: CheckpointReader) -> No
     Raises:
         InputError: what the configuration or the data names cannot be used.
     """
-    if request.eval_only and request.model_dir:
-        cfg = with_seed_of(cfg, Path(request.model_dir), reader)
-    if not description_of(cfg.TRAINER.NAME):
-        cfg = with_drawn_seed(cfg)
-    elif not request.eval_only:
-        cfg = with_seed_of(cfg, Path(cfg.RESUME or cfg.OUTPUT_DIR), reader)
     use_threads(cfg.TRAIN.THREADS)
     if cfg.SEED >= 0:
         door.set_random_seed(cfg.SEED)

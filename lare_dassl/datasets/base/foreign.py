@@ -27,7 +27,8 @@ def open_dataset(cfg: CfgNode) -> ImageDataset:
     Raises:
         InputError: it cannot be built, or see `as_image_dataset`.
     """
-    return as_image_dataset(build_dataset(cfg), cfg)
+    dataset = build_dataset(cfg)
+    return dataset.images if isinstance(dataset, HostDataset) else as_image_dataset(dataset, cfg)
 
 
 def as_image_dataset(dataset: DatasetBase, cfg: CfgNode) -> ImageDataset:
