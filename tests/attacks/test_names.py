@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import re
+import threading
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -31,22 +32,10 @@ def steers(text: str) -> bool:
     return not all(mark.isprintable() or mark in "\n\u00a0" for mark in text)
 
 
-def test_the_names_here_steer():
-    assert steers(STEERING) and not steers("a\nb é")
-
-
-def test_an_error_is_one_line_that_steers_nothing(capsys):
-    def command():
-        raise InputError(f"no class '{STEERING}\nerror: another'")
-
-    assert exit_code(command) == 2
-    shown = capsys.readouterr().err
-    assert shown.count("\n") == 1 and not steers(shown) and "\\x1b[31m" in shown
-
-
 @pytest.fixture
 def log(monkeypatch):
     """A logger of ours, whose handlers are put back."""
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield logging.getLogger("lare_dassl.attacked")
@@ -54,21 +43,25 @@ def log(monkeypatch):
     root.setLevel(level)
 
 
-def test_a_line_of_the_log_is_one_line_that_steers_nothing(log, capsys):
+def test_lines_on_the_terminal_and_in_the_log_steer_nothing(log, capsys):
+    def command():
+        raise InputError(f"no class '{STEERING}\nerror: another'")
+
+    assert steers(STEERING) and not steers("a\nb é")
+    assert exit_code(command) == 2
+    error = capsys.readouterr().err
     start_logging()
     log.warning("class %s", f"{STEERING}\nrecord: forged")
-    assert (
-        capsys.readouterr().out == "class \\x1b[31m\\x1b]0;title\\x07\\r\\x9b2J\\u202e\\x00\\udcff\\nrecord: forged\n"
-    )
-
-
-def test_tables_and_lines_on_the_terminal_steer_nothing(capsys):
+    logged = capsys.readouterr().out
     table = Table("class", f"on {STEERING}", title=STEERING)
     table.add_row(f"[red]{STEERING}[/]", "1")
     show(table)
     show(f"report: {STEERING}")
     shown = capsys.readouterr().out
-    assert not steers(shown) and "[red]\\x1b[31m" in shown and "report: \\x1b[31m" in shown
+    assert not any(map(steers, (error, logged, shown)))
+    assert error.count("\n") == 1 and "\\x1b[31m" in error
+    assert logged == "class \\x1b[31m\\x1b]0;title\\x07\\r\\x9b2J\\u202e\\x00\\udcff\\nrecord: forged\n"
+    assert "[red]\\x1b[31m" in shown and "report: \\x1b[31m" in shown
 
 
 def test_no_field_of_a_csv_file_is_a_formula(tmp_path):
