@@ -19,8 +19,10 @@ LEAST_COSINE = 0.999
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """What "auto" means on a device: bf16 where it is native, else fp32; any other value stands."""
-    return precision if precision != "auto" else "bf16" if _native_bf16(device) else "fp32"
+    """The precision that is asked for, where "auto" is bf16 if the device has it natively, else fp32."""
+    if precision != "auto":
+        return precision
+    return "bf16" if _native_bf16(device) else "fp32"
 
 
 def _native_bf16(device: torch.device) -> bool:

@@ -75,8 +75,9 @@ class KeyIndex:
         """One index of several."""
         key = np.concatenate([part.key for part in parts])
         order = np.argsort(key, kind="stable")
-        shard, row = (np.concatenate([getattr(part, name) for part in parts])[order] for name in ("shard", "row"))
-        return cls(key[order], shard, row)
+        shard = np.concatenate([part.shard for part in parts])
+        row = np.concatenate([part.row for part in parts])
+        return cls(key[order], shard[order], row[order])
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         """Places of keys, uint8 (M, 32), in this index: int64 (M,), -1 for keys that are not in it."""
