@@ -180,12 +180,8 @@ DAMAGED_TENSORS = [
     ),
     (lambda t: {"text/class": t["text/class"].long()}, "'text/class' must be float16"),
     (lambda t: {"text/class": t["text/class"][:4]}, "must be (5 classes, 16), got (4, 16)"),
-    (lambda t: {"test/image": t["test/image"][:, :8]}, "test embeddings are 8 wide, class texts 16"),
     (lambda t: {"test/label": t["test/label"][:-1]}, "split 'test': embedding (N, D), label (N,)"),
     (lambda t: {"train/label": t["train/label"].int()}, "split 'train': label and domain must be int64"),
-    (lambda t: {f"val/{name}": t[f"val/{name}"][:0] for name in ("image", "label", "domain")}, "val split has no rows"),
-    (set_row("train/label", 3, 5), "train/label must lie in [0, 5), got 0 to 5"),
-    (set_row("test/label", 3, -1), "test/label must lie in [0, 5), got -1 to 4"),
     (set_row("test/domain", 0, 3), "test/domain must lie in [0, 3), got 0 to 3"),
     (set_row("val/image", 4, torch.nan), "'val/image' row 4 is NaN, infinite or zero (1 such rows)"),
     (set_row("test/image", slice(2, 5), torch.inf), "'test/image' row 2 is NaN, infinite or zero (3 such rows)"),
@@ -195,9 +191,6 @@ DAMAGED_TENSORS = [
         lambda t: {"text/domain": torch.ones(5, 16)},
         "'text/domain' must be float16, bfloat16 or float32 (K, C, D), not torch.float32 (5, 16)",
     ),
-    (lambda t: {"text/domain": torch.ones(3, 5, 16).double()}, "'text/domain' must be float16, bfloat16 or float32"),
-    (lambda t: {"text/domain": torch.ones(3, 4, 16)}, "text/domain must be (3 domains, 5 classes, 16), got (3, 4, 16)"),
-    (lambda t: {"text/domain": torch.ones(3, 5, 8)}, "text/domain must be (3 domains, 5 classes, 16), got (3, 5, 8)"),
     (
         lambda t: {"text/domain": torch.ones(2, 5, 16)},
         "'text/domain' describes 2 domains, and metadata 'domains' names 3: give 'described_domains' one name for each",
@@ -265,16 +258,10 @@ def test_a_missing_file_is_named_with_its_key(tmp_path):
     assert_refused(tmp_path, "no embedding file")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a safetensors file at all", b"\xff" * 64, b"\x80\x02}q\x00."])
-def test_other_files_are_no_safetensors(path, content):
-    path.write_bytes(content)
-    assert_refused(path, "is damaged or no safetensors file")
-
-
-@pytest.mark.parametrize("kept", [0.999, 0.5, 0.05])
-def test_a_truncated_file_is_told(path, kept):
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * kept)])
+@pytest.mark.parametrize("content", [b"not a safetensors file at all", b"\xff" * 64, 0.999, 0.5, 0.05, 0])
+def test_other_and_truncated_files_are_no_safetensors(path, content):
+    whole = path.read_bytes()
+    path.write_bytes(content if isinstance(content, bytes) else whole[: int(len(whole) * content)])
     assert_refused(path, "is damaged or no safetensors file")
 
 
