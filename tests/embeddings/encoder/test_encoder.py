@@ -27,7 +27,7 @@ FOLDERS = {"fp32": "8bc19c37df998ec384df200a058540da", "bf16": "9d0880389f813a31
 
 def test_embeddings_are_the_models_own_in_the_order_asked_for(make, model, images):
     order = [images[place] for place in (3, 1, 7, 0, 9, 2)]
-    embedding, report = make().encode_images(order)
+    embedding, report = make().encode_images([order[0], *map(str, order[1:])])
     torch.testing.assert_close(embedding, encode_by_hand(model, order))
     assert embedding.dtype == torch.float32
     assert (report.images, report.decoded) == (6, 6)
@@ -242,17 +242,6 @@ def test_a_full_gpu_halves_the_batch_and_goes_on(make, model, images, caplog):
     assert "out of GPU memory with 4 images in a call: going on with 2" in caplog.text
     assert sizes == [2] * 5 and report.decoded == 10
     torch.testing.assert_close(embedding, encode_by_hand(model, images))
-
-
-def test_several_calls_side_by_side_give_the_same(make, model, images):
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        embedding, report = make(batch_size=24, num_workers=2).encode_images([str(path) for path in images])
-    finally:
-        torch.set_num_threads(before)
-    assert report.decoded == 10
-    assert torch.equal(embedding, encode_by_hand(model, images))
 
 
 def test_no_images_have_no_embeddings(make):
