@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ YAML_FILES = [
     *sorted((ROOT / ".github").rglob("*.yml")),
 ]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+COMMAND = re.compile(r"^python (tools|benchmarks)/(\w+)\.py(.*)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]*))?\)")
 
 
@@ -44,3 +47,21 @@ def test_the_examples_of_contributing_are_real():
         path, added = diff.split("\n", 1)
         source = (ROOT / path).read_text(encoding="utf-8")
         assert not [name for name in re.findall(r"(?:class|def|import|NAME:) (\w+)", added) if name not in source]
+
+
+def commands(page):
+    """Folder, script and words of each command in the code blocks of a page."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    text = "\n".join(blocks).replace("\\\n", " ")
+    return [(folder, name, shlex.split(words, comments=True)) for folder, name, words in COMMAND.findall(text)]
+
+
+@pytest.mark.parametrize("page", list(filter(commands, PAGES)), ids=lambda path: path.name)
+def test_commands_in_pages_have_flags_and_configs_that_exist(page):
+    for folder, name, words in commands(page):
+        assert (ROOT / folder / f"{name}.py").is_file()
+        read = getattr(importlib.import_module(f"{folder}.{name}"), "read_flags", None)
+        if read and "..." not in words:
+            read(words)
+        configs = [word for word in words if word.startswith("configs/")]
+        assert not [word for word in configs if not (ROOT / word).is_file()]
