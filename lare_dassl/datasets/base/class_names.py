@@ -41,6 +41,9 @@ def prompt_name(name: str) -> str:
 
     Capitals stay as they are. Words that are joined by them, such as OfficeHome's "ToothBrush", stay joined: tokenizers
     read all letters as small ones, and "toothbrush" is one word.
+
+    >>> prompt_name("001.Black_footed_Albatross")
+    'Black footed Albatross'
     """
     return " ".join(re.sub(r"[_-]", " ", without_number(name)).split()) or name
 

@@ -35,7 +35,38 @@ class Source:
     domain: str = ""
 
 
-def _domainnet_images(domain: str, url: str, sha256: str, size: int) -> Source:
+DOMAINNET_IMAGES = {
+    "clipart": (
+        "groundtruth/clipart.zip",
+        "f8f248a3e8bbc9868c523ae24e6601b4c2ad102afc60c0efeb4f3255df22354d",
+        1_270_909_081,
+    ),
+    "painting": (
+        "groundtruth/painting.zip",
+        "fa47e6d405503ea0286cabd767f176bd30e988b63ddd7b9db16cf030c9770015",
+        3_679_366_174,
+    ),
+    "real": ("real.zip", "d7fe010b430c5b510f85d657d38c4a1924822695fabea4fef57bd00dba251d63", 6_062_039_589),
+    "sketch": ("sketch.zip", "23a7dbae7016b343e934399beaa8a68728fb5e570ebe2c71df9b75cf91c499fc", 2_633_992_926),
+}
+"""Address below VISDA, sha256 and size of the archive of each domain."""
+
+DOMAINNET_LISTS = {
+    "clipart_train.txt": ("affdadf5f95a7583e6b98030a3d35007e2613ee4dd942393c5a705ec2b429312", 1_443_819),
+    "clipart_test.txt": ("62c8e36aaba1c41ad9e249099739707220a44c08f167b37ef420f34a31628a6b", 628_917),
+    "painting_train.txt": ("f1da38d50a702fddf1329f85bc607d7a2abcae7e6aec75e1fd49cc1bd340d47b", 2_241_901),
+    "painting_test.txt": ("11472b13b5188e09f06918b12eebb660588c97a20e43e268d9b02e3e37eb8f97", 971_888),
+    "real_train.txt": ("19d483256d24aef19e581b65eda8333fd918aef3eb733fe499ff384120e3a289", 4_440_944),
+    "real_test.txt": ("2b3f75bcde309aeb5931292084b2162e936b5f189e3bb1ad716f0f74c460864c", 1_911_327),
+    "sketch_train.txt": ("72f4bc6afa5702a1ccba800d0053c1427de87439dfaf246dbc9a2e71abfec54f", 1_960_222),
+    "sketch_test.txt": ("3fb48fca18c507c4321f007c3f62b308ec232ff6928cbfe2af64e76ec366e840", 850_581),
+}
+"""Sha256 and size of each official list."""
+
+
+def _domainnet_images(domain: str) -> Source:
+    address, sha256, size = DOMAINNET_IMAGES[domain]
+    url = f"{VISDA}/{address}"
     return Source(
         file=f"domainnet/{domain}.zip",
         gives=f"domainnet/{domain}",
@@ -49,9 +80,9 @@ def _domainnet_images(domain: str, url: str, sha256: str, size: int) -> Source:
     )
 
 
-def _domainnet_list(name: str, sha256: str, size: int) -> Source:
-    url = f"{VISDA}/domainnet/txt/{name}"
-    file = f"domainnet/{name}"
+def _domainnet_list(name: str) -> Source:
+    sha256, size = DOMAINNET_LISTS[name]
+    url, file = f"{VISDA}/domainnet/txt/{name}", f"domainnet/{name}"
     return Source(
         file=file,
         gives=file,
@@ -94,52 +125,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             size=169_001_437,
         ),
     ),
-    "domainnet_mini": (
-        _domainnet_images(
-            "clipart",
-            f"{VISDA}/groundtruth/clipart.zip",
-            "f8f248a3e8bbc9868c523ae24e6601b4c2ad102afc60c0efeb4f3255df22354d",
-            1_270_909_081,
-        ),
-        _domainnet_images(
-            "painting",
-            f"{VISDA}/groundtruth/painting.zip",
-            "fa47e6d405503ea0286cabd767f176bd30e988b63ddd7b9db16cf030c9770015",
-            3_679_366_174,
-        ),
-        _domainnet_images(
-            "real",
-            f"{VISDA}/real.zip",
-            "d7fe010b430c5b510f85d657d38c4a1924822695fabea4fef57bd00dba251d63",
-            6_062_039_589,
-        ),
-        _domainnet_images(
-            "sketch",
-            f"{VISDA}/sketch.zip",
-            "23a7dbae7016b343e934399beaa8a68728fb5e570ebe2c71df9b75cf91c499fc",
-            2_633_992_926,
-        ),
-        _domainnet_list(
-            "clipart_train.txt", "affdadf5f95a7583e6b98030a3d35007e2613ee4dd942393c5a705ec2b429312", 1_443_819
-        ),
-        _domainnet_list(
-            "clipart_test.txt", "62c8e36aaba1c41ad9e249099739707220a44c08f167b37ef420f34a31628a6b", 628_917
-        ),
-        _domainnet_list(
-            "painting_train.txt", "f1da38d50a702fddf1329f85bc607d7a2abcae7e6aec75e1fd49cc1bd340d47b", 2_241_901
-        ),
-        _domainnet_list(
-            "painting_test.txt", "11472b13b5188e09f06918b12eebb660588c97a20e43e268d9b02e3e37eb8f97", 971_888
-        ),
-        _domainnet_list(
-            "real_train.txt", "19d483256d24aef19e581b65eda8333fd918aef3eb733fe499ff384120e3a289", 4_440_944
-        ),
-        _domainnet_list("real_test.txt", "2b3f75bcde309aeb5931292084b2162e936b5f189e3bb1ad716f0f74c460864c", 1_911_327),
-        _domainnet_list(
-            "sketch_train.txt", "72f4bc6afa5702a1ccba800d0053c1427de87439dfaf246dbc9a2e71abfec54f", 1_960_222
-        ),
-        _domainnet_list("sketch_test.txt", "3fb48fca18c507c4321f007c3f62b308ec232ff6928cbfe2af64e76ec366e840", 850_581),
-    ),
+    "domainnet_mini": (*map(_domainnet_images, DOMAINNET_IMAGES), *map(_domainnet_list, DOMAINNET_LISTS)),
     "pacs": (
         Source(
             file="PACS.zip",

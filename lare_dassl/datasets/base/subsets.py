@@ -112,6 +112,9 @@ def profile_counts(largest: int, classes: int, settings: SplitSettings) -> list[
 
     Raises:
         InputError: the least count is above n_max.
+
+    >>> profile_counts(500, 10, SplitSettings(ratio=100))
+    [500, 300, 180, 108, 65, 39, 23, 14, 8, 5]
     """
     if settings.min_images > largest:
         raise InputError(
