@@ -15,8 +15,8 @@ SOURCES = sorted(path for folder in ("lare_dassl", "tools", "benchmarks") for pa
 FORBIDDEN = [
     r"^\s*(?:import|from) (?:_?pickle|cPickle|dill|cloudpickle|joblib|shelve|marshal|jsonpickle|runpy)\b",
     r"^\s*(?:import|from) (?:code|imp|codeop|pty|xmlrpc|xml)\b",
-    r"^\s*from (?!safetensors)\w[\w.]* import .*\b(?:load|load_all|unsafe_load|full_load|fromfile|import_module|read_pickle)\b",
-    r"^\s*from \w[\w.]* import .*\b(?:system|popen|execv|spawnv|unpack_archive|add_safe_globals)\b",
+    r"^\s*from (?!safetensors)\w[\w.]* import .*\b(?:load|load_all|unsafe_load|full_load|fromfile|read_pickle)\b",
+    r"^\s*from \w[\w.]* import .*\b(?:import_module|system|popen|execv|spawnv|unpack_archive|add_safe_globals)\b",
     r"(?<![\w.])(?:eval|exec|compile|__import__)\(",
     r"\b(?:shell|allow_pickle|trust_remote_code)=(?!False)",
     r"\btorch\.load\((?!.*\bweights_only=True)",

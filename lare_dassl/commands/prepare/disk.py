@@ -1,4 +1,4 @@
-"""Sizes for people, and free space."""
+"""Sizes in readable units, and a check of free disk space."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from lare_dassl.errors import InputError
 
 
 def show_size(size: int) -> str:
-    """A number of bytes as a person reads it."""
+    """Format a number of bytes.
+
+    >>> show_size(12_345_678)
+    '12.3 MB'
+    """
     for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= scale:
             return f"{size / scale:.1f} {unit}"
@@ -17,12 +21,12 @@ def show_size(size: int) -> str:
 
 
 def check_space(folder: Path, needed: int, purpose: str) -> None:
-    """Refuse what the disk cannot hold.
+    """Refuse a job for which the disk has too little space.
 
     Args:
-        folder: where it would go; it exists.
+        folder: an existing folder on the disk.
         needed: bytes.
-        purpose: what takes the space, for the message.
+        purpose: the job, for the message.
 
     Raises:
         InputError: fewer bytes are free.

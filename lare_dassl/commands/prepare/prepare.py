@@ -37,14 +37,14 @@ WITHOUT_SOURCES = ("demo",)
 
 @dataclass(frozen=True)
 class Finding:
-    """What is there of one source.
+    """The state of one source on the disk.
 
     Attributes:
         source: the source.
-        is_there: whether its folder, or plain file, is in place.
+        is_there: its folder, or plain file, is in place.
         archive: its archive, where there is one.
-        state: all of it in words.
-        fault: what a person has to mend before anything can be put in its place; "" for nothing.
+        state: the state in words, for the table.
+        fault: a fault that the user must mend before the source can be put in place; "" for none.
     """
 
     source: Source
@@ -104,7 +104,7 @@ def _needed_sources(name: str, cfg: CfgNode) -> list[Source]:
 
 
 def look(source: Source, root: Path) -> Finding:
-    """What is there of a source below DATASET.ROOT.
+    """Look for the files of a source below DATASET.ROOT.
 
     Raises:
         InputError: a file or folder cannot be read.
@@ -139,7 +139,7 @@ def _missing_state(source: Source, root: Path, archive: Path | None) -> str:
 
 
 def find_archive(source: Source, root: Path) -> Path | None:
-    """The archive of a source that is there: downloaded, or put there by hand under any suffix of an archive."""
+    """The archive of a source: downloaded, or put there by hand with any suffix of an archive; None without one."""
     if not source.holds:
         return None
     path = root / source.file
@@ -160,10 +160,10 @@ def _show_states(findings: Sequence[Finding]) -> None:
 def _get_dataset(
     request: PrepareRequest, cfg: CfgNode, findings: Sequence[Finding], root: Path
 ) -> tuple[ImageDataset | None, list[str]]:
-    """The dataset, or what there is of it, and the problems on the way.
+    """Build the dataset, or its readable domains, and list the problems on the way.
 
-    A dataset that is complete without some of the files needs none of them: the chosen domains may do without, or what
-    was made of a file is there. A plain file that is there must be the right one all the same.
+    Files are fetched only where the dataset cannot be built without them: the chosen domains may not need them, or
+    their content is already unpacked. A plain file that is there must be the right one in any case.
     """
     try:
         dataset = open_dataset(cfg)
@@ -174,13 +174,13 @@ def _get_dataset(
     try:
         return open_dataset(cfg), problems
     except InputError as error:
-        # It advises to run this command, which is what happens here.
+        # The message advises to run this very command.
         problem = str(error).replace(how_to_get(request.name), "move that and its archive away, and run again")
         return build_what_is_there(cfg), problems or [problem]
 
 
 def _get_sources(request: PrepareRequest, findings: Sequence[Finding], root: Path) -> list[str]:
-    """Download and unpack what is missing; gives a line for each source that stays so."""
+    """Download and unpack missing sources; gives a line for each source that stays missing."""
     findings = [finding for finding in findings if not finding.is_there]
     if not findings:
         return []
@@ -203,7 +203,7 @@ def _preparing(root: Path, name: str) -> AbstractContextManager[None]:
 
 
 def _hosts_to_ask(findings: Sequence[Finding], no_download: bool) -> set[str]:
-    """The servers of what is missing that answer; says so where one does not."""
+    """The servers of missing sources that answer; a line names those that do not."""
     addresses = [urlsplit(finding.source.url) for finding in findings if finding.source.url and not finding.archive]
     servers = {address.netloc: f"{address.scheme}://{address.netloc}/" for address in addresses}
     if no_download or not servers:
@@ -219,7 +219,7 @@ def _get(finding: Finding, root: Path, may_download: bool) -> None:
     """Put one source in its place.
 
     Raises:
-        InputError: it cannot be, and what to do.
+        InputError: this fails; the message says what to do.
     """
     source, archive = finding.source, finding.archive
     if finding.fault:
@@ -254,7 +254,7 @@ def _image_problems(dataset: ImageDataset, sample: int | None) -> list[str]:
 
 
 def _raise_problems(name: str, problems: Sequence[str]) -> None:
-    """One problem is the error; of several, each is a line, and the error their number."""
+    """Raise a single problem as the error; show several as lines and raise their number."""
     if len(problems) == 1:
         raise InputError(problems[0])
     for problem in problems:

@@ -21,9 +21,9 @@ SHOWN = 5
 
 
 def build_what_is_there(cfg: CfgNode) -> ImageDataset | None:
-    """The dataset with those of its domains that can be read, where not all of them can; None where none can.
+    """Build the dataset with its readable domains only; None where no domain can be read.
 
-    A domain that cannot be a source may still be a target beside one that can.
+    A domain that cannot be a source may still be a target beside another source.
     """
     domains = [*cfg.DATASET.SOURCE_DOMAINS, *cfg.DATASET.TARGET_DOMAINS]
     sources = [name for name in domains if _try_to_build(cfg, [name], [])]
@@ -61,10 +61,13 @@ def _files(dataset: ImageDataset) -> dict[str, list[ImageItem]]:
 
 
 def sample_size(given: str) -> int | None:
-    """What --sample means: so many images, or None for all of them.
+    """Parse the value of --sample: a number of images, None for all.
 
     Raises:
-        InputError: it is neither a number from 0 up nor "all".
+        InputError: the value is neither a number from 0 up nor "all".
+
+    >>> sample_size("20"), sample_size("all")
+    (20, None)
     """
     if given == ALL:
         return None
@@ -74,14 +77,14 @@ def sample_size(given: str) -> int | None:
 
 
 def check_images(dataset: ImageDataset, sample: int | None) -> int:
-    """Decode images of a dataset, evenly spread over it; gives their number.
+    """Decode images spread evenly over a dataset; gives their number.
 
     Args:
         dataset: one of ours.
         sample: how many images; None for all.
 
     Raises:
-        InputError: some cannot be read, or are no files, which is seen of all of them; names them.
+        InputError: names images that cannot be read. Entries that are no files are always found, whatever the sample.
     """
     items = [item for members in _files(dataset).values() for item in members]
     paths = list(dict.fromkeys(Path(item.path) for item in items))

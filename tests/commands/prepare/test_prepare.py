@@ -369,6 +369,5 @@ def test_every_dataset_with_sources_has_a_config():
 
 
 def test_sizes_are_shown_in_the_unit_that_fits():
-    assert [show_size(size) for size in (0, 999, 1000, 12_345_678, 6_062_039_589)] == [
-        *("0 bytes", "999 bytes", "1.0 kB", "12.3 MB", "6.1 GB"),
-    ]
+    sizes = {0: "0 bytes", 999: "999 bytes", 1000: "1.0 kB", 12_345_678: "12.3 MB", 6_062_039_589: "6.1 GB"}
+    assert {size: show_size(size) for size in sizes} == sizes
