@@ -20,6 +20,7 @@ YAML_FILES = [
 ]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 COMMAND = re.compile(r"^python (tools|benchmarks)/(\w+)\.py(.*)", re.MULTILINE)
+FILE = re.compile(r"(?<!CoOp/)\b(?:lare_dassl|tests|tools|benchmarks|configs)/[\w/]+\.(?:py|json|yaml)\b")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]*))?\)")
 
 
@@ -31,6 +32,12 @@ def test_yaml_files_are_mappings(path):
 def test_the_citation_names_the_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == lare_dassl.__version__
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_files_that_pages_name_are_there(page):
+    names = FILE.findall(page.read_text(encoding="utf-8"))
+    assert not [name for name in names if not (ROOT / name).exists()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
