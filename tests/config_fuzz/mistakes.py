@@ -100,13 +100,13 @@ def as_yaml(content: Any) -> str:
     return yaml.safe_dump(content, allow_unicode=False, sort_keys=False)
 
 
-files = st.lists(settings_of_keys(), max_size=4).map(nested).map(as_yaml)
+files = st.lists(settings_of_keys(), max_size=4).map(nested).map(as_yaml).map(str.encode)
 odd_files = st.one_of(
     st.binary(max_size=80),
     st.text(alphabet="{}[]:-,&*!#|>'\"%@`?<=~ \n\tabTRAINER.012", max_size=80).map(str.encode),
     trees.map(as_yaml).map(str.encode),
     st.tuples(files, st.integers(0, 200), st.sampled_from([b"\xff", b"\t", b"&a ", b"*a", b"\x00", b"- ", b": "])).map(
-        lambda parts: parts[0].encode()[: parts[1]] + parts[2] + parts[0].encode()[parts[1] :]
+        lambda parts: parts[0][: parts[1]] + parts[2] + parts[0][parts[1] :]
     ),
 )
 

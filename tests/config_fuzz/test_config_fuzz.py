@@ -51,7 +51,7 @@ def settings_of(dataset: str) -> list[str]:
 @pytest.fixture
 def check_alone(monkeypatch):
     """Let tools/train.py end where it would begin to read data."""
-    monkeypatch.setattr(train_command, "carry_out", lambda cfg, arguments: None)
+    monkeypatch.setattr(train_command, "carry_out", lambda *_: None)
 
 
 @examples(300)
@@ -60,20 +60,18 @@ def test_overrides(here, check_alone, trainer, dataset, words):
     judge("overrides", *call(train.main, *words_of(here, trainer, dataset), *settings_of(dataset), *words))
 
 
-@examples(250)
-@given(trainer=trainers, dataset=datasets, text=files)
-def test_files(here, check_alone, trainer, dataset, text):
-    Path("my.yaml").write_text(text, encoding="ascii")
-    words = [*words_of(here, trainer, dataset), "--config-file", "my.yaml", *settings_of(dataset)]
-    judge("YAML files of sections and keys", *call(train.main, *words))
+@pytest.mark.parametrize(
+    ("kind", "contents"), [("files of sections and keys", files), ("files of anything", odd_files)]
+)
+def test_files(here, check_alone, kind, contents):
+    @examples(250)
+    @given(trainer=trainers, dataset=datasets, content=contents)
+    def try_file(trainer, dataset, content):
+        Path("my.yaml").write_bytes(content)
+        words = [*words_of(here, trainer, dataset), "--config-file", "my.yaml", *settings_of(dataset)]
+        judge(kind, *call(train.main, *words))
 
-
-@examples(250)
-@given(trainer=trainers, content=odd_files)
-def test_files_of_anything(here, check_alone, trainer, content):
-    Path("my.yaml").write_bytes(content)
-    words = [*words_of(here, trainer, "EmbeddingFile"), "--config-file", "my.yaml", "DATASET.NAME", "EmbeddingFile"]
-    judge("files of anything", *call(train.main, *words))
+    try_file()
 
 
 @pytest.mark.parametrize("key", [*sorted(KEYS), *(f"{name}.photo" for name in MAPPINGS)])
