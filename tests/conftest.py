@@ -8,6 +8,7 @@ import torch
 from lare_dassl.host.door import HOST, HOST_VERSION
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter):
     """End a run with its host, and with the skipped tests by their reason."""
     terminalreporter.write_line(f"host: {HOST} ({HOST_VERSION})")
