@@ -109,7 +109,7 @@ class ContextClassifier(nn.Module):
         prompts: see ContextPrompts.
         encode: the frozen text tower: embeddings of tokens (C, L, W), tokens (C, L) → unit-length embeddings (C, D). It
             is no module of this one, whose state is the context alone.
-        context: what the context vectors start as, (M, W), or (C, M, W) where each class has its own.
+        context: the first context vectors, (M, W), or (C, M, W) where each class has its own.
         logit_scale: s, the VLM's inverse temperature.
     """
 
@@ -137,12 +137,12 @@ class ContextClassifier(nn.Module):
 
 
 def starting_context(prompts: ContextPrompts, *, random: bool, class_specific: bool, seed: int) -> Tensor:
-    """What the context vectors start as: (M, W), or (C, M, W) where each class has its own.
+    """The first context vectors: (M, W), or (C, M, W) where each class has its own.
 
     Args:
         prompts: see ContextPrompts.
         random: normal with RANDOM_STD; else the embeddings of the context's own tokens.
-        class_specific: whether each class has context vectors of its own.
+        class_specific: each class has context vectors of its own.
         seed: of random vectors; the global random state stays as it is.
     """
     classes, _, width = prompts.embedding.shape

@@ -57,6 +57,9 @@ class LADSSettings(AugmentationSettings):
 class AugmentationNetwork(nn.Module):
     """f: moves an embedding to one domain, by two linear layers with a ReLU between.
 
+    >>> AugmentationNetwork(embedding_dim=8, hidden_dim=4)(torch.randn(5, 8)).norm(dim=-1).allclose(torch.ones(5))
+    True
+
     Args:
         embedding_dim: D.
         hidden_dim: width of the hidden layer.
@@ -119,6 +122,12 @@ def fit_augmentation(
     """Stage 1 of LADS for one target domain: train an augmentation network with AdamW.
 
     The result depends on the arguments alone; the global random state is neither read nor changed.
+
+    >>> images, labels, texts = torch.eye(6), torch.tensor([0, 0, 0, 1, 1, 1]), torch.eye(6)[[0, 3]]
+    >>> photo, sketch = texts[labels], texts.roll(1, dims=1)[labels]
+    >>> settings = AugmentationSettings(epochs=2, hidden_dim=4)
+    >>> fit_augmentation(images, labels, texts, photo, sketch, settings=settings)(images).shape
+    torch.Size([6, 6])
 
     Args:
         embeddings: unit-length image embeddings of the training images, float32 (N, D).

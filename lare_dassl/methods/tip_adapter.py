@@ -19,7 +19,7 @@ from lare_dassl.methods.shared.settings import STRENGTH, Settings, setting
 # The paper's weight of the cache and sharpness of its affinities, where none are chosen.
 ALPHA = 1.0
 BETA = 5.5
-# What is tried on validation rows: doubling steps, from a cache that hardly counts, or is flat, to one that rules.
+# Grids for validation rows: doubling steps, from a cache that hardly counts, or is flat, to one that decides alone.
 ALPHAS = tuple(0.125 * 2.0**step for step in range(14))
 BETAS = tuple(0.25 * 2.0**step for step in range(9))
 # Embeddings whose affinities to the cache are held at once.
@@ -73,7 +73,7 @@ class CacheClassifier(nn.Module):
         return embedding @ self.zero_shot.T + self.alpha * self.cached(embedding, self.beta)
 
     def cached(self, embedding: Tensor, beta: Tensor | float) -> Tensor:
-        """What the cache says of embeddings (B, D): φ(x Kᵀ) V, (B, C)."""
+        """Logits of the cache alone for embeddings (B, D): φ(x Kᵀ) V, (B, C)."""
         chunks = embedding.split(CHUNK)
         return torch.cat([torch.exp(beta * (chunk @ self.keys.T - 1)) @ self.values for chunk in chunks])
 

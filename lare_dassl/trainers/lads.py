@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 @TRAINER_REGISTRY.register()
 class LADS(TwoStageTrainer):
-    """Stage 1 fits a network for each domain it is told of; stage 2 trains on real and moved embeddings.
+    """Stage 1 fits a network for each described target domain; stage 2 trains on real and moved embeddings.
 
     Attributes:
-        network: the augmentation networks, in the order of `told`.
+        network: the augmentation networks, in the order of `targets`.
     """
 
     place = 30
@@ -65,32 +65,32 @@ class LADS(TwoStageTrainer):
             raise _no_target(described)
 
     @cached_property
-    def told(self) -> tuple[str, ...]:
+    def targets(self) -> tuple[str, ...]:
         """The described domains that embeddings are moved to.
 
         Raises:
-            InputError: see `told_domains`; or no domain is described.
+            InputError: see `described_targets`; or no domain is described.
         """
         if self.embeddings.domain_text is None:
             raise InputError(
                 f"embedding file {self.cfg.DATASET.ROOT} has no text/domain: LADS needs domain descriptions: write it "
                 "with tools/extract.py from a dataset config with DATASET.SOURCE_PROMPTS and DATASET.TARGET_PROMPTS"
             )
-        told = told_domains(self.embeddings, self.settings_of(self.cfg).targets)
-        logger.info("LADS is told of: %s", ", ".join(told))
-        untold = [name for name in self.embeddings.target_domains if name not in told]
-        if untold:
-            logger.info("target domains that LADS is not told of: %s", ", ".join(untold))
-        return told
+        targets = described_targets(self.embeddings, self.settings_of(self.cfg).targets)
+        logger.info("LADS moves embeddings to: %s", ", ".join(targets))
+        others = [name for name in self.embeddings.target_domains if name not in targets]
+        if others:
+            logger.info("target domains without a description: %s", ", ".join(others))
+        return targets
 
     def new_network(self) -> nn.ModuleList:
         """A network for each domain, not yet trained."""
         width, hidden_dim = self.embeddings.vlm.embedding_dim, self.settings_of(self.cfg).hidden_dim
-        return nn.ModuleList(AugmentationNetwork(width, hidden_dim) for _ in self.told)
+        return nn.ModuleList(AugmentationNetwork(width, hidden_dim) for _ in self.targets)
 
     def fit_network(self) -> nn.ModuleList:
         """Stage 1: fit a network for each domain."""
-        return nn.ModuleList(self._fit_augmentation(name) for name in self.told).eval()
+        return nn.ModuleList(self._fit_augmentation(name) for name in self.targets).eval()
 
     def _fit_augmentation(self, domain: str) -> AugmentationNetwork:
         rows = self.train_rows
@@ -116,9 +116,9 @@ class LADS(TwoStageTrainer):
         return self.embeddings.domain_text[self.embeddings.described_domains.index(domain)]
 
     def method_identity(self) -> dict[str, str]:
-        """The domains that LADS is told of, and what it is told of them and of the source domains."""
-        described = [self._texts(name) for name in (*self.told, *self.embeddings.source_domains)]
-        return {"domains told of": ", ".join(self.told), "domain descriptions (sha256)": sha256_of(*described)}
+        """The domains to move to, and the hash of their descriptions and those of the source domains."""
+        described = [self._texts(name) for name in (*self.targets, *self.embeddings.source_domains)]
+        return {"domains told of": ", ".join(self.targets), "domain descriptions (sha256)": sha256_of(*described)}
 
     def make_augmentation(self) -> MovedEmbeddings:
         """The training embeddings, moved to each domain."""
@@ -132,7 +132,7 @@ class LADS(TwoStageTrainer):
             logger.info(line, domain, epoch, epochs, loss.total, loss.directional, loss.consistency)
 
 
-def told_domains(embeddings: EmbeddingSet, named: Sequence[str]) -> tuple[str, ...]:
+def described_targets(embeddings: EmbeddingSet, named: Sequence[str]) -> tuple[str, ...]:
     """The described domains to move embeddings to.
 
     Args:
@@ -146,10 +146,10 @@ def told_domains(embeddings: EmbeddingSet, named: Sequence[str]) -> tuple[str, .
     described, sources = embeddings.described_domains, embeddings.source_domains
     check_descriptions(sources, named, described)
     others = {*sources, *embeddings.domain_names} - {*embeddings.target_domains}
-    told = tuple(named) or tuple(name for name in described if name not in others)
-    if not told:
+    targets = tuple(named) or tuple(name for name in described if name not in others)
+    if not targets:
         raise _no_target(described)
-    return told
+    return targets
 
 
 def _no_target(described: Collection[str]) -> InputError:

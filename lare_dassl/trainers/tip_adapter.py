@@ -26,7 +26,7 @@ from .zero_shot import ZeroShot
 
 
 class CacheTrainer(EmbeddingTrainer):
-    """What both share: the cache, and the choice of its weight and sharpness on validation rows.
+    """Base of both: the cache, and the choice of its weight and sharpness on validation rows.
 
     Attributes:
         model: a CacheClassifier.

@@ -68,8 +68,8 @@ def assert_same_weights(network, expected):
 
 def test_stage_1_fits_a_network_for_each_described_target(prepared):
     trainer = prepared()
-    assert trainer.told == ("painting", "sketch")
-    for network, domain in zip(trainer.network, trainer.told, strict=True):
+    assert trainer.targets == ("painting", "sketch")
+    for network, domain in zip(trainer.network, trainer.targets, strict=True):
         assert_same_weights(network, expected_network(trainer.embeddings, domain))
 
 
@@ -91,12 +91,12 @@ def test_rows_of_several_sources_move_away_from_their_own_description(prepared, 
         ),
     )
     trainer = prepared(root=path)
-    assert trainer.told == ("sketch",)
+    assert trainer.targets == ("sketch",)
     expected = expected_network(trainer.embeddings, "sketch", sources=("photo", "painting"))
     assert_same_weights(trainer.network[0], expected)
 
 
-# Which domains it is told of.
+# The domains it moves embeddings to.
 
 
 ALL = ("photo", "painting", "sketch")
@@ -115,7 +115,7 @@ ALL = ("photo", "painting", "sketch")
     ],
 )
 def test_it_is_told_of_the_described_targets_or_of_those_that_are_named(prepared, described, overrides, told):
-    assert prepared(*overrides, described=described).told == told
+    assert prepared(*overrides, described=described).targets == told
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_it_is_told_of_the_described_targets_or_of_those_that_are_named(prepared
 def test_the_log_says_which_domains_it_is_told_of(prepared, caplog, described, told, untold):
     with caplog.at_level(logging.INFO, "lare_dassl"):
         prepared(described=described)
-    assert caplog.messages.count(f"LADS is told of: {told}") == 1
-    lines = [line for line in caplog.messages if line.startswith("target domains that LADS is not told of: ")]
+    assert caplog.messages.count(f"LADS moves embeddings to: {told}") == 1
+    lines = [line for line in caplog.messages if line.startswith("target domains without a description: ")]
     assert [line.partition(": ")[2] for line in lines] == untold
 
 
@@ -144,7 +144,7 @@ def with_imagined(embeddings: EmbeddingSet, name: str) -> EmbeddingSet:
 def test_a_domain_without_images_may_be_imagined(prepared, tmp_path):
     embeddings = with_imagined(shifted_embeddings(described=("photo", "painting")), "neon")
     path = write_embeddings(tmp_path / "set.safetensors", embeddings)
-    assert prepared(root=path).told == ("painting", "neon")
+    assert prepared(root=path).targets == ("painting", "neon")
 
 
 # Stage 2.
@@ -389,7 +389,7 @@ def build_on_images(build, tmp_path):
 def test_images_are_described_by_the_prompts_of_the_dataset(build_on_images, tmp_path):
     trainer = build_on_images(*PHOTO, *PAINTING, "DATASET.TARGET_PROMPTS.neon", "a neon sign of a {}.")
     trainer.train()
-    assert trainer.told == ("painting", "neon")
+    assert trainer.targets == ("painting", "neon")
     assert trainer.embeddings.domain_text.shape == (3, 2, 32)
     assert set(metrics_of(tmp_path / "run")["domain_accuracy"]) == {"photo", "painting"}
 

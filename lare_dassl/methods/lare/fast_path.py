@@ -46,7 +46,7 @@ def fast_region_losses(
 
 @dataclass(frozen=True)
 class CompactSamples:
-    """What `RegionalSamples` gives, float32, from regions that together take as much memory as the embeddings.
+    """The samples of `RegionalSamples`, float32, from regions that together take as much memory as the embeddings.
 
     A sample has unit length, so only the shape of its region counts: each is scaled to a greatest coordinate of 1,
     all of which float16 holds to 2⁻¹¹ of that. A share of a side has 2¹⁶ values.

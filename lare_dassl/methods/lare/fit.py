@@ -40,6 +40,12 @@ def fit_regions(
 
     The result depends on the arguments alone; the global random state is neither read nor changed.
 
+    >>> import torch
+    >>> images, labels, texts = torch.eye(6), torch.tensor([0, 0, 0, 1, 1, 1]), torch.eye(6)[[0, 3]]
+    >>> network = fit_regions(images, labels, texts, settings=RegionSettings(epochs=2, hidden_dim=4))
+    >>> network(images).centre.shape
+    torch.Size([6, 6])
+
     Args:
         embeddings: unit-length image embeddings of the training images, float32 (N, D).
         labels: their classes, int64 (N,), each in [0, C).

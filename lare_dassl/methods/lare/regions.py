@@ -76,6 +76,9 @@ class LARESettings(RegionSettings):
 class Regions:
     """Boxes in embedding space.
 
+    >>> Regions(lower=torch.zeros(1, 2), upper=torch.ones(1, 2)).centre
+    tensor([[0.5000, 0.5000]])
+
     Attributes:
         lower: X⁻, (B, D).
         upper: X⁺, (B, D); nowhere below `lower`.
@@ -105,6 +108,10 @@ class NormalisedRegions:
 
 class RegionNetwork(nn.Module):
     """f_box: gives an embedding its region by two linear layers with a ReLU between.
+
+    >>> regions = RegionNetwork(embedding_dim=8, hidden_dim=4)(torch.randn(5, 8))
+    >>> regions.lower.shape, bool((regions.lower <= regions.upper).all())
+    (torch.Size([5, 8]), True)
 
     Args:
         embedding_dim: D.
@@ -167,6 +174,10 @@ def lare_loss(volume: Tensor, upper: Tensor, lower: Tensor, centre: Tensor, alph
 def sample_regions(regions: Regions, generator: torch.Generator | None = None) -> Tensor:
     """One regional sample of each region: uniform between the corners, scaled to unit length.
 
+    >>> regions = Regions(lower=torch.zeros(5, 8), upper=torch.ones(5, 8))
+    >>> sample_regions(regions).norm(dim=-1).allclose(torch.ones(5))
+    True
+
     Args:
         regions: corners (B, D).
         generator: source of the draw, on the corners' device.
@@ -181,6 +192,10 @@ def sample_regions(regions: Regions, generator: torch.Generator | None = None) -
 @dataclass(frozen=True)
 class RegionalSamples:
     """Regional samples of the training embeddings, drawn afresh for every batch.
+
+    >>> samples = RegionalSamples(Regions(torch.zeros(5, 8), torch.ones(5, 8)), samples_per_image=2)
+    >>> [block.shape for block in samples.draw(torch.tensor([4, 0, 1]), torch.Generator())]
+    [torch.Size([3, 8]), torch.Size([3, 8])]
 
     Attributes:
         regions: a region for each embedding, corners (N, D).

@@ -1,4 +1,4 @@
-"""What a method adds to the real embeddings in training.
+"""Augmentations: extra training embeddings that a method mixes with the real ones.
 
 B: real embeddings of a batch, N: all training embeddings, D: embedding width, K: embeddings added for each.
 """
@@ -29,6 +29,10 @@ class Augmentation(Protocol):
 @dataclass(frozen=True)
 class MovedEmbeddings:
     """Embeddings that were moved once, the same in every epoch (LADS).
+
+    >>> moved = MovedEmbeddings(torch.eye(4)[None])
+    >>> [block.shape for block in moved.draw(torch.tensor([3, 0]), torch.Generator())]
+    [torch.Size([2, 4])]
 
     Attributes:
         moved: unit length, (K, N, D).

@@ -16,6 +16,10 @@ WEIGHTS = tuple(step / 10 for step in range(11))
 def average(trained: nn.Linear, zero_shot: nn.Linear, weight: float) -> nn.Linear:
     """(1 − w) · zero-shot + w · trained, of weights and biases; for linear classifiers also that of their logits.
 
+    >>> trained, zero_shot = nn.Linear(4, 2), nn.Linear(4, 2)
+    >>> average(trained, zero_shot, 0.5).weight.allclose((trained.weight + zero_shot.weight) / 2)
+    True
+
     Args:
         trained: layer of D inputs and C outputs; stays as it is.
         zero_shot: another one, see linear.text_classifier.

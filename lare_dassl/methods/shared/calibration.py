@@ -23,6 +23,10 @@ def fit_temperature(logits: Tensor, label: Tensor) -> float:
     certainty; so q is 1 − e at the label and e / (C − 1) at each other class, e = 1 / (V + 2), which are Platt's
     targets (1999) and vanish as V grows.
 
+    >>> unsure = fit_temperature(torch.tensor([[9.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 1]))
+    >>> unsure > 1
+    True
+
     Args:
         logits: z, (V, C), with V and C of at least 1.
         label: true classes, int64 (V,).

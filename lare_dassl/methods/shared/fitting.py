@@ -1,4 +1,4 @@
-"""What the first stages of the methods share: settings, checks of the inputs, and the seeded fit of a network.
+"""The fit of a network in a first stage: settings, checks of the inputs, and the seeded loop.
 
 Pure torch. N: images, D: embedding width, C: classes.
 """
@@ -46,7 +46,7 @@ class FittingSettings(Settings):
     steps = 0
 
     def epochs_for(self, rows: int) -> int:
-        """How often a fit passes over so many training embeddings."""
+        """Passes of a fit over so many training embeddings."""
         return self.epochs or epochs_for(rows, self.batch_size, self.steps)
 
 
@@ -92,7 +92,7 @@ def fit_epochs(
     Args:
         network: trained in place.
         losses: see Losses.
-        data: what is known of the training images, each tensor with a row for each of them, (N, ...).
+        data: tensors with a row for each training image, (N, ...).
         settings: see FittingSettings.
         seed: of the order of the rows.
 

@@ -72,7 +72,7 @@ class RepeatedStep:
         """Take a step on a batch.
 
         Args:
-            step: what is done with row indices (S, B), always the same; gives a tensor of figures.
+            step: takes row indices (S, B) and gives a tensor of figures; the same function every time.
             rows: the indices.
 
         Returns:

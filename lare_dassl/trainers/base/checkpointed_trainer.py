@@ -31,7 +31,7 @@ from .stage_clock import StageClock
 
 logger = logging.getLogger(__name__)
 
-# What a checkpoint must hold to be tested, and to go on from.
+# Entries that a checkpoint must have to be tested, and to go on from.
 LOADED = ("epoch", "seed", "run")
 RESUMED = ("epoch", "optimizer", "scheduler", "best_result", "max_epoch", "seconds")
 
@@ -45,13 +45,13 @@ class CheckpointedTrainer(TrainerX):
         model: the classifier.
         optim: its optimiser; None where nothing is trained.
         sched: its schedule; None where nothing is trained.
-        embeddings: what it is trained and tested on.
+        embeddings: that it is trained and tested on.
         seed: of the run.
         clock: the times of its stages.
         together: the greatest number of runs that were trained at once with this one, itself included.
         reader: of the checkpoints of an earlier run.
         loaded: path and content of the checkpoint that `load_model` has loaded; None before.
-        begun: whether training has begun, so that a record in the run's folder is to be written anew.
+        begun: training has begun, so that a record in the run's folder is of an earlier one.
     """
 
     model: nn.Module
@@ -67,11 +67,11 @@ class CheckpointedTrainer(TrainerX):
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """See run_identity; and what else determines the training of the method."""
+        """The identity of the run, see run_identity, with that of the method."""
         return run_identity(self.cfg, self.embeddings) | self.method_identity()
 
     def method_identity(self) -> dict[str, str]:
-        """What determines the training of this method alone, beside the settings."""
+        """Further facts that determine the training of this method, beside the settings."""
         return {}
 
     def check_loaded_settings(self) -> None:
@@ -96,7 +96,7 @@ class CheckpointedTrainer(TrainerX):
         Args:
             epoch: the epoch just finished, counted from 0.
             directory: the run's folder.
-            is_best: whether to write `model-best.pth.tar` too.
+            is_best: write `model-best.pth.tar` too.
             val_result: validation accuracy in percent.
             model_name: file name; left out, it is `model.pth.tar-<epochs done>`.
         """
@@ -173,8 +173,8 @@ class CheckpointedTrainer(TrainerX):
         """Load the classifier after `epoch` epochs; without a number the best one, or the last where none was selected.
 
         Raises:
-            InputError: the checkpoint is missing, damaged, of another model, or not of the run that the record in the
-                folder tells of.
+            InputError: the checkpoint is missing, damaged, of another model, or not of the run whose record is in the
+                folder.
         """
         path = checkpoint_to_test(directory, epoch)
         state = self.reader.take(path)

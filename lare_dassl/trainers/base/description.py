@@ -94,7 +94,7 @@ class Description:
         return {key: value for key, value in leaf_keys(new_config()) if key.startswith(f"{self.section}.")}
 
     def facts(self) -> dict[str, str]:
-        """What help and docs say of the method, by the title of each fact; "" where there is nothing to say."""
+        """The facts of the method in help and docs, by title; "" for those that do not apply."""
         return {
             "adds": self.augmentation,
             "head": self.head if self.trains else f"{self.head}, not trained",

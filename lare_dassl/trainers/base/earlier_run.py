@@ -1,4 +1,4 @@
-"""What a run's folder must hold for it to go on, or to be tested: refused before data are read, where that is known."""
+"""Checks of an earlier run's folder, before data are read: whether a run can go on from it, or test its model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def checkpoint_to_resume(directory: str, resume: str) -> Path | None:
 
     Args:
         directory: the folder of the run, or the one of --resume.
-        resume: what --resume names.
+        resume: the folder that --resume names.
 
     Raises:
         InputError: --resume names a folder without a checkpoint.
@@ -107,7 +107,7 @@ def check_testable(
         directory: of --model-dir.
         epoch: of --load-epoch.
         reader: keeps the checkpoint for the trainer.
-        recorded: whether a record is to be written, which needs the settings of the training.
+        recorded: a record is to be written, which needs the settings of the training.
 
     Raises:
         InputError: the checkpoint is missing, damaged, of another method, or, for a record, of other settings.
@@ -124,6 +124,6 @@ def check_testable(
 
 
 def _known(state: dict[str, Any], part: str, identity: dict[str, str]) -> dict[str, Any]:
-    """A checkpoint that says no more of what it belongs to than an identity does; the rest needs the data."""
+    """A checkpoint with the part of its identity that is known without data."""
     there = state.get(part)
     return state | {part: {key: there[key] for key in identity if key in there}} if isinstance(there, dict) else state

@@ -61,7 +61,7 @@ def check_optim(optim_cfg: CfgNode, *, linear: bool) -> None:
 
     Args:
         optim_cfg: the section.
-        linear: whether the classifier is one linear layer.
+        linear: the classifier is one linear layer.
 
     Raises:
         InputError: names the keys.

@@ -198,13 +198,13 @@ class _TwoEvaluators:
 
 
 class _WatchedLoader:
-    """A trainer's loader of val or test images, which tells the evaluator what each batch holds.
+    """A trainer's loader of val or test images, which announces each batch to the evaluator.
 
     Args:
         loader: gives batches with the places of their images in the split under "index", as Dassl's do.
         split: "val" or "test".
         domain: the domains of all its images, (N,).
-        evaluator: to be told.
+        evaluator: that learns what is tested.
     """
 
     def __init__(self, loader: Any, split: str, domain: Tensor, evaluator: _TwoEvaluators) -> None:

@@ -1,4 +1,4 @@
-"""What a checkpoint belongs to: a run may only go on from its own, and a model only be tested on data of its kind."""
+"""Identity of a run: it goes on from its own checkpoints alone, and a model is tested on data of its kind alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def with_drawn_seed(cfg: CfgNode) -> CfgNode:
 
 
 def with_seed_of(cfg: CfgNode, folder: Path, reader: CheckpointReader) -> CfgNode:
-    """The configuration with the seed of the run in a folder, where it has none of its own and there is such a run.
+    """The configuration with the seed of the run in a folder, where it has none of its own and there is one.
 
     Raises:
         InputError: the checkpoint of that run is damaged.
@@ -98,7 +98,7 @@ def sha256_of(*tensors: Tensor) -> str:
 
 
 def model_identity(cfg: CfgNode, embeddings: EmbeddingSet) -> dict[str, str]:
-    """What a classifier is and can be tested on: its method, the frozen model, the classes, what it was trained on."""
+    """Identity of a classifier: its method, the frozen model, the classes, and the domains it was trained on."""
     return {
         "trainer": cfg.TRAINER.NAME,
         "source domains": ", ".join(embeddings.source_domains),
@@ -143,9 +143,9 @@ def check_same_record(folder: Path, path: Path, state: dict[str, Any]) -> None:
     except InputError:
         return
     run = state["run"] if isinstance(state["run"], dict) else {}
-    # Lists are told otherwise in JSON.
-    told = {key: str(value) for key, value in settings.items() if isinstance(value, int | float | str) and key in run}
-    difference = _difference({key: run[key] for key in told}, told)
+    # Lists look different in JSON.
+    plain = {key: str(value) for key, value in settings.items() if isinstance(value, int | float | str) and key in run}
+    difference = _difference({key: run[key] for key in plain}, plain)
     if difference:
         raise InputError(f"checkpoint {path} is of another run than {folder / RECORD_FILE} ({difference})")
 

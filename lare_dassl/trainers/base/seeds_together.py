@@ -148,5 +148,5 @@ class JointEpochs:
 
 
 def _part(value: Any, stacked: Tensor, place: int) -> Any:
-    """What a run has of a part of the joint optimiser's state: its own where there is one for each, else the same."""
+    """The share of one run in a part of the joint optimiser's state: its own slice, or the whole of a common one."""
     return value[place] if isinstance(value, Tensor) and value.shape == stacked.shape else value

@@ -1,4 +1,4 @@
-"""What methods with a first stage share: it fits a network, which is kept beside the run, and augments the second."""
+"""Trainer with a first stage: it fits a network, which is kept in the run's folder, and augments the second stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class TwoStageTrainer(EmbeddingTrainer):
-    """Stage 1 fits a network; stage 2 trains the classifier on real embeddings and on what the network makes of them.
+    """Stage 1 fits a network; stage 2 trains the classifier on real embeddings and on those the network makes.
 
     A method gives all below that raise or have no value here.
 
@@ -46,7 +46,7 @@ class TwoStageTrainer(EmbeddingTrainer):
         raise NotImplementedError
 
     def make_augmentation(self) -> Augmentation:
-        """What `network` adds to the training embeddings."""
+        """The embeddings that `network` adds to those of the training images."""
         raise NotImplementedError
 
     def prepare_training(self, directory: Path) -> None:
@@ -57,7 +57,7 @@ class TwoStageTrainer(EmbeddingTrainer):
 
     @property
     def stage_one_epochs(self) -> int:
-        """How often stage 1 passes over the training embeddings."""
+        """Passes of stage 1 over the training embeddings."""
         return self.settings_of(self.cfg).epochs_for(len(self.train_rows))
 
     def _kept_network(self, directory: Path) -> nn.Module | None:
@@ -77,7 +77,7 @@ class TwoStageTrainer(EmbeddingTrainer):
         return network.to(self.device).eval()
 
     def _fitted_network(self) -> nn.Module:
-        # What cannot be trained is refused here, before the fit.
+        # A run that cannot be trained is refused here, before the fit.
         self.identity  # noqa: B018
         with self.clock.timed("stage1"), named(self.section):
             network = self.fit_network()
