@@ -4,22 +4,50 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
 
 from lare_dassl.commands import train
 from lare_dassl.commands.checks import make_config
-from tests.helpers import train_arguments, write_embeddings
+from lare_dassl.embeddings.embedding_set import RANDOM_WEIGHTS, EmbeddingSet
+from lare_dassl.trainers.base.description import description_of
+from tests.helpers import shifted_embeddings, train_arguments, write_embeddings, write_tiny_model
 
 QUICK = ("OPTIM.MAX_EPOCH", 6, "DATALOADER.TRAIN_X.BATCH_SIZE", 16)
 QUICK_REGIONS = ("TRAINER.LARE.EPOCHS", 3, "TRAINER.LARE.HIDDEN_DIM", 8)
+QUICK_STAGES = {"TRAINER.LARE": QUICK_REGIONS, "TRAINER.LADS": ("TRAINER.LADS.EPOCHS", 3, "TRAINER.LADS.HIDDEN_DIM", 8)}
 
 
 @pytest.fixture(scope="session")
 def embedding_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_embeddings(tmp_path_factory.mktemp("embeddings") / "shifted.safetensors")
+
+
+@pytest.fixture(scope="session")
+def described_embeddings(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingSet:
+    """Domains are described, and the metadata name a model of the embeddings' width, which has a text tower."""
+    embeddings = shifted_embeddings(described=("photo", "painting", "sketch"))
+    assert embeddings.domain_text is not None
+    model = write_tiny_model(tmp_path_factory.mktemp("model") / "clip")
+    vlm = replace(embeddings.vlm, model=model, pretrained="", weights_sha256=RANDOM_WEIGHTS, embedding_dim=32)
+    splits = embeddings.splits().items()
+    parts: dict[str, Any] = {name: replace(rows, embedding=_widened(rows.embedding)) for name, rows in splits}
+    texts = {"class_text": _widened(embeddings.class_text), "domain_text": _widened(embeddings.domain_text)}
+    return replace(embeddings, vlm=vlm, **parts, **texts)
+
+
+def _widened(rows: torch.Tensor) -> torch.Tensor:
+    return F.normalize(torch.cat([rows, 0.1 * rows], dim=-1), dim=-1)
+
+
+@pytest.fixture(scope="session")
+def described_file(described_embeddings: EmbeddingSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_embeddings(tmp_path_factory.mktemp("embeddings") / "described.safetensors", described_embeddings)
 
 
 @pytest.fixture
@@ -32,7 +60,9 @@ def build(embedding_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ) -> Any:
         flags = ["--trainer", name, "--root", root, "--output-dir", tmp_path / folder, "--seed", seed]
         flags += ["--resume", tmp_path / resume] if resume else []
-        settings = [*QUICK, *(QUICK_REGIONS if name == "LARE" else ()), "DATASET.NAME", "EmbeddingFile"]
+        method = description_of(name)
+        stage_one = QUICK_STAGES.get(method.section, ()) if method else ()
+        settings = [*QUICK, *stage_one, "DATASET.NAME", "EmbeddingFile"]
         return train.build_trainer(make_config(train_arguments(*flags, *settings, *overrides)))
 
     return build_trainer

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from lare_dassl.io import checkpoint
-from tests.helpers import run_train
-from tests.trainers.conftest import QUICK
 
 
 class Killed(BaseException):
@@ -29,20 +25,6 @@ def train_until(trainer: Any, epochs: int) -> None:
     trainer.before_epoch = before_epoch
     with pytest.raises(Killed):
         trainer.train()
-
-
-def check_that_a_resumed_run_equals_a_straight_one(
-    build: Callable[..., Any], trainer: str, embedding_file: Path, folder: Path
-) -> None:
-    """Train one in one go, and one that is killed after four epochs and goes on by the command line."""
-    build(trainer, "straight").train()
-    train_until(build(trainer, "run", "TRAIN.CHECKPOINT_FREQ", 2), 4)
-    flags = ("--trainer", trainer, "--root", embedding_file, "--output-dir", folder / "run", "--seed", 0)
-    assert run_train(*flags, *QUICK, "DATASET.NAME", "EmbeddingFile", "TRAIN.CHECKPOINT_FREQ", 2) == 0
-    straight, resumed = last_state(folder / "straight"), last_state(folder / "run")
-    for name, weight in straight["state_dict"].items():
-        assert torch.equal(resumed["state_dict"][name], weight)
-    assert metrics_of(folder / "run") == metrics_of(folder / "straight")
 
 
 def last_state(folder: Path) -> dict[str, Any]:

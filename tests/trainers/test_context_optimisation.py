@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 from dataclasses import replace
 
 import pytest
@@ -17,14 +16,12 @@ from lare_dassl.results.classifier_file import FILE_NAME, read_classifier
 from lare_dassl.system import network
 from tests.helpers import (
     make_domain_tree,
-    run_train,
     shifted_embeddings,
     train_arguments,
     write_embeddings,
     write_tiny_model,
 )
-from tests.trainers.conftest import QUICK
-from tests.trainers.interruption import last_state, metrics_of, train_until
+from tests.trainers.interruption import metrics_of
 
 CONTEXT = "TRAINER.CONTEXTOPTIMISATION"
 CLASSES = ("cat", "brown_owl")
@@ -159,18 +156,6 @@ def test_random_contexts_follow_from_the_seed(build, on_images):
 # Whole runs.
 
 
-def test_a_killed_run_goes_on_as_the_undisturbed_one(build_on_images, on_images, tmp_path):
-    root, keys = on_images
-    build_on_images("straight").train()
-    train_until(build_on_images("run", "TRAIN.CHECKPOINT_FREQ", 2), 4)
-    flags = ("--trainer", "ContextOptimisation", "--root", root, "--output-dir", tmp_path / "run", "--seed", 0)
-    assert run_train(*flags, *QUICK, *keys, "TRAIN.CHECKPOINT_FREQ", 2) == 0
-    straight, resumed = last_state(tmp_path / "straight"), last_state(tmp_path / "run")
-    assert list(resumed["state_dict"]) == ["context"]
-    assert torch.equal(resumed["state_dict"]["context"], straight["state_dict"]["context"])
-    assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "straight")
-
-
 def test_what_is_tested_is_a_linear_classifier_with_the_same_logits(build_on_images, tmp_path):
     trainer = build_on_images("run")
     trainer.train()
@@ -249,12 +234,6 @@ def test_a_text_tower_that_cannot_be_had_is_told_in_one_line(build, monkeypatch)
         "ContextOptimisation needs the text tower of the model: no weights for ViT-B-32 (openai) in "
     )
     assert "\n" not in str(error.value)
-
-
-def test_a_start_of_the_classifier_has_no_meaning_and_is_told(build, tmp_path, caplog):
-    with caplog.at_level(logging.WARNING, "lare_dassl"):
-        build("ContextOptimisation", "run", "CLASSIFIER.INIT", "text", root=demo_file(tmp_path / "demo.safetensors"))
-    assert "on EmbeddingFile: CLASSIFIER.INIT" in caplog.text
 
 
 def test_the_record_names_the_settings(build, tmp_path):

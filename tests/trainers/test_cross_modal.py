@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from lare_dassl.methods.shared.linear import random_classifier
-from tests.trainers.interruption import check_that_a_resumed_run_equals_a_straight_one, metrics_of
+from tests.trainers.interruption import metrics_of
 
 
 def test_it_is_a_linear_probe_on_images_and_the_texts_of_their_classes(build):
@@ -40,7 +40,3 @@ def test_it_learns_from_the_texts_what_one_image_does_not_show(build, tmp_path):
     build("CrossModal", "mixed", *few).train()
     probe, mixed = (metrics_of(tmp_path / name)["accuracy"] for name in ("probe", "mixed"))
     assert mixed > probe
-
-
-def test_a_resumed_run_equals_the_undisturbed_one(build, embedding_file, tmp_path):
-    check_that_a_resumed_run_equals_a_straight_one(build, "CrossModal", embedding_file, tmp_path)

@@ -12,10 +12,9 @@ from safetensors import safe_open
 
 from lare_dassl import LabelledEmbeddings
 from lare_dassl.embeddings.embedding_file import read_embedding_file, write_embedding_file
-from lare_dassl.embeddings.embedding_set import RANDOM_WEIGHTS
 from lare_dassl.io import checkpoint
 from lare_dassl.trainers.base.description import described
-from tests.helpers import make_domain_tree, run_train, shifted_embeddings, write_image, write_tiny_model
+from tests.helpers import make_domain_tree, run_train, write_image
 
 TRAINERS = sorted(method.name for method in described())
 QUICK = ("OPTIM.MAX_EPOCH", 4, "DATALOADER.TRAIN_X.BATCH_SIZE", 16)
@@ -25,22 +24,13 @@ NOT_LINEAR = ("CLIPAdapter", "TipAdapter", "TipAdapterF", "ZeroShot")
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "clip")
+def whole(described_embeddings):
+    return described_embeddings
 
 
 @pytest.fixture(scope="module")
-def whole(backbone):
-    """Embeddings whose metadata name a model of their width, for the trainer that needs its text tower."""
-    embeddings = shifted_embeddings(described=("photo", "painting", "sketch"))
-    vlm = replace(embeddings.vlm, model=backbone, pretrained="", weights_sha256=RANDOM_WEIGHTS, embedding_dim=32)
-
-    def wide(rows):
-        return F.normalize(torch.cat([rows, 0.1 * rows], dim=-1), dim=-1)
-
-    parts = {name: replace(rows, embedding=wide(rows.embedding)) for name, rows in embeddings.splits().items()}
-    texts = {"class_text": wide(embeddings.class_text), "domain_text": wide(embeddings.domain_text)}
-    return replace(embeddings, vlm=vlm, **parts, **texts)
+def backbone(whole):
+    return whole.vlm.model
 
 
 def poisoned(embeddings, domains):

@@ -80,15 +80,6 @@ def test_samples_are_fresh_every_epoch(build, tmp_path):
     assert not set(map(tuple, first.tolist())) & set(map(tuple, second.tolist()))
 
 
-def test_only_its_samples_tell_it_from_a_linear_probe(build, tmp_path):
-    build("FineTune", "probe").train()
-    for samples in (0, 1):
-        build("LARE", f"lare{samples}", "TRAINER.LARE.SAMPLES_PER_IMAGE", samples).train()
-    probe, without, mixed = (last_state(tmp_path / name)["state_dict"] for name in ("probe", "lare0", "lare1"))
-    assert torch.equal(without["weight"], probe["weight"]) and torch.equal(without["bias"], probe["bias"])
-    assert not torch.equal(mixed["weight"], probe["weight"])
-
-
 def refuse_fitting(monkeypatch):
     def fit_again(*_, **__):
         raise AssertionError("the regions were fitted again")
@@ -167,13 +158,6 @@ def test_damaged_regions_are_named(build, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(InputError, match=r"regions/model.pth.tar-3' cannot be read"):
         prepared(build, tmp_path)
-
-
-def test_settings_out_of_range_are_refused(build, tmp_path):
-    with pytest.raises(InputError, match=r"TRAINER.LARE.ALPHA must lie in \[0, 1\], not 1.5"):
-        prepared(build, tmp_path, "TRAINER.LARE.ALPHA", 1.5)
-    with pytest.raises(InputError, match=r"TRAINER.LARE.SAMPLES_PER_IMAGE must be at least 0, not -1"):
-        prepared(build, tmp_path, "TRAINER.LARE.SAMPLES_PER_IMAGE", -1)
 
 
 def test_stage_1_that_diverges_is_one_line(build, tmp_path):

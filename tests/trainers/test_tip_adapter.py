@@ -6,12 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
 from lare_dassl.errors import InputError
-from lare_dassl.methods.tip_adapter import ALPHAS, BETAS, CacheClassifier, cache_classifier
-from tests.helpers import run_train, shifted_embeddings, write_embeddings
-from tests.trainers.interruption import last_state, metrics_of, train_until
+from lare_dassl.methods.tip_adapter import ALPHAS, BETAS, cache_classifier
+from tests.helpers import shifted_embeddings, write_embeddings
+from tests.trainers.interruption import last_state
 
 STRENGTHS = ("TRAINER.TIPADAPTER.ALPHA", 2, "TRAINER.TIPADAPTER.BETA", 3)
 
@@ -117,29 +116,6 @@ def test_the_papers_training_is_the_default(build):
     assert (optim.NAME, optim.LR, optim.LR_SCHEDULER) == ("adamw", 0.001, "cosine")
 
 
-@pytest.mark.parametrize("name", ["TipAdapter", "TipAdapterF"])
-def test_a_tested_model_gives_the_numbers_of_its_training(name, embedding_file, tmp_path):
-    words = ("--trainer", name, "--root", embedding_file, "--seed", 1)
-    settings = ("DATASET.NAME", "EmbeddingFile")
-    assert run_train(*words, "--output-dir", tmp_path / "run", *settings) == 0
-    flags = ("--eval-only", "--model-dir", tmp_path / "run", "--output-dir", tmp_path / "tested")
-    assert run_train(*words, *flags, *settings) == 0
-    assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "tested")
-    assert chosen_of(tmp_path / "run") == chosen_of(tmp_path / "tested") != {}
-    if name == "TipAdapterF":
-        assert json.loads((tmp_path / "run" / "record.json").read_text())["config"]["OPTIM"]["MAX_EPOCH"] == 20
-
-
-@pytest.mark.parametrize("final", ["last_step", "best_val"])
-def test_a_killed_run_gives_the_numbers_of_a_straight_one(build, tmp_path, final):
-    words = ("TRAIN.CHECKPOINT_FREQ", 2, "TEST.FINAL_MODEL", final, "OPTIM.LR", 0.01)
-    build("TipAdapterF", "straight", *words).train()
-    train_until(build("TipAdapterF", "killed", *words), epochs=5)
-    build("TipAdapterF", "killed", *words).train()
-    assert metrics_of(tmp_path / "straight") == metrics_of(tmp_path / "killed")
-    assert chosen_of(tmp_path / "straight") == chosen_of(tmp_path / "killed")
-
-
 def test_a_cache_of_few_shots_is_tested_without_saying_how_many(build, tmp_path):
     trained = build("TipAdapter", "run", "DATASET.NUM_SHOTS", 2)
     trained.train()
@@ -147,14 +123,6 @@ def test_a_cache_of_few_shots_is_tested_without_saying_how_many(build, tmp_path)
     tester.load_model(str(tmp_path / "run"))
     assert tester.model.keys.shape == (10, 16)
     assert tester.test() == trained.results["accuracy"]
-
-
-def test_the_saved_state_rebuilds_the_classifier(build, tmp_path):
-    trainer = build("TipAdapterF", "run")
-    trainer.train()
-    rows = trainer.embeddings.test.embedding
-    saved = load_file(tmp_path / "run" / "classifier.safetensors")
-    assert torch.equal(CacheClassifier.from_state(saved)(rows), trainer.model(rows))
 
 
 @pytest.mark.parametrize(
@@ -173,16 +141,3 @@ def test_without_validation_rows_the_strengths_must_be_given(build, tmp_path, na
     trainer = build(name, "run", *STRENGTHS, root=root)
     trainer.train()
     assert (float(trainer.model.alpha), float(trainer.model.beta)) == (2.0, 3.0)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (("TRAINER.TIPADAPTER.BETA", -1), r"TRAINER.TIPADAPTER.BETA must be at least 0, not -1"),
-        (("TRAINER.TIPADAPTER.ALPHA", -1), r"TRAINER.TIPADAPTER.ALPHA must be at least 0, not -1"),
-        (("CLASSIFIER.AVERAGE", "val"), r"CLASSIFIER.AVERAGE val needs a linear classifier, which TipAdapter has not"),
-    ],
-)
-def test_settings_out_of_range_are_refused(build, overrides, message):
-    with pytest.raises(InputError, match=message):
-        build("TipAdapter", "run", *overrides)

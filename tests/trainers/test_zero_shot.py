@@ -8,7 +8,7 @@ import torch
 
 from lare_dassl.errors import InputError
 from tests.helpers import shifted_embeddings, write_embeddings
-from tests.trainers.interruption import last_state, metrics_of
+from tests.trainers.interruption import metrics_of
 
 
 def test_it_classifies_by_the_nearest_class_text(build, tmp_path):
@@ -36,16 +36,6 @@ def test_the_seed_has_no_influence(build, tmp_path):
     build("ZeroShot", "first", seed=0).train()
     build("ZeroShot", "second", seed=5).train()
     assert metrics_of(tmp_path / "first") == metrics_of(tmp_path / "second")
-
-
-def test_eval_only_finds_its_classifier(build, tmp_path):
-    trained = build("ZeroShot", "run")
-    trained.train()
-    evaluated = build("ZeroShot", "eval")
-    evaluated.load_model(str(tmp_path / "run"))
-    evaluated.test()
-    assert evaluated.results == trained.results
-    assert last_state(tmp_path / "run")["epoch"] == 0
 
 
 def test_it_runs_twice_in_one_folder(build, tmp_path):

@@ -89,7 +89,7 @@ class Description:
     paper: str = ""
     summary: str = ""
 
-    def keys(self) -> dict[str, Any]:
+    def own_keys(self) -> dict[str, Any]:
         """The keys of its section, with their default values."""
         return {key: value for key, value in leaf_keys(new_config()) if key.startswith(f"{self.section}.")}
 
@@ -99,7 +99,7 @@ class Description:
             "adds": self.augmentation,
             "head": self.head if self.trains else f"{self.head}, not trained",
             "needs": ", ".join(self.needs),
-            "keys": ", ".join(f"{key} {value}" for key, value in self.keys().items()),
+            "keys": ", ".join(f"{key} {value}" for key, value in self.own_keys().items()),
             "sets": ", ".join(f"{key} {value}" for key, value in self.defaults.items()),
             "ignores": ", ".join(f"{key}*" if key.endswith(".") else key for key in self.ignores),
             "paper": self.paper,

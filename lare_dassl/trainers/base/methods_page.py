@@ -46,7 +46,7 @@ def _head(method: Description) -> tuple[str, str]:
 
 
 def _row(method: Description) -> str:
-    facts = method.facts() | {"keys": f"`{method.section}.*`" if method.keys() else ""}
+    facts = method.facts() | {"keys": f"`{method.section}.*`" if method.own_keys() else ""}
     return f"| {' | '.join([method.label, *facts.values()])} |"
 
 

@@ -40,7 +40,7 @@ def test_a_description_holds_what_the_class_declares():
     )
     assert method.needs == ("texts", "domain texts") and method.joint
     assert method.summary.startswith("Stage 1 fits a network")
-    assert set(method.keys()) > {"TRAINER.LADS.ALPHA", "TRAINER.LADS.TARGETS"}
+    assert set(method.own_keys()) > {"TRAINER.LADS.ALPHA", "TRAINER.LADS.TARGETS"}
 
 
 def test_a_subclass_shares_the_settings_and_neither_look_nor_joint_training():
@@ -57,7 +57,9 @@ def test_a_subclass_shares_the_settings_and_neither_look_nor_joint_training():
 def test_the_help_of_a_method_names_its_head_keys_and_needs(name):
     method, text = description_of(name), help_of(name)
     assert text.startswith(f"{name}: {method.summary}\n")
-    assert all(word in text for word in (method.head, *method.needs, *method.keys(), *method.defaults, method.paper))
+    assert all(
+        word in text for word in (method.head, *method.needs, *method.own_keys(), *method.defaults, method.paper)
+    )
 
 
 def test_help_of_an_unknown_method_names_the_nearest():

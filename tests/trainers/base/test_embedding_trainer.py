@@ -295,14 +295,6 @@ def test_a_run_without_seed_resumes_with_the_one_it_drew(build, tmp_path, name):
     assert_same(last_state(tmp_path / "run")["state_dict"], last_state(tmp_path / "straight")["state_dict"])
 
 
-@pytest.mark.parametrize("name", ["FineTune", "LARE"])
-def test_the_global_random_state_has_no_influence(build, tmp_path, name):
-    for folder, state in (("first", 1), ("second", 2)):
-        torch.manual_seed(state)
-        build(name, folder).train()
-    assert_same(last_state(tmp_path / "first"), last_state(tmp_path / "second"))
-
-
 def test_a_loss_that_is_no_number_is_one_line(build):
     trainer = build("FineTune", "run", "OPTIM.LR", "1e18", "OPTIM.WEIGHT_DECAY", "1e18", "OPTIM.NAME", "sgd")
     with pytest.raises(InputError, match=r"^the loss is (nan|inf) in epoch \d: lower OPTIM.LR \(1e\+18\)$"):

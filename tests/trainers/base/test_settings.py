@@ -24,7 +24,7 @@ CHANGED = {
     "TRAINER.GAUSSIANNOISE": {"SAMPLES_PER_IMAGE": 2, "SIGMA": 0.5},
     "TRAINER.TEXTINTERPOLATION": {"SAMPLES_PER_IMAGE": 2},
 }
-WITH_KEYS = [method for method in described() if method.place < LAST and method.keys()]
+WITH_KEYS = [method for method in described() if method.place < LAST and method.own_keys()]
 
 
 @pytest.fixture
@@ -39,10 +39,10 @@ def settings_of(method, cfg):
 @pytest.mark.parametrize("method", WITH_KEYS, ids=lambda method: method.name)
 def test_the_settings_of_a_method_take_every_key_of_its_section(cfg, method):
     assert list(asdict(settings_of(method, cfg)).values()) == [
-        tuple(value) if isinstance(value, list) else value for value in ordered(method, method.keys())
+        tuple(value) if isinstance(value, list) else value for value in ordered(method, method.own_keys())
     ]
     changed = CHANGED[method.section]
-    assert {f"{method.section}.{name}" for name in changed} == set(method.keys())
+    assert {f"{method.section}.{name}" for name in changed} == set(method.own_keys())
     for name, value in changed.items():
         merging.merge_key(cfg, f"{method.section}.{name}", value, "test")
     found = list(asdict(settings_of(method, cfg)).values())
@@ -55,7 +55,7 @@ def ordered(method, values):
 
 
 def test_methods_without_keys_have_no_settings(cfg):
-    without = [method for method in described() if method.place < LAST and not method.keys()]
+    without = [method for method in described() if method.place < LAST and not method.own_keys()]
     assert [method.name for method in without] == ["ZeroShot", "FineTune", "CrossModal"]
     assert [settings_of(method, cfg) for method in without] == [None] * 3
 
