@@ -1,4 +1,4 @@
-"""The configuration: its keys, what each may hold, and the merging of files, flags and KEY VALUE pairs."""
+"""The configuration: the table of keys, and the merging of files, flags and KEY VALUE pairs."""
 
 from .merging import use_linear_probe_defaults, use_trainer_defaults
 

@@ -1,4 +1,4 @@
-"""The reading of configuration files and KEY VALUE pairs into a configuration, and what trainers set by themselves."""
+"""Merging of files, KEY VALUE pairs and the defaults of trainers into a configuration."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def merge_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         where: the file or command line that names the key, for the message.
 
     Raises:
-        InputError: an unknown key (with the nearest), a value of another type, or one that `allowed` refuses.
+        InputError: an unknown key (with the nearest), a value of another type, or one out of the key's range.
     """
     if key.startswith("--"):
         raise InputError(f"{where}: the flag {key} comes after a KEY VALUE pair: put flags before the first pair")
@@ -95,7 +95,7 @@ def merge_key(cfg: CfgNode, key: str, value: Any, where: str) -> None:
 
 
 def _typed(key: str, value: Any, known: Any, where: str) -> Any:
-    """The value that a key gets: of the type of the value that it has.
+    """The value for a key, converted to the type that the key has.
 
     Raises:
         InputError: the value is of another type.
@@ -114,7 +114,7 @@ def _typed(key: str, value: Any, known: Any, where: str) -> Any:
 
 
 def _check_entries(entries: list[Any] | tuple[Any, ...], known: list[Any] | tuple[Any, ...]) -> None:
-    """Refuse entries of another kind than those that a list has: numbers, or else texts and what may stand for one.
+    """Refuse entries that the list cannot hold: all must be numbers, or all strings (a number is read as a string).
 
     Raises:
         TypeError: an entry is of another kind.
@@ -148,7 +148,7 @@ def _merge_entry(cfg: CfgNode, mapping: str, name: str, value: Any, where: str) 
 
 
 def _read_literal(value: Any) -> Any:
-    """A value of a command line as YAML reads it; one of a file is read already."""
+    """A value of a command line as YAML reads it; a value of a file is already read."""
     try:
         return parse_yaml(value, "") if isinstance(value, str) else value
     except InputError:
@@ -158,8 +158,8 @@ def _read_literal(value: Any) -> Any:
 def _literal(value: Any, known: Any) -> Any:
     """A value as yacs is to read it.
 
-    A whole number may stand for a float, and text for a text is no literal. A list may be written as in YAML, or, of
-    one entry, as that alone.
+    A whole number is taken for a float. A string is not evaluated. A list may be written as in YAML; a list of one
+    entry may be written as that entry.
     """
     if type(known) is float:
         return float(value)
@@ -172,7 +172,7 @@ def _literal(value: Any, known: Any) -> Any:
 
 
 def _near(key: str, known: dict[str, Any]) -> list[str]:
-    """The keys below it, or of the same section, or all keys where the section is unknown too."""
+    """Candidates for a misspelt key: the keys below it, else those of its section, else all keys."""
     section = key.rpartition(".")[0]
     below = [name for name in known if name.startswith(f"{key}.")]
     return below or [name for name in known if name.rpartition(".")[0] == section] or list(known)
@@ -189,7 +189,7 @@ def finish(cfg: CfgNode, section: str = "") -> CfgNode:
 
     Args:
         cfg: changed in place.
-        section: with the settings of the trainer, such as "TRAINER.LARE"; "" for one that is called as the trainer.
+        section: section of the trainer's settings, such as "TRAINER.LARE"; "" for the trainer's own name.
     """
     clean_cfg(cfg, section.rpartition(".")[2] or cfg.TRAINER.NAME)
     cfg.freeze()
