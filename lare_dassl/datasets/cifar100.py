@@ -181,7 +181,7 @@ def _paths_by_class(cfg: Any, folder: Path, split: str) -> dict[str, list[str]]:
         name: _images_below(folder, f"{split}/{folder_of[name]}") if name in folder_of else []
         for name in CIFAR100_CLASSES
     }
-    expected = getattr(COUNTS, split)
+    expected = COUNTS.train if split == "train" else COUNTS.test
     other = {name: len(of_class) for name, of_class in paths.items() if len(of_class) != expected}
     if other:
         total, (name, found) = sum(map(len, paths.values())), next(iter(other.items()))

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -102,11 +102,9 @@ def encode_shard(text: str, threads: int, paths: Sequence[Path]) -> int:
     if unseen:
         raise InputError(f"{unseen[0]} is not to be seen there (DATASET.ROOT): {SHARE}")
     torch.set_num_threads(threads)
-    try:
+    # The caller, who knows all images, names all that cannot be read.
+    with suppress(UnreadableError):
         _encoder(text, threads).encode_images(paths)
-    except UnreadableError:
-        # The caller, who knows all images, names all that cannot be read.
-        return len(paths)
     return len(paths)
 
 

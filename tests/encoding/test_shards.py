@@ -14,14 +14,6 @@ from lare_dassl.errors import InputError
 from tests.helpers import make_cfg, write_image, write_tiny_model
 
 
-@pytest.fixture(autouse=True)
-def _same_threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    shards._encoder.cache_clear()
-
-
 @pytest.fixture
 def cfg(tmp_path):
     return make_cfg(
