@@ -15,6 +15,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lare_dassl.errors import InputError
@@ -42,13 +43,13 @@ class DecodedBatch:
     unreadable: list[tuple[int, str]]
 
 
-def decode_image(path: Path, preprocess: object) -> Tensor:
+def decode_image(path: Path, preprocess: Callable[[Image.Image], Tensor]) -> Tensor:
     """Read an image file as RGB, and preprocess it.
 
     Raises:
         InputError: see read_rgb.
     """
-    return preprocess(read_rgb(path))  # type: ignore[operator]
+    return preprocess(read_rgb(path))
 
 
 def decoded_batches(

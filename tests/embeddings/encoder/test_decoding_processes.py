@@ -23,6 +23,7 @@ from tests.embeddings.encoder.conftest import CPU
 from tests.embeddings.encoder.odd_resize import BROKEN, DEADLY, ENDLESS, OddResize
 from tests.helpers import write_image
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux, to wait for the end of processes")
 # A user's script without a guard for __main__; it encodes all images but one, which never comes.
 SCRIPT = """
 import dataclasses, logging, sys
