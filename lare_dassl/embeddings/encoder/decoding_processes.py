@@ -15,6 +15,7 @@ import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,13 +67,13 @@ def decoded_by_processes(
 
     handed_on: set[int] = set()
     try:
-        tasks = _start(Decoder(resize), _tasks(paths, places), processes)
-        for batch in in_batches(_images(tasks), batch_size):
-            handed_on.update(batch.places, dict(batch.unreadable))
-            yield batch
+        with _workers(Decoder(resize), _tasks(paths, places), processes) as tasks:
+            for batch in in_batches(_images(tasks), batch_size):
+                handed_on.update(batch.places, dict(batch.unreadable))
+                yield batch
     except Exception as error:
         # The start fails where `resize` cannot be pickled; later on a worker has raised an error, or has died.
-        cause = " ".join(str(error).split())
+        *_, cause = str(error).splitlines() or [type(error).__name__]
         logger.warning("processes that decode have failed (%s): decoding the remaining images in threads", cause)
 
     def decode(place: int) -> Tensor:
@@ -112,39 +113,48 @@ def _images(tasks: Iterable[DecodedBatch]) -> Iterator[Decoded]:
         yield from task.unreadable
 
 
-def _start(decoder: Decoder, tasks: Iterator[list[tuple[int, str]]], processes: int) -> Iterator[DecodedBatch]:
-    """Start workers; the iterator gives the tasks in their order, and the workers end when it is deleted."""
+@contextmanager
+def _workers(
+    decoder: Decoder, tasks: Iterator[list[tuple[int, str]]], processes: int
+) -> Iterator[Iterator[DecodedBatch]]:
+    """Workers that decode tasks, given in their order; they end with the context, or with this process."""
     context = multiprocessing.get_context(START_METHOD)
     context.set_forkserver_preload(PRELOADED)
+    lifeline, held_here = context.Pipe(duplex=False)
     loader = DataLoader(
         decoder,
         batch_sampler=tasks,
         collate_fn=batch_of,
         num_workers=min(processes, MOST_PROCESSES),
         multiprocessing_context=context,
-        worker_init_fn=_Preparation(Image.MAX_IMAGE_PIXELS),
+        worker_init_fn=_Preparation(Image.MAX_IMAGE_PIXELS, lifeline),
     )
-    with _surroundings_of_workers():
-        return iter(loader)
+    with held_here:
+        with lifeline, _surroundings_of_workers():
+            batches = iter(loader)
+        yield batches
 
 
 @dataclass(frozen=True)
 class _Preparation:
-    """The first call in a worker: it takes over Pillow's limit, leaves Ctrl-C to its parent, and ends with it."""
+    """The first call in a worker: takes over Pillow's limit, and leaves Ctrl-C to the parent.
+
+    Attributes:
+        most_pixels: Pillow's limit.
+        lifeline: a pipe that the parent holds open; the worker ends with it, whatever it is doing.
+    """
 
     most_pixels: int | None
+    lifeline: Connection
 
     def __call__(self, _: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         Image.MAX_IMAGE_PIXELS = self.most_pixels
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=self._end_with_lifeline, daemon=True).start()
 
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    def _end_with_lifeline(self) -> None:
+        self.lifeline.poll(None)
+        os._exit(1)
 
 
 @contextmanager
