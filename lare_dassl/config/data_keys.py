@@ -72,13 +72,7 @@ DATASET_KEYS = (
             file=True,
             may_change=True,
         ),
-        Key(
-            "ORIGIN",
-            "",
-            "entry in datasets/sources.py: where to get the dataset",
-            affects=PLACE,
-            readers=EVERY_RUN,
-        ),
+        Key("ORIGIN", "", "entry in datasets/sources.py: where to get the dataset", affects=PLACE, readers=EVERY_RUN),
         Key("FOLDER", "", "folder with the domains below ROOT, where it is not ROOT itself", affects=PLACE),
         Key(
             "EXPECTED_IMAGES",

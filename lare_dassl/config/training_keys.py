@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 from lare_dassl.methods.shared.linear import CLASSIFIER_INITS
-from lare_dassl.methods.shared.settings import (
-    AT_LEAST_1,
-    EPOCHS_OR_STEPS,
-    RATE,
-    SHARE,
-    STEPS,
-    WORKERS,
-    Allowed,
-)
+from lare_dassl.methods.shared.settings import AT_LEAST_1, EPOCHS_OR_STEPS, RATE, SHARE, STEPS, WORKERS, Allowed
 
 from .key import EVALUATION, EVERY_RUN, IMAGES, NOTHING, OURS, PLACE, SPEED, TRAINING, Key, section
 
@@ -22,15 +14,7 @@ RUN_KEYS = section(
     Key("VERSION", 1, "version of Dassl's configuration", affects=NOTHING),
     Key("OUTPUT_DIR", "./output", "folder of the run's files", affects=PLACE, own=True),
     Key("RESUME", "", "folder of a run to go on from", affects=PLACE, own=True),
-    Key(
-        "SEED",
-        -1,
-        "seed of the run; -1 draws one",
-        Allowed(-1, 2**32 - 1),
-        affects=TRAINING,
-        own=True,
-        column=True,
-    ),
+    Key("SEED", -1, "seed of the run; -1 draws one", Allowed(-1, 2**32 - 1), affects=TRAINING, own=True, column=True),
     Key("USE_CUDA", True, "use a GPU where there is one", affects=SPEED),
     Key("VERBOSE", True, "print details of trainer, dataset and network", affects=NOTHING),
     source="Dassl",
