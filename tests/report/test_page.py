@@ -6,16 +6,13 @@ import html
 import json
 import re
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from lare_dassl.errors import InputError
 from lare_dassl.report.page import Options, inline_svg, key_column, numeric_columns, write_report
-from lare_dassl.report.runs import results
 from lare_dassl.report.runs.report_table import ReportTable
-from lare_dassl.report.settings import settings_tables
 from lare_dassl.results.record import read_record
 from tests.report.making import content_of, record, write
 from tests.report.run_making import HOSTILE_CLASSES, HOSTILE_DOMAINS, make_runs_on_embeddings
@@ -150,22 +147,6 @@ def test_without_a_plan_the_page_says_so_once(copied_runs):
     assert re.search(r"1 seed is missing: a hollow point", words)
 
 
-def test_what_a_report_says_is_computed_once(copied_runs, monkeypatch):
-    counts = Counter()
-    for name in ("cells", "paired_differences", "reference_table"):
-        monkeypatch.setattr(results, name, counted(counts, name, getattr(results, name)))
-    write_report(Options(copied_runs, copied_runs / "report.html", reference="cub"))
-    assert counts == {"cells": 1, "paired_differences": 1, "reference_table": 1}
-
-
-def counted(counts, name, function):
-    def call(*arguments, **settings):
-        counts[name] += 1
-        return function(*arguments, **settings)
-
-    return call
-
-
 def test_runs_on_val_are_not_said_to_be_on_test(copied_runs):
     for path in copied_runs.glob("FineTune-*/record.json"):
         change(path, '"split": "test"', '"split": "val"')
@@ -199,21 +180,18 @@ def test_data_that_is_gone_costs_the_look_inside_alone(copied_runs):
     assert 'role="img"' in report.read_text()
 
 
-def test_without_lare_and_baseline_the_rest_is_told(copied_runs):
-    for path in copied_runs.glob("FineTune-*"):
+@pytest.mark.parametrize(
+    ("gone", "expected"),
+    [
+        ("FineTune-*", "There is no run of FineTune; --baseline names another method to compare with."),
+        ("LARE-*/regions", "There is no run of LARE with its regions among these."),
+        ("LARE-*", "Paired differences All runs are of FineTune: there is no other method to compare with it."),
+    ],
+)
+def test_what_cannot_be_shown_is_explained(copied_runs, gone, expected):
+    for path in copied_runs.glob(gone):
         shutil.rmtree(path)
-    for path in copied_runs.glob("LARE-*/regions"):
-        shutil.rmtree(path)
-    words = text_of(write_report(Options(copied_runs, copied_runs / "report.html")))
-    assert "There is no run of LARE with its regions among these." in words
-    assert "There is no run of FineTune; --baseline names another method to compare with." in words
-
-
-def test_where_there_is_nothing_to_compare_the_page_says_why(copied_runs):
-    for path in copied_runs.glob("LARE-*"):
-        shutil.rmtree(path)
-    words = text_of(write_report(Options(copied_runs, copied_runs / "report.html")))
-    assert "Paired differences All runs are of FineTune: there is no other method to compare with it." in words
+    assert expected in text_of(write_report(Options(copied_runs, copied_runs / "report.html")))
 
 
 def test_the_run_on_the_most_images_is_looked_into(copied_runs):
@@ -276,31 +254,3 @@ def test_an_svg_is_made_part_of_the_page():
         '<svg viewBox="0 0 9 8" role="img" aria-label="a &#34;b&#34; &lt;c&gt;">'
         '<path id="5-name-p1" clip-path="url(#5-name-c)"/><use xlink:href="#5-name-p1" width="5"/></svg>'
     )
-
-
-def test_settings_are_told_apart_from_what_agrees():
-    common = {"OPTIM.LR": 0.1, "OUTPUT_DIR": "x"}
-
-    def run(trainer, seed, torch, **settings):
-        own = common | {"SEED": seed, "TRAINER.NAME": trainer} | settings
-        return record(trainer, seed, settings=own, versions={"torch": torch})
-
-    alpha = {"TRAINER.LARE.ALPHA": 0.3}
-    records = [run("FineTune", 0, "2.9"), run("LARE", 0, "2.9", **alpha), run("LARE", 1, "2.10", **alpha)]
-    differing, agreeing = settings_tables(records)
-    # The seed and the method of each run stand in the table of runs.
-    assert differing.rows == (
-        ("versions.torch", "2.9", "2", "FineTune, LARE"),
-        ("versions.torch", "2.10", "1", "LARE"),
-    )
-    assert agreeing.rows == (
-        ("host", "builtin", "all"),
-        ("vlm", "{}", "all"),
-        ("OPTIM.LR", "0.1", "all"),
-        ("TRAINER.LARE.ALPHA", "0.3", "LARE"),
-    )
-
-
-def test_many_values_of_a_setting_are_counted():
-    differing, _ = settings_tables([record("LARE", 0, settings={"OPTIM.LR": value}) for value in range(9)])
-    assert differing.rows == (("OPTIM.LR", "9 different values", "9", ""),)

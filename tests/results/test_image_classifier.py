@@ -19,7 +19,6 @@ from lare_dassl import VLMIdentity, vlm
 from lare_dassl.embeddings.encoder.decoding import decode_image
 from lare_dassl.errors import InputError
 from lare_dassl.io.sha256 import file_sha256
-from lare_dassl.results import image_classifier
 from lare_dassl.results.classifier_file import SavedClassifier, read_classifier, write_classifier
 from lare_dassl.results.image_classifier import Unreadable, load_classifier
 from lare_dassl.results.predictions import read_predictions
@@ -74,15 +73,9 @@ def test_probabilities_are_the_softmax_of_logits_by_temperature(trained, classif
         assert sum(outcome.probabilities) == pytest.approx(1, abs=1e-12)
 
 
-def test_three_lines_are_enough(trained):
-    classifier = lare_dassl.load_classifier(trained / "run")
-    first, second = classifier.classify([str(path) for path in images_tested_on(trained)[:2]])
-    assert (len(first.names), len(second.probabilities)) == (3, 3)
-
-
 def test_batches_do_not_matter(trained, classifier):
-    images = images_tested_on(trained)
-    small = load_classifier(trained / "run", batch_size=4).classify(images)
+    images = list(map(str, images_tested_on(trained)))
+    small = lare_dassl.load_classifier(trained / "run", batch_size=4).classify(images)
     for one, other in zip(small, classifier.classify(images), strict=True):
         assert one.names == other.names
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
@@ -145,7 +138,7 @@ def test_unreadable_images_do_not_stop_the_others(trained, classifier, tmp_path)
 
 
 def test_other_weights_are_refused(tmp_path):
-    _, folder = write_weights(tmp_path, "weights", seed=1)
+    folder = write_weights(tmp_path, "weights", seed=1)
     images = [write_image(tmp_path / "image.png", seed=1)]
     path = save_for(tmp_path, folder)
     assert len(load_classifier(path).classify(images)) == 1
@@ -158,7 +151,7 @@ def test_other_weights_are_refused(tmp_path):
 
 
 def test_weights_that_moved_are_found_by_their_name(tmp_path):
-    _, folder = write_weights(tmp_path, "weights", seed=1)
+    folder = write_weights(tmp_path, "weights", seed=1)
     images = [write_image(tmp_path / "image.png", seed=1)]
     path = save_for(tmp_path, folder)
     before = load_classifier(path).classify(images)
@@ -170,13 +163,14 @@ def test_weights_that_moved_are_found_by_their_name(tmp_path):
 
 def write_weights(tmp_path, name, seed):
     """A tiny model folder with weights of its own."""
-    backbone = write_tiny_model(tmp_path / name)
+    write_tiny_model(tmp_path / name)
     model, _, _ = vlm.build_untrained(tmp_path / name)
     torch.manual_seed(seed)
-    state = {key: torch.randn_like(value) if value.is_floating_point() else value for key, value in
-             model.state_dict().items()}  # fmt: skip
-    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / name / "model.safetensors")
-    return backbone, tmp_path / name
+    for weight in model.parameters():
+        nn.init.normal_(weight)
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    save_file(state, tmp_path / name / "model.safetensors")
+    return tmp_path / name
 
 
 def save_for(tmp_path, folder):
@@ -198,11 +192,13 @@ def test_a_weights_file_gets_the_preprocessing_of_the_training(tmp_path, monkeyp
         return vlm.VLMSource(model, model, pretrained, Path(pretrained), {}, {})
 
     monkeypatch.setattr(vlm, "resolve", resolve)
+    monkeypatch.setattr(vlm, "load", lambda source, *_: source.preprocess)
+    monkeypatch.setattr("lare_dassl.results.image_classifier.weights_sha256", lambda source: "ab")
     identity = VLMIdentity("ViT-L-14", "laion2b_s32b_b82k", "ab", 8, 100.0, "fp32", '{"mean": [0.5, 0.4, 0.3]}')
-    source = image_classifier._find_source(identity, "", "weights.pt")
-    assert asked == [("ViT-L-14", "weights.pt", False)]
-    assert source.preprocess == {"mean": [0.5, 0.4, 0.3]}
-    assert image_classifier._find_source(replace(identity, preprocess=""), "", "weights.pt").preprocess == {}
+    for own, expected in ((identity, {"mean": [0.5, 0.4, 0.3]}), (replace(identity, preprocess=""), {})):
+        write_classifier(tmp_path / "own.safetensors", SavedClassifier(nn.Linear(8, 3), CLASSES, 1.0, 0, own))
+        assert load_classifier(tmp_path / "own.safetensors", pretrained="weights.pt").frozen_model == expected
+    assert asked == [("ViT-L-14", "weights.pt", False)] * 2
 
 
 def test_a_run_on_embeddings_of_a_model_that_is_not_here(tmp_path):

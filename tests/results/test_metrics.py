@@ -8,21 +8,23 @@ from lare_dassl.host.door import build_evaluator
 from lare_dassl.results.metrics import ECE_BINS, expected_calibration_error
 from tests.helpers import make_cfg
 
+DOMAINS = {
+    "domain_names": ("photo", "neon", "sketch", "pixel"),
+    "source_domains": ("photo", "pixel"),
+    "target_domains": ("neon", "sketch"),
+}
+
 
 def loop_ece(confidence, correct, bins):
     """Guo et al. equation 3 by a loop over bins (low, high]; the first bin holds 0 too."""
     total = 0.0
     for place in range(bins):
         low, high = place / bins, (place + 1) / bins
-        inside = [
-            (value, hit)
-            for value, hit in zip(confidence, correct, strict=True)
-            if low < value <= high or (place == 0 and value == 0)
-        ]
+        rows = list(zip(confidence, correct, strict=True))
+        inside = [row for row in rows if low < row[0] <= high or (place == 0 and row[0] == 0)]
         if inside:
-            mean_confidence = sum(value for value, _ in inside) / len(inside)
-            accuracy = sum(hit for _, hit in inside) / len(inside)
-            total += len(inside) / len(confidence) * abs(accuracy - mean_confidence)
+            gap = sum(value for value, _ in inside) - sum(hit for _, hit in inside)
+            total += abs(gap) / len(confidence)
     return 100.0 * total
 
 
@@ -40,18 +42,15 @@ def test_a_confidence_on_the_edge_belongs_to_the_bin_below(dtype):
     # Rows on the upper edge of each of four bins and just above it, right and wrong so that the bins matter.
     confidence = torch.tensor([0.0, 0.25, 0.26, 0.5, 0.51, 0.75, 0.76, 1.0], dtype=dtype)
     correct = torch.tensor([False, True, False, True, True, False, False, True])
-    expected = loop_ece(confidence.tolist(), correct.tolist(), 4)
-    assert expected_calibration_error(confidence, correct, 4) == pytest.approx(expected, rel=1e-6)
     by_hand = (abs(1 - 0.25) + abs(1 - 0.76) + abs(1 - 1.26) + abs(1 - 1.76)) / 8 * 100
-    assert expected == pytest.approx(by_hand, rel=1e-6)
+    assert expected_calibration_error(confidence, correct, 4) == pytest.approx(by_hand, rel=1e-6)
 
 
 def test_all_edges_of_the_usual_bins_are_kept_apart():
-    assert ECE_BINS == 15
-    confidence = torch.arange(1, 16) / 15
+    confidence, correct = torch.arange(1, 16) / 15, torch.arange(15) % 2 == 0
     # Every edge in a bin of its own: the gaps are those of single rows.
-    correct = torch.arange(15) % 2 == 0
-    expected = sum(abs(float(hit) - (place + 1) / 15) for place, hit in enumerate(correct.tolist())) / 15 * 100
+    expected = 100 * (correct.double() - confidence.double()).abs().mean().item()
+    assert ECE_BINS == 15
     assert expected_calibration_error(confidence, correct) == pytest.approx(expected, rel=1e-5)
 
 
@@ -63,98 +62,64 @@ def test_ece_of_one_kind_of_row(confidence, correct, expected):
     assert error == pytest.approx(expected, abs=1e-4)
 
 
-def loop_macro_f1(true, predicted):
-    scores = []
-    for label in sorted(set(true)):
-        pairs = list(zip(true, predicted, strict=True))
-        hits = sum(t == p == label for t, p in pairs)
-        false_alarms = sum(p == label != t for t, p in pairs)
-        misses = sum(t == label != p for t, p in pairs)
-        scores.append(2 * hits / (2 * hits + false_alarms + misses))
-    return 100.0 * sum(scores) / len(scores)
-
-
 def make_evaluator(**names):
-    return build_evaluator(
-        make_cfg(TEST__EVALUATOR="DomainClassification"), lab2cname={label: str(label) for label in range(5)}, **names
-    )
+    cfg = make_cfg(TEST__EVALUATOR="DomainClassification")
+    return build_evaluator(cfg, lab2cname={label: str(label) for label in range(5)}, **names)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def outputs():
+    """Logits, labels and domains of 90 rows."""
     generator = torch.Generator().manual_seed(2)
     true = torch.randint(0, 5, (90,), generator=generator)
     logits = torch.randn(90, 5, generator=generator) + 1.5 * torch.nn.functional.one_hot(true, 5)
-    domain = torch.tensor([0] * 50 + [1] * 10 + [2] * 25 + [3] * 5)
-    return logits, true, domain
+    return logits, true, torch.repeat_interleave(torch.arange(4), torch.tensor([50, 10, 25, 5]))
 
 
-DOMAINS = {
-    "domain_names": ("photo", "neon", "sketch", "pixel"),
-    "source_domains": ("photo", "pixel"),
-    "target_domains": ("neon", "sketch"),
-}
-
-
-def process_in_batches(evaluator, *columns, size=17):
+def figures_of(*columns, size=17, **names):
+    """The figures of an evaluator that was given the rows in batches."""
+    evaluator = make_evaluator(**names)
     for batch in zip(*(column.split(size) for column in columns), strict=True):
         evaluator.process(*batch)
+    return evaluator.evaluate()
 
 
 def test_figures_agree_with_loops_over_the_rows(outputs):
     logits, true, _ = outputs
-    evaluator = make_evaluator()
-    process_in_batches(evaluator, logits, true)
-    results = evaluator.evaluate()
-
-    predicted = [row.index(max(row)) for row in logits.tolist()]
-    hits = [t == p for t, p in zip(true.tolist(), predicted, strict=True)]
+    results = figures_of(logits, true)
+    hits = logits.argmax(dim=1) == true
     confidence = logits.double().softmax(dim=1).amax(dim=1).tolist()
-    accuracy = 100.0 * sum(hits) / 90
+    accuracy = 100.0 * hits.double().mean().item()
     assert 40 < accuracy < 90
-    assert next(iter(results)) == "accuracy"
+    assert list(results) == ["accuracy", "error_rate", "macro_f1", "ece"]
     assert results["accuracy"] == pytest.approx(accuracy, rel=1e-12)
     assert results["error_rate"] == pytest.approx(100 - accuracy, rel=1e-12)
-    assert results["macro_f1"] == pytest.approx(loop_macro_f1(true.tolist(), predicted), rel=1e-12)
-    assert results["ece"] == pytest.approx(loop_ece(confidence, hits, 15), rel=1e-5)
+    assert results["ece"] == pytest.approx(loop_ece(confidence, hits.tolist(), 15), rel=1e-5)
 
 
 def test_without_domains_there_are_no_figures_by_domain(outputs):
-    evaluator = make_evaluator(**DOMAINS)
-    evaluator.process(mo=outputs[0], gt=outputs[1])
-    assert list(evaluator.evaluate()) == ["accuracy", "error_rate", "macro_f1", "ece"]
+    assert list(figures_of(*outputs[:2], **DOMAINS)) == ["accuracy", "error_rate", "macro_f1", "ece"]
 
 
 def test_every_domain_counts_the_same_whatever_its_size(outputs):
     logits, true, domain = outputs
-    evaluator = make_evaluator(**DOMAINS)
-    process_in_batches(evaluator, logits, true, domain)
-    results = evaluator.evaluate()
-
-    hits = (logits.argmax(dim=1) == true).tolist()
-    by_domain = {}
-    for index, name in enumerate(DOMAINS["domain_names"]):
-        of_domain = [hit for hit, place in zip(hits, domain.tolist(), strict=True) if place == index]
-        by_domain[name] = 100.0 * sum(of_domain) / len(of_domain)
-    assert by_domain["photo"] != by_domain["pixel"] and by_domain["neon"] != by_domain["sketch"]
-    for name, value in by_domain.items():
-        assert results[f"domain_accuracy/{name}"] == pytest.approx(value, rel=1e-12)
-    inside = (by_domain["photo"] + by_domain["pixel"]) / 2
-    outside = (by_domain["neon"] + by_domain["sketch"]) / 2
-    assert results["in_domain_accuracy"] == pytest.approx(inside, rel=1e-12)
-    assert results["out_of_domain_accuracy"] == pytest.approx(outside, rel=1e-12)
-    assert results["accuracy"] == pytest.approx(100.0 * sum(hits) / 90, rel=1e-12)
+    results = figures_of(*outputs, **DOMAINS)
+    hits = (logits.argmax(dim=1) == true).double()
+    photo, neon, sketch, pixel = (100.0 * hits[domain == index].mean().item() for index in range(4))
+    assert photo != pixel and neon != sketch
+    expected = {"photo": photo, "neon": neon, "sketch": sketch, "pixel": pixel}
+    found = {name.removeprefix("domain_accuracy/"): value for name, value in results.items() if "/" in name}
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert results["in_domain_accuracy"] == pytest.approx((photo + pixel) / 2, rel=1e-12)
+    assert results["out_of_domain_accuracy"] == pytest.approx((neon + sketch) / 2, rel=1e-12)
+    assert results["accuracy"] == pytest.approx(100.0 * hits.mean().item(), rel=1e-12)
 
 
 def test_domains_without_rows_are_left_out(outputs):
-    logits, true, domain = outputs
-    evaluator = make_evaluator(**DOMAINS)
-    only = domain == 1
-    evaluator.process(logits[only], true[only], domain[only])
-    results = evaluator.evaluate()
-    assert "in_domain_accuracy" not in results
+    only = outputs[2] == 1
+    results = figures_of(*(column[only] for column in outputs), **DOMAINS)
+    assert "in_domain_accuracy" not in results and "domain_accuracy/sketch" not in results
     assert results["out_of_domain_accuracy"] == results["domain_accuracy/neon"] == results["accuracy"]
-    assert "domain_accuracy/sketch" not in results
 
 
 def test_reset_forgets_everything(outputs):
@@ -165,15 +130,11 @@ def test_reset_forgets_everything(outputs):
     with pytest.raises(InputError, match="no samples"):
         evaluator.evaluate()
     evaluator.process(logits[:50], true[:50])
-    fresh = make_evaluator()
-    fresh.process(logits[:50], true[:50])
-    assert evaluator.evaluate() == fresh.evaluate()
+    assert evaluator.evaluate() == figures_of(logits[:50], true[:50])
 
 
 def test_half_precision_logits_are_taken(outputs):
     logits, true, domain = outputs
-    evaluator = make_evaluator(**DOMAINS)
-    evaluator.process(logits.bfloat16(), true, domain)
     rounded = logits.bfloat16().float()
     expected = loop_ece(rounded.softmax(dim=1).amax(dim=1).tolist(), (rounded.argmax(dim=1) == true).tolist(), 15)
-    assert evaluator.evaluate()["ece"] == pytest.approx(expected, rel=1e-4)
+    assert figures_of(logits.bfloat16(), true, domain, **DOMAINS)["ece"] == pytest.approx(expected, rel=1e-4)
