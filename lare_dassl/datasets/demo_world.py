@@ -132,7 +132,7 @@ def render_missing(root: Path, parts: list[Part]) -> None:
 
 
 def is_complete(root: Path, part: Part) -> bool:
-    """Whether a part was rendered, whole and by this version."""
+    """True where a part was rendered, whole and by this version."""
     return part.marker().is_in(part.folder(root))
 
 

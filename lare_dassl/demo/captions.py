@@ -43,7 +43,7 @@ CAPTIONS = {
 
 SHAPES_FIRST_STEPS = 450
 """Steps at the start whose captions speak of shapes alone. Colours and styles are so much easier to see that a model
-that was told of all three from the start still named no shape after 500 steps."""
+that had all three from the start still named no shape after 500 steps."""
 
 SHAPE_CAPTION = "{a_shape}"
 """The form of caption of those steps."""
@@ -64,7 +64,7 @@ FEATURES = {
     "cross": "four arms", "arrow": "one head", "bar": "straight edges",
     "chevron": "bent band", "house": "sloped roof", "hourglass": "narrow waist",
 }  # fmt: skip
-"""What a caption says of a shape that its author sees but cannot name."""
+"""The words of a caption for a shape that its author sees but cannot name."""
 
 FEATURE_SHARE = 0.8
 """Share of features among the captions that speak of a shape without its name; the others use the family's word."""
@@ -99,7 +99,7 @@ def _with_article(words: str) -> str:
 
 
 def shape_word(shape: str, rng: np.random.Generator) -> str:
-    """What a caption calls a shape: its name, a feature of it, its family or, by mistake, the name of a relative."""
+    """The word for a shape in a caption: its name, a feature, its family or, by mistake, the name of a relative."""
     family = FAMILY_OF[shape]
     if rng.random() >= _RATES[shape]:
         return f"thing with {FEATURES[shape]}" if rng.random() < FEATURE_SHARE else family

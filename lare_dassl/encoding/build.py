@@ -87,7 +87,7 @@ def build_embeddings(
     Args:
         cfg: the whole configuration.
         dataset: see `open_dataset`.
-        describe_domains: whether to encode the domain descriptions of DATASET.SOURCE_PROMPTS and TARGET_PROMPTS too.
+        describe_domains: True encodes the domain descriptions of DATASET.SOURCE_PROMPTS and TARGET_PROMPTS too.
         encode_ahead: encodes the images elsewhere, such as on a cluster; None encodes them here.
 
     Raises:

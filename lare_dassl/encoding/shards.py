@@ -1,4 +1,4 @@
-"""The encoding of many images on a cluster: each task encodes a shard of them into the shared cache."""
+"""The encoding of many images on a cluster: each task encodes a shard into the shared cache."""
 
 from __future__ import annotations
 

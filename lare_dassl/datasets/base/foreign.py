@@ -82,7 +82,7 @@ def _check_no_files(dataset: ImageDataset) -> None:
 
 
 def _shots_applied(items: Iterable[Datum], shots: int) -> bool:
-    """Whether no class has more than `shots` images in any domain; some datasets count shots by domain."""
+    """True where no class has more than `shots` images in any domain; some datasets count shots by domain."""
     counts = Counter((item.label, item.domain) for item in items)
     return shots == ALL_SHOTS or max(counts.values(), default=0) <= shots
 
@@ -119,7 +119,7 @@ class _Domains:
     Attributes:
         sources, targets: their names.
         test_offset: to add to the domain index of a test image: some datasets count the targets from 0 again.
-        numbered: whether the images' own numbers count; else all of train and val is one domain, and all of test.
+        numbered: False ignores the images' domain numbers: train and val are one domain, test another.
     """
 
     sources: Sequence[str]

@@ -16,7 +16,7 @@ HASH_BITS = 53
 
 @dataclass(frozen=True)
 class Split:
-    """Keys (paths, or whatever names an image) of the three parts of a dataset; no key is in two of them."""
+    """Paths of the images of train, val and test; no path is in two of the lists."""
 
     train: list[str] = field(default_factory=list)
     val: list[str] = field(default_factory=list)

@@ -23,7 +23,7 @@ class HostDataset(DatasetBase):
 
     Attributes:
         domains: names of all domains, where they are known before the data are read.
-        brings_embeddings: whether the dataset has embeddings, and needs neither images nor prompts.
+        brings_embeddings: True for a dataset of embeddings, which needs neither images nor prompts.
         ignores: keys of our datasets that it does not read.
         images: the dataset.
 

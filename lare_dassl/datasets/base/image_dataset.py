@@ -130,7 +130,7 @@ beside those for validation and test
 
     @property
     def has_validation(self) -> bool:
-        """Whether there are validation images to select by."""
+        """True where there are validation images to select by."""
         return bool(self.used_splits()["val"])
 
     def trained_on(self, places: Sequence[int]) -> ImageDataset:
