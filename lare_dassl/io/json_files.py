@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def _check_depth(content: Any) -> None:
     level = [content]
     for _ in range(MAX_DEPTH):
         inside = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list)]
-        level = [child for children in inside for child in children]
+        level = list(chain.from_iterable(inside))
         if not level:
             return
     raise ValueError("it is nested too deeply")

@@ -7,6 +7,7 @@ without bound are refused; `010`, `1:30` and dates are strings, not 8, 90 and ob
 from __future__ import annotations
 
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,10 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the usual forms of numbers and without dates."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in ("bool", "null", "merge")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+_Loader.yaml_implicit_resolvers = {}
+for _first, _resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items():
+    _kept = [(tag, pattern) for tag, pattern in _resolvers if tag.rpartition(":")[2] in ("bool", "null", "merge")]
+    _Loader.yaml_implicit_resolvers[_first] = _kept
 for _name, _pattern in NUMBERS.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _pattern, list("-+.0123456789"))
 
@@ -119,7 +120,7 @@ def _check_plain(root: yaml.Node, where: str) -> None:
             raise InputError(f"{_line(where, node)}: the tag {shown(node.tag)} is refused: a config holds plain values")
         if isinstance(node, yaml.MappingNode):
             _check_keys(node, where)
-            waiting += [part for pair in node.value for part in pair]
+            waiting += chain.from_iterable(node.value)
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
 
