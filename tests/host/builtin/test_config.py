@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from lare_dassl.host.builtin.config import cfg_default, clean_cfg, get_cfg_default
+from lare_dassl.host.builtin.config import clean_cfg
+from lare_dassl.host.door import cfg_default, get_cfg_default
 
 
 def test_a_copy_can_be_changed_without_changing_the_defaults():

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lare_dassl.errors import InputError
-from lare_dassl.host.builtin.config import get_cfg_default
 from lare_dassl.host.builtin.evaluation import Classification, build_evaluator
+from lare_dassl.host.door import get_cfg_default
 
 
 def test_the_confusion_matrix_is_written_by_rows_of_true_labels(tmp_path):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lare_dassl.errors import InputError
-from lare_dassl.host.builtin.config import get_cfg_default
 from lare_dassl.host.builtin.optim import build_optimizer
+from lare_dassl.host.door import get_cfg_default
 
 
 def settings(**keys):

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from lare_dassl.errors import InputError
-from lare_dassl.host.builtin.config import get_cfg_default
 from lare_dassl.host.builtin.optim import build_optimizer
 from lare_dassl.host.builtin.trainer import TrainerX
+from lare_dassl.host.door import get_cfg_default
 from lare_dassl.io import checkpoint
 from lare_dassl.methods.shared.schedule import build_lr_scheduler
 

@@ -7,8 +7,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from lare_dassl.errors import InputError
-from lare_dassl.host.builtin.config import get_cfg_default
 from lare_dassl.host.builtin.optim import build_optimizer
+from lare_dassl.host.door import get_cfg_default
 from lare_dassl.methods.shared.schedule import build_lr_scheduler
 
 
