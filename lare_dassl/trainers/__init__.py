@@ -1,29 +1,16 @@
-"""The trainers; importing this package registers them with the host."""
+"""The trainers, each in a file of its own; importing this package registers those of all its files with the host."""
 
-from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
+import importlib
+import pkgutil
 
-from .clip_adapter import CLIPAdapter
-from .context_optimisation import ContextOptimisation
-from .controls import GaussianNoise, RegionCentre, TextInterpolation
-from .cross_modal import CrossModal
-from .fine_tune import FineTune
-from .lads import LADS
-from .lare import LARE
-from .tip_adapter import TipAdapter, TipAdapterF
-from .zero_shot import ZeroShot
+from .base.description import Described
+from .base.embedding_trainer import EmbeddingTrainer
 
-__all__ = [
-    "LADS",
-    "LARE",
-    "CLIPAdapter",
-    "ContextOptimisation",
-    "CrossModal",
-    "EmbeddingTrainer",
-    "FineTune",
-    "GaussianNoise",
-    "RegionCentre",
-    "TextInterpolation",
-    "TipAdapter",
-    "TipAdapterF",
-    "ZeroShot",
-]
+__all__ = ["EmbeddingTrainer"]
+
+for _file in pkgutil.iter_modules(__path__):
+    if not _file.ispkg:
+        _module = importlib.import_module(f"{__name__}.{_file.name}")
+        for _name, _value in vars(_module).items():
+            if isinstance(_value, type) and issubclass(_value, Described):
+                globals()[_name] = _value
