@@ -81,7 +81,7 @@ class Bench:
         self.pixels = torch.stack([decode_image(path, self.vlm.preprocess) for path in paths[:BATCH]])
 
     def ours(self) -> None:
-        """What tools/extract.py does once the model is loaded: hash, decode, encode, keep, gather."""
+        """Our encoding, once the model is loaded, as tools/extract.py does it: hash, decode, encode, keep, gather."""
         with tempfile.TemporaryDirectory() as folder:
             encoder = Encoder(
                 self.source, self.precision, self.device, Path(folder), batch_size=BATCH, num_workers=WORKERS
@@ -95,7 +95,7 @@ class Bench:
             self.ours()
 
     def processes(self) -> None:
-        """What processes decode when nothing holds them up, with their start."""
+        """Decoding alone, in processes, with their start."""
         places = range(len(self.paths))
         workers = encoding.usable_cores()
         resize = self.vlm.parts.resize
@@ -124,7 +124,7 @@ class Bench:
             pool.submit(lambda: [decode_image(path, self.vlm.preprocess) for path in self.paths[:ALONE]]).result()
 
     def loop(self, count: int) -> None:
-        """What one writes by hand: a DataLoader with a worker for each core, and open_clip in fp32."""
+        """A plain loop: a DataLoader with a worker for each core, and open_clip in fp32."""
         files = [(path, self.plain.preprocess) for path in self.paths[:count]]
         loader = torch.utils.data.DataLoader(Files(files), batch_size=BATCH, num_workers=usable_cores())
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: embeddings of CUB's size, runs on them, times side by side, tables."""
+"""Shared by the scripts of this folder: embeddings of CUB's size, runs on them, times side by side, tables."""
 
 from __future__ import annotations
 

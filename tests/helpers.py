@@ -1,4 +1,4 @@
-"""What several tests need: small images, trees of them, and configs."""
+"""Helpers of several tests: small images, trees of them, and configs."""
 
 from __future__ import annotations
 
@@ -126,17 +126,17 @@ def write_embeddings(path: Path, embeddings: EmbeddingSet | None = None) -> Path
 
 
 def train_arguments(*words: object) -> RunRequest:
-    """What the command line `tools/train.py WORDS...` asks for."""
+    """The request of the command line `tools/train.py WORDS...`."""
     return train_tool.request_of(train_tool.read_flags([*map(str, words)]))
 
 
 def benchmark_request(*words: object) -> BenchmarkRequest:
-    """What the command line `tools/benchmark.py WORDS...` asks for."""
+    """The request of the command line `tools/benchmark.py WORDS...`."""
     return benchmark.request_of(benchmark.read_flags([*map(str, words)]))
 
 
 def extract_request(*words: object) -> ExtractRequest:
-    """What the command line `tools/extract.py WORDS...` asks for."""
+    """The request of the command line `tools/extract.py WORDS...`."""
     return extract.request_of(extract.read_flags([*map(str, words)]))
 
 

@@ -34,7 +34,7 @@ def read_flags(words: list[str] | None = None) -> dict[str, Any]:
 
 
 def request_of(flags: dict[str, Any]) -> BenchmarkRequest:
-    """What these flags ask for."""
+    """The request that these flags make."""
     from lare_dassl.config.request import BenchmarkRequest, as_fields
 
     return BenchmarkRequest(**as_fields(flags))

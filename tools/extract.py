@@ -27,7 +27,7 @@ def read_flags(words: list[str] | None = None) -> dict[str, Any]:
 
 
 def request_of(flags: dict[str, Any]) -> ExtractRequest:
-    """What these flags ask for."""
+    """The request that these flags make."""
     from lare_dassl.config.request import ExtractRequest, as_fields
 
     return ExtractRequest(**as_fields(flags))

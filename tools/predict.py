@@ -32,7 +32,7 @@ def read_flags(words: list[str] | None = None) -> dict[str, Any]:
 
 
 def request_of(flags: dict[str, Any]) -> PredictRequest:
-    """What these flags ask for."""
+    """The request that these flags make."""
     from lare_dassl.config.request import PredictRequest, as_fields
 
     return PredictRequest(**as_fields(flags))

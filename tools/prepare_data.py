@@ -30,7 +30,7 @@ def read_flags(words: list[str] | None = None) -> dict[str, Any]:
 
 
 def request_of(flags: dict[str, Any]) -> PrepareRequest:
-    """What these flags ask for."""
+    """The request that these flags make."""
     from lare_dassl.config.request import PrepareRequest, as_fields
 
     return PrepareRequest(**as_fields(flags))

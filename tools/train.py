@@ -25,7 +25,7 @@ def read_flags(words: list[str] | None = None) -> dict[str, Any]:
 
 
 def request_of(flags: dict[str, Any]) -> RunRequest:
-    """What these flags ask for."""
+    """The request that these flags make."""
     from lare_dassl.config.request import RunRequest, as_fields
 
     return RunRequest(**as_fields(flags))

@@ -1,4 +1,4 @@
-"""What each command is asked: frozen, typed requests, made from a command line in `tools/` and checked here.
+"""Requests to the commands: frozen and typed, made from a command line in `tools/` and checked here.
 
 A field that sets a key of the configuration names that key. Defaults of flags stand here alone.
 """

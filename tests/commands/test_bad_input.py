@@ -26,7 +26,7 @@ from lare_dassl.system import network
 from tests.helpers import make_domain_tree, run_train, shifted_embeddings, write_embeddings, write_tiny_model
 
 ROOT = Path(__file__).parents[2]
-# What a command may add to: the log, and the table that only saves hashing.
+# Files that a command may add to: the log, and the table that only saves hashing.
 GROWING = ("log.txt", "files.sqlite")
 
 # Flags and keys of two good commands, on an embedding file and on images.

@@ -28,7 +28,7 @@ def test_eval_only_shows_the_figures_of_training(tmp_path, capsys):
     assert files == left | {".lock", "log.txt", "model", "tensorboard"}
 
 
-def test_eval_only_writes_a_record_where_it_is_told_to(tmp_path, monkeypatch):
+def test_eval_only_writes_a_record_into_a_given_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write_embeddings(tmp_path / "data.safetensors")
     words = ("--trainer", "FineTune", "--root", path)
@@ -69,7 +69,7 @@ def test_a_second_training_in_the_same_folder_is_refused(tmp_path, capsys, monke
     with locks.only_one(tmp_path / "out" / ".lock", "trains there"):
         assert run_train(*words, "DATASET.NAME", "EmbeddingFile") == 2
     folder = f"{tmp_path}/out (--output-dir)"
-    told = f"error: another process is at work in {folder}: wait for its end, or give another folder\n"
-    assert capsys.readouterr().err == told
+    line = f"error: another process is at work in {folder}: wait for its end, or give another folder\n"
+    assert capsys.readouterr().err == line
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == [".lock"]
     assert run_train(*words, "DATASET.NAME", "EmbeddingFile") == 0

@@ -85,7 +85,7 @@ def _kills_as_a_user_starts_them(data: Path, base: Path, chance: random.Random) 
 
 
 def table_of(rows: list[Row]) -> Table:
-    """What was tried, and what was lost."""
+    """A table of the faults that were tried, and of the losses."""
     table = Table("fault", "tries", "lost", "seconds", "the command was at")
     for row in rows:
         stages = ", ".join(f"{stage} {count}" for stage, count in sorted(row.stages.items(), key=lambda item: -item[1]))

@@ -77,7 +77,7 @@ class Command:
         return [str(word) for word in self.words(data, folder)]
 
     def stage(self, folder: Path) -> str:
-        """What a process that was killed was at, by what it has written."""
+        """The stage that a killed process had reached, by the files that it has written."""
         reached = [name for name, pattern in self.stages if any(folder.glob(pattern))]
         return reached[-1] if reached else "start"
 

@@ -37,7 +37,7 @@ def _fill(subject: Subject, chance: random.Random, row: Row) -> None:
         process = subject.start(folder)
         code = process.wait()
         stage = subject.command.stage(folder)
-        problems = _untold(process, folder, "No space left on device", "database or disk is full")
+        problems = _unexplained(process, folder, "No space left on device", "database or disk is full")
         _mount(folder, "-o", f"remount,size={ROOM}")
         problems += subject.problems_at_the_end(folder)
         if code:
@@ -51,14 +51,14 @@ def _forbid(subject: Subject, chance: random.Random, row: Row) -> None:
         with _forbidden(folder):
             code = process.wait()
         stage = subject.command.stage(folder)
-        problems = _untold(process, folder, "Read-only file system", "Permission denied", "readonly database")
+        problems = _unexplained(process, folder, "Read-only file system", "Permission denied", "readonly database")
         problems += subject.problems_at_the_end(folder)
         if code:
             row.note(stage, problems)
 
 
-def _untold(process: Process, folder: Path, *reasons: str) -> list[str]:
-    """What is wrong with how a command has ended that could not write."""
+def _unexplained(process: Process, folder: Path, *reasons: str) -> list[str]:
+    """Problems with the end of a command that could not write: it must name one of these reasons in one line."""
     errors = process.errors.read_text()
     if process.code == 0:
         return []

@@ -1,4 +1,4 @@
-"""Mounts that nobody else sees, and that end with the process."""
+"""Mounts that no other process sees, and that end with the process."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def go_apart() -> None:
 
 
 def may_mount() -> bool:
-    """Whether this process has mounts of its own."""
+    """True where this process has mounts of its own."""
     return APART in os.environ

@@ -65,7 +65,7 @@ class Process:
     code: int | None = None
 
     def poll(self) -> bool:
-        """Whether it has ended."""
+        """True once it has ended."""
         if self.code is None:
             number, status = os.waitpid(self.number, os.WNOHANG)
             self.code = os.waitstatus_to_exitcode(status) if number else None

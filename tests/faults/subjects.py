@@ -1,4 +1,4 @@
-"""A command with what it does when nobody disturbs it, and the question whether it still ends like that."""
+"""Commands with their undisturbed outcome, and the comparison of a disturbed one with it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Subject:
 
 @dataclass
 class Row:
-    """What came of one kind of fault.
+    """The outcome of one kind of fault.
 
     Attributes:
         fault: in words.

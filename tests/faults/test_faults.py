@@ -16,7 +16,7 @@ KILLS = 12
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    """What came of each fault."""
+    """The outcome of each fault."""
     folder = tmp_path_factory.mktemp("faults")
     words = [sys.executable, "-m", "tests.faults", "--quick", "--json", str(folder / "rows.json")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}

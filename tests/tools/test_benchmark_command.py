@@ -45,7 +45,7 @@ def interrupt_at(process: subprocess.Popen[str], folder: Path, count: int) -> No
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """A folder with the data, and the metrics of a benchmark that nobody disturbed, one run at a time."""
+    """A folder with the data, and the metrics of an undisturbed benchmark, one run at a time."""
     folder = tmp_path_factory.mktemp("benchmark")
     write_embeddings(folder / "data.safetensors")
     process = start(folder, "undisturbed", jobs=1)

@@ -109,7 +109,7 @@ def test_names_cannot_steer_the_terminal(trained, run, tmp_path):
     assert {one["class"] for one in line["predictions"]} == set(names)
 
 
-def test_probabilities_that_are_not_calibrated_are_told_of(trained, run, tmp_path):
+def test_a_note_names_probabilities_that_are_not_calibrated(trained, run, tmp_path):
     saved = read_classifier(trained / "run" / "classifier.safetensors")
     write_classifier(tmp_path / "classifier.safetensors", replace(saved, temperature=1.0, calibration_rows=0))
     code, output, errors = run(trained / "images" / "photo" / "cat", "--json", folder=tmp_path)

@@ -95,7 +95,7 @@ def forget_listings() -> None:
 
 
 def settings_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """What sets two configurations apart, such as "SEED is 1 there and 0 here"; "" where nothing does.
+    """The first difference of two configurations, such as "SEED is 1 there and 0 here"; "" where nothing does.
 
     Where files are is no difference: their content is in the name of the folder.
     """

@@ -1,4 +1,4 @@
-"""What tools/benchmark.py and tools/demo.py do: plan, run what is not done, show the tables."""
+"""The commands `benchmark` and `demo`: plan, run what is not done, show the tables."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def benchmark(request: BenchmarkRequest) -> None:
         InputError: the command is at fault, or something of it was refused or has failed; all else is done by then.
     """
     outcome = carry_out_all(request)
-    with failures_told_last(outcome):
+    with failures_shown_last(outcome):
         if outcome.records:
             show_tables(outcome, Path(request.output_dir))
 
@@ -77,7 +77,7 @@ def show_tables(outcome: Outcome, output_dir: Path) -> None:
 def show_places(outcome: Outcome, output_dir: Path) -> None:
     """Tell what to know of the images, print where the records are, and write the HTML report.
 
-    What stops a report leaves the runs as they are.
+    A report that cannot be made leaves the runs as they are.
 
     Raises:
         UnwritableError: the report cannot be written.
@@ -112,7 +112,7 @@ def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) 
         output_dir=str(output_dir),
     )
     outcome = carry_out_all(request)
-    with failures_told_last(outcome):
+    with failures_shown_last(outcome):
         if outcome.records:
             show(accuracy_table(outcome.records, outcome.planned, title="Demo world: mean ± std"))
             show(domain_table(outcome.records, title="Accuracy on each domain, %: mean ± std"))
@@ -147,10 +147,10 @@ def _carry_out_plan(plan: Plan, request: BenchmarkRequest, output_dir: Path) -> 
 
 
 def write_plan(output_dir: Path, runs: Iterable[PlannedRun]) -> Path:
-    """Write what is planned into the benchmark's folder, so that a report can tell what is missing.
+    """Write the plan into the benchmark's folder, so that a report can name the runs that are missing.
 
-    What earlier commands have planned there stays behind it, but for runs of the same settings in other folders: of
-    those the files that they name have changed. A damaged plan is replaced.
+    The runs that earlier commands have planned there follow, except those of the same settings in another folder: the
+    files that they name have changed. A damaged plan is replaced.
 
     Raises:
         InputError: the file cannot be written.
@@ -167,7 +167,7 @@ def write_plan(output_dir: Path, runs: Iterable[PlannedRun]) -> Path:
 
 
 def _identity(planned: RunFacts) -> tuple[str, int, frozenset[tuple[str, str]]]:
-    """What sets planned runs apart, wherever the files are that they name."""
+    """The identity of a planned run: its dataset, seed and settings, but not the places of its files."""
     settings = cell_settings(planned.config)
     return (
         planned.dataset_label,
@@ -194,7 +194,7 @@ def _still_to_run(plan: Plan) -> tuple[list[PlannedRun], dict[Path, str]]:
 def _cluster(
     runs: Sequence[PlannedRun], request: BenchmarkRequest, output_dir: Path
 ) -> AbstractContextManager[Cluster | None]:
-    """The cluster for runs; nobody is asked for one where there are none."""
+    """The cluster for runs; none is connected to where there are no runs."""
     if not runs:
         return nullcontext()
     cache_dir = runs[0].config["EMBEDDINGS"]["CACHE_DIR"]
@@ -217,7 +217,7 @@ def _carry_out(runs: Sequence[PlannedRun], request: BenchmarkRequest, cluster: C
 
 
 def _start(runs: Sequence[PlannedRun], request: BenchmarkRequest, cluster: Cluster | None) -> tuple[str, Outcomes]:
-    """The outcomes of runs that nobody has asked for yet, and in words how they are carried out."""
+    """How runs are carried out, in words, and their outcomes; a run begins when its outcome is asked for."""
     work = units(runs, request.together == "yes" or (request.together == "auto" and torch.cuda.is_available()))
     if cluster is not None:
         return "on Ray", outcomes_on(cluster, work, request.threads)
@@ -237,7 +237,7 @@ def _outcome(plan: Plan, failed: dict[Path, str]) -> Outcome:
 
 
 @contextmanager
-def failures_told_last(outcome: Outcome) -> Iterator[None]:
+def failures_shown_last(outcome: Outcome) -> Iterator[None]:
     """Name what has failed, behind all else that is shown, and even if showing it fails.
 
     Raises:

@@ -121,8 +121,8 @@ class Worker:
         except BrokenProcessPool:
             self.pool = self._new_pool()
             died = "its process died: was it killed, or out of memory?"
-            told = died if len(unit) == 1 else f"{died} (--together no trains each seed alone)"
-            return ["" if is_finished(planned) else told for planned in unit]
+            reason = died if len(unit) == 1 else f"{died} (--together no trains each seed alone)"
+            return ["" if is_finished(planned) else reason for planned in unit]
 
 
 def _prepare_process(place: int, threads: int, leash: Connection) -> None:

@@ -1,4 +1,4 @@
-"""One run of a benchmark: whether it is done, and doing it. It is what tools/train.py would do, with its own log."""
+"""One run of a benchmark: it is trained as tools/train.py would train it, with a log of its own, unless it is done."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _try_together(unit: Sequence[PlannedRun]) -> bool:
 
 
 def is_finished(planned: PlannedRun) -> bool:
-    """Whether the run has a record of its own."""
+    """True for a run with a record of its own."""
     try:
         return finished_record(planned) is not None
     except InputError:

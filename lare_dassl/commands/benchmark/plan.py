@@ -29,7 +29,7 @@ class PlannedRun:
 
     Attributes:
         folder: its own.
-        request: what tools/train.py would be asked for it.
+        request: the run as tools/train.py would be asked for it.
         facts: what its record will say of it, the whole configuration included.
     """
 
@@ -50,7 +50,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a benchmark is to do.
+    """The runs of a benchmark, and what of its command is left out.
 
     Attributes:
         runs: no two with the same folder.
@@ -92,7 +92,7 @@ def make_plan(request: BenchmarkRequest) -> Plan:
 
 
 def _knows(planned: PlannedRun, settings: dict[str, str]) -> bool:
-    """Whether all of these keys are settings of a run, and have an effect on it."""
+    """True where all of these keys are settings of a run, and have an effect on it."""
     known, unused = dict(leaf_keys(planned.config)), _unused_keys(planned.trainer)
     return all(key in known and not key.startswith(unused) for key in settings)
 

@@ -49,7 +49,7 @@ def _grouped(runs: Iterable[PlannedRun], key: Callable[[PlannedRun], Hashable]) 
 
 
 def _data(planned: PlannedRun) -> str:
-    """What runs have in common that share their images and the model."""
+    """A key that runs share which have the same images and the same model."""
     return json.dumps(encoding_settings(planned.config))
 
 

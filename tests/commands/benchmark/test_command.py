@@ -93,7 +93,7 @@ def test_a_foreign_record_fails_its_run_and_stays(words, tmp_path, capsys):
     assert "1 of 2, 1 missing" in shown.out
 
 
-def test_a_failure_is_told_at_the_end_and_mended_by_the_next_time(words, tmp_path, capsys, monkeypatch):
+def test_a_failure_is_named_last_and_mended_by_the_next_command(words, tmp_path, capsys, monkeypatch):
     def fail(self, directory):
         if self.seed == 0:
             raise InputError("no luck today")

@@ -43,7 +43,7 @@ def _plugin(tmp_path, monkeypatch):
 
 
 def all_left_below(folder):
-    """What every run below a folder leaves, by the place of the run in it."""
+    """The files that every run below a folder leaves, by the place of the run in it."""
     runs = sorted(path.parent for path in folder.rglob("record.json"))
     return {f"{run.relative_to(folder)}: {name}": value for run in runs for name, value in left_by(run).items()}
 

@@ -193,7 +193,7 @@ def test_what_no_run_can_have_is_refused_before_anything_runs(words, flags, line
         ("--ratios", "2", "2.0"),
     ],
 )
-def test_a_second_run_of_the_same_settings_is_told_of_and_left_out(words, flags):
+def test_a_second_run_of_the_same_settings_is_named_and_left_out(words, flags):
     plan = make_plan(words("--trainers", "LARE", *flags, "--seeds", 1))
     (run,) = plan.runs
     assert plan.refused == ()
