@@ -32,8 +32,10 @@ def _place(trainer: ast.ClassDef) -> int:
 class Help(argparse.Action):
     """The flag --help: the flags of the tool, or what is known of a key or a method."""
 
-    def __call__(self, parser: argparse.ArgumentParser, _: object, name: object, __: str | None = None) -> None:
-        """Show it and exit."""
+    def __call__(
+        self, parser: argparse.ArgumentParser, given: argparse.Namespace, name: object, _: str | None = None
+    ) -> None:
+        """Show it and exit; plugins that are named before it are known."""
         if name is None:
             parser.print_help()
             parser.exit()
@@ -42,7 +44,7 @@ class Help(argparse.Action):
             from lare_dassl.commands.console import show
             from lare_dassl.commands.help import help_of
 
-            show(help_of(str(name)))
+            show(help_of(str(name), vars(given).get("plugins", ())))
 
         parser.exit(run_tool(command))
 
@@ -54,7 +56,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(argument_default=argparse.SUPPRESS, add_help=False, **options)
-        text = "show this help, or all about a key or a method, such as OPTIM.LR or LARE"
+        text = "show this help, or all about a key or a method, such as OPTIM.LR or LARE (a plugin comes before it)"
         self.add_argument("-h", "--help", nargs="?", action=Help, metavar="NAME", help=text)
 
     def error(self, message: str) -> NoReturn:

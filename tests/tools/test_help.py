@@ -42,7 +42,7 @@ def help_of(name, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("OPTIM.LR", ("OPTIM.LR: ", "default  0.0003 (float)", "source   Dassl")),
+        ("OPTIM.LR", ("OPTIM.LR: ", "default  0.0003, on embeddings 0.03 (float)", "source   Dassl")),
         ("DATASET.TARGET_PROMPTS.sketch", ("DATASET.TARGET_PROMPTS: ",)),
         ("LARE", ("LARE: ", "TRAINER.LARE.ALPHA 0.3", "arXiv 2409.12597")),
         ("TipAdapterF", ("TipAdapterF: ", "OPTIM.LR 0.001", "TRAINER.TIPADAPTER.ALPHA 0.0")),

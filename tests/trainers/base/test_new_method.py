@@ -8,8 +8,8 @@ from lare_dassl.commands.benchmark.command import benchmark
 from lare_dassl.errors import exit_code
 from lare_dassl.report.figures.style import method_style
 from lare_dassl.trainers.base import methods_page
-from lare_dassl.trainers.base.description import help_of
 from tests.helpers import benchmark_request, forget_plugins, kept_process, run_train, write_embeddings
+from tools import train
 
 MODULE = "one_new_method"
 SOURCE = '''
@@ -85,8 +85,11 @@ def test_the_report_names_and_draws_it(world):
     assert "#7f3c8d" in page.lower()
 
 
-def test_the_help_and_the_page_of_methods_explain_it(world):
-    text = help_of("Thinned")
+def test_the_help_and_the_page_of_methods_explain_it(world, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train.py", "--plugin", MODULE, "--help", "Thinned"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        train.main()
+    text = capsys.readouterr().out
     assert text.startswith("Thinned (Thinned embeddings): Adds embeddings that lack half of their coordinates.")
     assert "  adds     embeddings without half of their coordinates" in text
     row = "| Thinned embeddings | embeddings without half of their coordinates | linear |"
