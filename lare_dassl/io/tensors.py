@@ -65,7 +65,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     Raises:
         InputError: the file cannot be written.
     """
-    content = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    content = _apart(tensors)
     digest = content_sha256(content, metadata)
     with replaced(path) as temporary, scratch_folder(path) as folder:
         temporary.touch()
@@ -81,6 +81,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
         written.chmod(usual_mode)
         written.replace(temporary)
     return digest
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU and contiguous; one that overlaps another in memory, which safetensors refuses, copied."""
+    content: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        content[key] = plain.clone() if any(_overlap(plain, other) for other in content.values()) else plain
+    return content
+
+
+def _overlap(first: Tensor, second: Tensor) -> bool:
+    start, other = first.data_ptr(), second.data_ptr()
+    return start < other + second.nbytes and other < start + first.nbytes
 
 
 def _as_os_error(error: SafetensorError) -> OSError:

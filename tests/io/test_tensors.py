@@ -21,6 +21,14 @@ def test_tensors_and_metadata_come_back(tmp_path):
     assert all(torch.equal(back[key], tensor) for key, tensor in tensors.items())
 
 
+def test_tensors_that_share_memory_come_back(tmp_path):
+    whole = torch.arange(10)
+    tensors = {"whole": whole, "same": whole, "end": whole[5:], "start": whole[:5]}
+    write_tensors(tmp_path / "file.safetensors", tensors, {"format": "x/1"})
+    back, _ = read_tensors(tmp_path / "file.safetensors", "x/1", "run again")
+    assert all(torch.equal(back[key], tensor) for key, tensor in tensors.items())
+
+
 def test_the_same_content_gives_the_same_bytes_whatever_the_order_it_comes_in(tmp_path):
     """safetensors draws the order of metadata anew for every file."""
     metadata = {name: f'{name} \u00f6\n"\u6f22"\x1f' for name in "abcdefghij"} | {"format": "x/1"}
