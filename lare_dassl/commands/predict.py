@@ -70,7 +70,7 @@ def find_images(places: Sequence[str]) -> list[Path]:
 def _images_at(place: Path) -> list[Path]:
     if not place.is_dir():
         return [place]
-    found = [place / name for name in images_in(place, dead_links=True)]
+    found = [place / name for name in images_in(place)]
     if not found:
         raise InputError(f"there is no image below {place}")
     return found

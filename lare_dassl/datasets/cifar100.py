@@ -6,7 +6,6 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from lare_dassl.datasets.base.checks import check_tested, refuse_partial, shown_names
 from lare_dassl.datasets.base.class_names import CIFAR100_CLASSES, cifar100_class
 from lare_dassl.datasets.base.domains import chosen_domains
-from lare_dassl.datasets.base.hash_split import check_fractions, split_groups
+from lare_dassl.datasets.base.hash_split import split_groups
 from lare_dassl.datasets.base.host_dataset import HostDataset
 from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
 from lare_dassl.datasets.base.image_tree import dataset_root, folders_in, images_in
@@ -36,15 +35,8 @@ MARKER = "unpacked.txt"
 LONGEST_NAME = 80
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Images of each class in a complete copy."""
-
-    train: int = 500
-    test: int = 100
-
-
-COUNTS = Counts()
+COUNTS = {"train": 500, "test": 100}
+"""Images of each class in a complete copy, by split."""
 
 
 @DATASET_REGISTRY.register()
@@ -75,7 +67,6 @@ class CIFAR100Official(HostDataset):
     def read(self, cfg: Any) -> ImageDataset:
         """The official training images in train and val, the official test images in test."""
         source, target = chosen_domains(cfg, self.domains, self.domains)
-        check_fractions(cfg.DATASET.VAL_FRACTION, 0)
         root = image_folder(cfg, dataset_root(cfg, f"{OFFICIAL_FOLDER}/ or {IMAGE_FOLDER}/", ORIGIN))
         of_train, of_test = (_paths_by_class(cfg, root, split) for split in SPLITS)
         split = split_groups(of_train.values(), cfg.DATASET.VAL_FRACTION, 0)
@@ -177,11 +168,11 @@ def _file_name(row: int, official: str) -> str:
 def _paths_by_class(cfg: Any, folder: Path, split: str) -> dict[str, list[str]]:
     """The images of each official class, in the order of the labels, as paths below the folder of the two splits."""
     folder_of = _match_folders(cfg, folder / split)
-    paths = {
-        name: _images_below(folder, f"{split}/{folder_of[name]}") if name in folder_of else []
-        for name in CIFAR100_CLASSES
-    }
-    expected = COUNTS.train if split == "train" else COUNTS.test
+    paths: dict[str, list[str]] = {name: [] for name in CIFAR100_CLASSES}
+    for name, found_folder in folder_of.items():
+        prefix = f"{split}/{found_folder}"
+        paths[name] = [f"{prefix}/{image}" for image in images_in(folder / prefix)]
+    expected = COUNTS[split]
     other = {name: len(of_class) for name, of_class in paths.items() if len(of_class) != expected}
     if other:
         total, (name, found) = sum(map(len, paths.values())), next(iter(other.items()))
@@ -196,10 +187,6 @@ def _labels(paths: Mapping[str, Sequence[str]]) -> dict[str, int]:
     for label, of_class in enumerate(paths.values()):
         label_of |= dict.fromkeys(of_class, label)
     return label_of
-
-
-def _images_below(folder: Path, prefix: str) -> list[str]:
-    return [f"{prefix}/{image}" for image in images_in(folder / prefix, dead_links=True)]
 
 
 def _match_folders(cfg: Any, folder: Path) -> Mapping[str, str]:

@@ -79,8 +79,10 @@ class DemoWorld(HostDataset):
         """Train and val of the source domains, test of all chosen ones."""
         others = [name for name in self.domains if name != "photo"]
         source, target = chosen_domains(cfg, self.domains, ["photo"], others)
-        root = _root(cfg)
-        train, val = [Part(name, "train") for name in source], [Part(name, "val") for name in source]
+        if not str(cfg.DATASET.ROOT):
+            raise InputError("DATASET.ROOT is empty: give a folder for the rendered images with --root")
+        root = make_folder(Path(str(cfg.DATASET.ROOT)).expanduser().absolute() / FOLDER, "--root, DATASET.ROOT")
+        train, val = ([Part(name, split) for name in source] for split in ("train", "val"))
         test = [Part(name, "test") for name in self.domains if name in {*source, *target}]
         render_missing(root, [*train, *val, *test])
         return ImageDataset(
@@ -102,12 +104,6 @@ def _items(root: Path, parts: Iterable[Part]) -> list[ImageItem]:
         domain, folder = list(STYLES).index(part.domain), part.folder(root)
         items += [ImageItem(f"{folder}/{path}", label, domain) for label, _, path in part.images()]
     return items
-
-
-def _root(cfg: Any) -> Path:
-    if not str(cfg.DATASET.ROOT):
-        raise InputError("DATASET.ROOT is empty: give a folder for the rendered images with --root")
-    return make_folder(Path(str(cfg.DATASET.ROOT)).expanduser().absolute() / FOLDER, "--root, DATASET.ROOT")
 
 
 def render_missing(root: Path, parts: list[Part]) -> None:

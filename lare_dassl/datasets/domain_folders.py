@@ -35,7 +35,7 @@ class DomainFolders(HostDataset):
     DATASET.ORIGIN names the entry of `sources.SOURCES` that says where to get what is missing.
 
     Source domains are split into train, val and test; of target domains every image is test. The split comes from a
-    hash of each image's path below the root, drawn within each domain and class by `splits.split_by_hash` with
+    hash of each image's path below the root, drawn within each domain and class by `split_by_hash` with
     DATASET.VAL_FRACTION and DATASET.TEST_FRACTION: it is the same on every machine, and every class of every source
     domain keeps at least one training image.
 
@@ -125,7 +125,7 @@ def _domains_in(root: Path, origin: str) -> list[str]:
     domains = [folder for folder in folders if folders_in(root / folder)]
     if domains:
         return domains
-    if any(images_in(root / folder, dead_links=True) for folder in folders):
+    if any(images_in(root / folder) for folder in folders):
         hint = "its folders hold images directly; put these class folders into a folder per domain"
     else:
         hint = "give the folder right above the domains with --root"
@@ -150,7 +150,7 @@ def _classes_in(root: Path, domain: str) -> dict[str, list[str]]:
     """The images of each class of a domain, as paths relative to the root."""
     classes = {}
     for name in folders_in(root / domain):
-        images = images_in(root / domain / name, dead_links=True)
+        images = images_in(root / domain / name)
         if not images:
             raise InputError(f"class folder '{root / domain / name}' has no images: fill it or remove it")
         classes[name] = [f"{domain}/{name}/{image}" for image in images]

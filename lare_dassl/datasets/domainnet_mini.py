@@ -8,7 +8,7 @@ from typing import Any
 
 from lare_dassl.datasets.base.checks import check_count, check_no_repeat, check_tested, refuse_partial, shown_names
 from lare_dassl.datasets.base.domains import chosen_domains
-from lare_dassl.datasets.base.hash_split import check_fractions, split_groups
+from lare_dassl.datasets.base.hash_split import split_groups
 from lare_dassl.datasets.base.host_dataset import HostDataset
 from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
 from lare_dassl.datasets.base.image_tree import dataset_root
@@ -66,7 +66,6 @@ class DomainNetMini(HostDataset):
     def read(self, cfg: Any) -> ImageDataset:
         """The train lists of the source domains in train and val, the test lists of all chosen domains in test."""
         source, target = chosen_domains(cfg, self.domains, ["sketch"], ["clipart", "painting", "real"])
-        check_fractions(cfg.DATASET.VAL_FRACTION, 0)
         root = dataset_root(cfg, f"{FOLDER}/", ORIGIN)
         root = root / FOLDER if (root / FOLDER).is_dir() else root
         lists = _Lists(cfg, root)

@@ -47,7 +47,7 @@ class EmbeddingFile(HostDataset):
         stored = read_embedding_file(path)
         source, target = _chosen_domains(stored, list(cfg.DATASET.SOURCE_DOMAINS), list(cfg.DATASET.TARGET_DOMAINS))
         rows = _rows_of_domains(stored, source, target)
-        embeddings = select_rows(stored, rows, source, target)
+        embeddings = _select_rows(stored, rows, source, target)
         items = {part: _items(str(path), members) for part, members in embeddings.splits().items()}
         return ImageDataset(
             name=cfg.DATASET.NAME,
@@ -100,17 +100,10 @@ def _rows_of_domains(embeddings: EmbeddingSet, source: Sequence[str], target: Se
     return rows
 
 
-def select_rows(
+def _select_rows(
     embeddings: EmbeddingSet, rows: Mapping[str, Tensor], source: Sequence[str], target: Sequence[str]
 ) -> EmbeddingSet:
-    """Keep some rows of a set, as one of other source and target domains.
-
-    Args:
-        embeddings: all rows.
-        rows: numbers of the rows of train, val and test to keep, ascending; a set without val rows has no val.
-        source: names of the source domains.
-        target: names of the target domains.
-    """
+    """Some rows of each split of a set, by ascending numbers, as a set of other source and target domains."""
     kept = {part: _select(members, rows[part]) for part, members in embeddings.splits().items()}
     return replace(
         embeddings,

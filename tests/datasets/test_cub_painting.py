@@ -16,7 +16,7 @@ from tests.helpers import make_cfg
 NAMES = ["Black_footed_Albatross", "Laysan_Albatross", "Red_winged_Blackbird"]
 FIRST_NAMES = ["Black", "red", "Blue", "white", "Grey", "brown", "Gold", "pink", "Pale", "dark"]
 SECOND_NAMES = ["Albatross", *(f"Bird{letter}" for letter in "ABCDEFGHIJKLMNOPQRS")]
-SMALL = cub_painting.Counts(classes=3, photos=24, train=15, test=9, paintings=6)
+SMALL = {"classes": 3, "photos": 24, "training photos": 15, "test photos": 9, "paintings": 6}
 
 
 def write_photos(root: Path, names: list[str], per_class: list[int], train: list[int]) -> None:

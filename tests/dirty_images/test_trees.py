@@ -110,13 +110,6 @@ def test_other_files_and_links_to_nowhere_are_passed_over_and_folders_called_lik
     assert train(world, "ZeroShot") == 0
 
 
-def test_a_pipe_is_refused_where_the_caller_does_not_ask_for_dead_links(tmp_path):
-    os.mkfifo(tmp_path / "x.png")
-    with pytest.raises(InputError, match=r"x\.png' is a link to nothing or no file: mend or remove it"):
-        images_in(tmp_path)
-    assert images_in(tmp_path, dead_links=True) == ["x.png"]
-
-
 @pytest.mark.parametrize(
     ("key", "message"),
     [

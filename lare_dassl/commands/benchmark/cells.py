@@ -84,7 +84,7 @@ def _hash_in_state(path: Path, mtime_ns: int) -> str:
 @cache
 def _listing_hash(folder: Path) -> str:
     """The hash of the names and sizes of all images below a folder, which is searched once for all cells of a plan."""
-    names = images_in(folder, dead_links=True)
+    names = images_in(folder)
     sizes = [(folder / name).stat().st_size if (folder / name).is_file() else None for name in names]
     return hashlib.sha256(json.dumps([names, sizes]).encode("utf-8", "surrogatepass")).hexdigest()
 

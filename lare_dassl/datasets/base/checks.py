@@ -19,8 +19,8 @@ def refuse_partial(cfg: Any, problem: str, remedy: str) -> None:
 
     Args:
         cfg: the config.
-        problem: what differs, beginning with the file or folder.
-        remedy: what to do about it; "" where nothing more can be said.
+        problem: the difference, beginning with the file or folder.
+        remedy: advice for the message; "" for none.
 
     Raises:
         InputError: DATASET.ALLOW_PARTIAL is off.
@@ -39,15 +39,10 @@ def check_count(cfg: Any, where: Path, what: str, found: int, expected: int, *, 
 
 
 def check_tested(tested: Collection[str], domains: Sequence[str], remedy: str) -> None:
-    """Refuse a copy that leaves a domain without test images, so that nothing could be measured on it.
-
-    Args:
-        tested: the names of the domains that occur among the test images.
-        domains: the names of the chosen source and target domains.
-        remedy: what to do about it.
+    """Refuse a copy that leaves one of the chosen domains without test images: nothing could be measured on it.
 
     Raises:
-        InputError: names the domains that have none.
+        InputError: names the domains that are not among those tested.
     """
     lacking = [name for name in domains if name not in tested]
     if lacking:
@@ -55,12 +50,7 @@ def check_tested(tested: Collection[str], domains: Sequence[str], remedy: str) -
 
 
 def check_no_repeat(file: Path, lines: Iterable[tuple[int, str]], remedy: str) -> None:
-    """Refuse a list that names one image twice.
-
-    Args:
-        file: the list.
-        lines: number of a line, from 1, and the path that it names.
-        remedy: what to do about it.
+    """Refuse a list that names one image twice; `lines` are numbers from 1 with the paths that they name.
 
     Raises:
         InputError: names the path and both lines.

@@ -27,20 +27,15 @@ def open_dataset(cfg: CfgNode) -> ImageDataset:
     Raises:
         InputError: it cannot be built, or see `as_image_dataset`.
     """
-    dataset = build_dataset(cfg)
-    return dataset.images if isinstance(dataset, HostDataset) else as_image_dataset(dataset, cfg)
+    return as_image_dataset(build_dataset(cfg), cfg)
 
 
 def as_image_dataset(dataset: DatasetBase, cfg: CfgNode) -> ImageDataset:
-    """The ImageDataset of a dataset that the host built.
+    """The ImageDataset of a dataset that the host built from a configuration.
 
     To datasets that are not ours, DATASET.NUM_SHOTS and DATASET.LONG_TAIL are applied here, but for the shots where the
     dataset has applied them itself; its long tail then starts from DATASET.NUM_SHOTS, or from its smallest class where
     that has fewer.
-
-    Args:
-        dataset: built by the host.
-        cfg: the configuration that it was built from.
 
     Raises:
         InputError: see ImageDataset and `few_images`.
@@ -59,7 +54,9 @@ def check_split_applied(cfg: CfgNode, dataset: DatasetBase) -> None:
             files.
     """
     if isinstance(dataset, HostDataset):
-        _check_no_files(dataset.images)
+        no_files = dataset.images.no_files
+        if no_files:
+            raise InputError(f"{len(no_files)} images are links to nothing or no files, the first is {min(no_files)}")
         return
     settings = SplitSettings.from_cfg(cfg)
     if settings.ratio != 1:
@@ -71,13 +68,6 @@ def check_split_applied(cfg: CfgNode, dataset: DatasetBase) -> None:
         raise InputError(
             f"{cfg.DATASET.NAME} knows no DATASET.NUM_SHOTS: it gives {len(dataset.train_x)} training images, and "
             f"{cfg.TRAINER.NAME} trains on all of them: leave DATASET.NUM_SHOTS at -1"
-        )
-
-
-def _check_no_files(dataset: ImageDataset) -> None:
-    if dataset.no_files:
-        raise InputError(
-            f"{len(dataset.no_files)} images are links to nothing or no files, the first is {min(dataset.no_files)}"
         )
 
 

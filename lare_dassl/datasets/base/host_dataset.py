@@ -51,7 +51,7 @@ class HostDataset(DatasetBase):
         files = [item for item in items if item.path not in self.images.no_files]
         # Making a Datum looks for its file on disk, so items that are alike share one.
         datum_of = {item: self._datum(item) for item in set(files)}
-        return [datum_of[item] for item in files]
+        return list(map(datum_of.__getitem__, files))
 
     def _datum(self, item: ImageItem) -> Datum:
         name = self.images.classnames[item.label]

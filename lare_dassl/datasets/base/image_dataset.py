@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -17,8 +18,7 @@ from .class_names import prompt_name
 SPLITS = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
-class ImageItem:
+class ImageItem(NamedTuple):
     """One labelled image, which need not be there.
 
     Attributes:

@@ -23,7 +23,7 @@ def dataset_root(cfg: Any, holds: str, origin: str = "") -> Path:
 
     Args:
         cfg: the config.
-        holds: what the folder should hold, for the messages.
+        holds: contents that the folder should have, for the messages.
         origin: entry of `sources.SOURCES` that says where to get it; "" for none.
 
     Raises:
@@ -61,35 +61,29 @@ def folders_in(folder: Path) -> list[str]:
     return sorted((_text_name(entry) for entry in _entries(folder) if _is_folder(entry)), key=natural_key)
 
 
-def images_in(folder: Path, dead_links: bool = False) -> list[str]:
+def images_in(folder: Path) -> list[str]:
     """Paths of all images below a folder, relative to it, with forward slashes, in natural order.
 
     Hidden files and folders are left out. Links are followed; a folder that is reached twice is read once, so that a
-    circle of links ends.
-
-    Args:
-        folder: to be searched.
-        dead_links: True returns images that are links to nothing, or pipes, too; the caller then reports them.
+    circle of links ends. Images that are links to nothing, or pipes, are among them; the caller reports them.
 
     Raises:
-        InputError: a folder cannot be read, or an image is a link to nothing or a pipe.
+        InputError: a folder cannot be read.
     """
     found: list[str] = []
-    _collect(folder, "", found, set(), dead_links)
+    _collect(folder, "", found, set())
     return found
 
 
-def _collect(folder: Path, prefix: str, found: list[str], visited: set[tuple[int, int]], dead_links: bool) -> None:
+def _collect(folder: Path, prefix: str, found: list[str], visited: set[tuple[int, int]]) -> None:
     status = _status(folder)
     if (status.st_dev, status.st_ino) in visited:
         return
     visited.add((status.st_dev, status.st_ino))
     for entry in sorted(_entries(folder), key=lambda entry: natural_key(entry.name)):
         if _is_folder(entry):
-            _collect(folder / entry.name, f"{prefix}{entry.name}/", found, visited, dead_links)
+            _collect(folder / entry.name, f"{prefix}{entry.name}/", found, visited)
         elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-            if not (dead_links or _is_file(entry)):
-                raise InputError(f"image '{entry.path}' is a link to nothing or no file: mend or remove it")
             found.append(prefix + entry.name)
 
 
@@ -98,13 +92,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         # A link to itself.
-        return False
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
         return False
 
 

@@ -21,12 +21,7 @@ FILE_NAME = "split.json"
 
 
 def write_split(folder: Path, dataset: ImageDataset, cfg: CfgNode) -> Path:
-    """Write the split of a run into its folder, all or nothing.
-
-    Args:
-        folder: the run's folder.
-        dataset: the images that the run sees.
-        cfg: the configuration of the run.
+    """Write `split_content` into the folder of a run, all or nothing.
 
     Raises:
         InputError: the file cannot be written.
