@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,18 @@ def write_image(path: Path, seed: int) -> Path:
     pixels = np.random.default_rng(seed).integers(0, 256, size=(16, 16, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def flip_bit(content: bytes) -> bytes:
+    """The content with one bit changed, near its end."""
+    return content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]
+
+
+def damage_unseen(path: Path) -> None:
+    """Flip a bit of a file, as a failing disk does: neither size nor mtime change."""
+    stat = path.stat()
+    path.write_bytes(flip_bit(path.read_bytes()))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def make_domain_tree(root: Path, domains: Sequence[str], classes: Sequence[str], per_class: int) -> Path:

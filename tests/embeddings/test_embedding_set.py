@@ -45,26 +45,21 @@ def test_a_domain_may_be_described_that_has_no_image(stored):
 
 
 @pytest.mark.parametrize(
-    ("shapes", "message"),
+    ("shapes", "dtypes", "message"),
     [
-        (((4,), (4,), (4,)), "must share N, got (4,), (4,), (4,)"),
-        (((4, 3), (5,), (4,)), "must share N, got (4, 3), (5,), (4,)"),
-        (((4, 3), (4,), (4, 1)), "must share N, got (4, 3), (4,), (4, 1)"),
+        (((4,), (4,), (4,)), "long long", "must share N, got (4,), (4,), (4,)"),
+        (((4, 3), (5,), (4,)), "long long", "must share N, got (4, 3), (5,), (4,)"),
+        (((4, 3), (4,), (4, 1)), "long long", "must share N, got (4, 3), (4,), (4, 1)"),
+        (((4, 3), (4,), (4,)), "int long", "must be int64, got torch.int32 and torch.int64"),
+        (((4, 3), (4,), (4,)), "long int", "must be int64, got torch.int64 and torch.int32"),
     ],
 )
-def test_rows_of_other_shapes_are_refused(shapes, message):
-    embedding, label, domain = shapes
+def test_rows_of_other_shapes_or_types_are_refused(shapes, dtypes, message):
+    embedding, *columns = (torch.ones(shape) for shape in shapes)
+    label, domain = (column.to(getattr(torch, name)) for column, name in zip(columns, dtypes.split(), strict=True))
     with pytest.raises(InputError) as error:
-        LabelledEmbeddings(torch.ones(embedding), torch.ones(label).long(), torch.ones(domain).long())
+        LabelledEmbeddings(embedding, label, domain)
     assert message in str(error.value)
-
-
-@pytest.mark.parametrize("broken", ["label", "domain"])
-def test_labels_and_domains_are_int64(broken):
-    columns = {"label": torch.zeros(2).long(), "domain": torch.zeros(2).long()}
-    columns[broken] = columns[broken].int()
-    with pytest.raises(InputError, match=r"must be int64, got .*torch\.int32"):
-        LabelledEmbeddings(torch.ones(2, 3), **columns)
 
 
 def with_value(rows, column, value):

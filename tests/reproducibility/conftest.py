@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,9 @@ def _listings_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every listing of a folder comes the other way round: a file system promises no order."""
     plain_list, plain_scan = os.listdir, os.scandir
 
-    class Backwards:
+    class Backwards(ExitStack):
         def __init__(self, *path: Any) -> None:
+            super().__init__()
             with plain_scan(*path) as entries:
                 self.entries = iter(sorted(entries, key=lambda entry: entry.name, reverse=True))
 
@@ -110,15 +111,6 @@ def _listings_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def __next__(self) -> Any:
             return next(self.entries)
-
-        def __enter__(self) -> Any:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self.close()
-
-        def close(self) -> None:
-            """As scandir's iterator has."""
 
     monkeypatch.setattr(os, "listdir", lambda *path: sorted(plain_list(*path), reverse=True))
     monkeypatch.setattr(os, "scandir", Backwards)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pkgutil
 import random
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,7 +14,6 @@ import torch
 from lare_dassl.commands.checks import make_config
 from lare_dassl.commands.train import build_trainer
 from lare_dassl.host import door
-from lare_dassl.trainers import lads, lare
 from tests.helpers import run_train, train_arguments
 from tests.reproducibility.conftest import on_embeddings, torch_threads
 from tests.reproducibility.leaving import different, left_by
@@ -105,46 +106,34 @@ def test_a_run_stopped_twice_and_once_between_checkpoints_is_the_same(straight, 
     assert different(left_by(tmp_path), expected) == []
 
 
-FITTING = {"LARE": (lare, "fit_regions", "regions"), "LADS": (lads, "fit_augmentation", "augmentation")}
+@pytest.mark.parametrize("fit", ["lare.fit_regions", "lads.fit_augmentation"])
+def test_a_run_stopped_in_its_first_stage_is_the_same(straight, embedding_file, tmp_path, fit):
+    name, trainer = f"lare_dassl.trainers.{fit}", fit.partition(".")[0].upper()
+    expected, plain = straight(trainer), pkgutil.resolve_name(name)
 
-
-@pytest.mark.parametrize("trainer", FITTING)
-def test_a_run_stopped_in_its_first_stage_is_the_same(straight, embedding_file, tmp_path, monkeypatch, trainer):
-    expected = straight(trainer)
-    module, name, stage = FITTING[trainer]
-    plain = getattr(module, name)
+    def kill_in_the_second(epoch, loss):
+        if epoch == 2:
+            raise Killed
 
     def killed(*tensors, on_epoch, **settings):
-        def kill_in_the_second(epoch, loss):
-            if epoch == 2:
-                raise Killed
-
         return plain(*tensors, on_epoch=kill_in_the_second, **settings)
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(module, name, killed)
+    with mock.patch(name, killed), pytest.raises(Killed):
         trainer_of(trainer, embedding_file, tmp_path).train()
-    assert not list(tmp_path.glob(f"{stage}/*"))
+    assert not list(tmp_path.glob(f"{fit.partition('fit_')[2]}/*"))
     trainer_of(trainer, embedding_file, tmp_path).train()
     assert different(left_by(tmp_path), expected) == []
 
 
-@pytest.mark.parametrize("threads", [2, 3])
-def test_with_as_many_threads_a_run_is_the_same_again(embedding_file, tmp_path, threads):
-    for folder in ("one", "other"):
-        with torch_threads(threads):
-            assert run_train("--output-dir", tmp_path / folder, *on_embeddings("LARE", embedding_file)) == 0
-    assert different(left_by(tmp_path / "one"), left_by(tmp_path / "other")) == []
-
-
 def test_other_threads_change_the_last_digits_at_most(embedding_file, tmp_path):
     """docs/reproducibility.md says why: matrix products are divided otherwise, and their sums rounded otherwise."""
-    for threads in (1, 2, 8):
+    left = {}
+    for name, threads in (("one", 1), ("two", 2), ("two again", 2), ("eight", 8)):
         with torch_threads(threads):
-            assert run_train("--output-dir", tmp_path / str(threads), *on_embeddings("LARE", embedding_file)) == 0
-    one = left_by(tmp_path / "1")
-    for threads in (2, 8):
-        other = left_by(tmp_path / str(threads))
-        assert other["split.json"] == one["split.json"]
-        weights, expected = (np.frombuffer(left["model/weight"], np.float32) for left in (other, one))
-        assert np.abs(weights - expected).max() < 1e-5
+            assert run_train("--output-dir", tmp_path / name, *on_embeddings("LARE", embedding_file)) == 0
+        left[name] = left_by(tmp_path / name)
+    assert different(left["two"], left["two again"]) == []
+    weights = {name: np.frombuffer(found["model/weight"], np.float32) for name, found in left.items()}
+    for name in ("two", "eight"):
+        assert left[name]["split.json"] == left["one"]["split.json"]
+        assert np.abs(weights[name] - weights["one"]).max() < 1e-5

@@ -18,26 +18,18 @@ def logging_as_it_was(monkeypatch):
     root.handlers[:], root.level, package.level, logging.raiseExceptions = before
 
 
-def test_the_library_is_heard_on_standard_output_and_others_only_when_they_warn(capsys):
-    start_logging()
-    logging.getLogger("lare_dassl.commands.train").info("ours")
-    logging.getLogger("another").info("theirs")
-    logging.getLogger("another").warning("their warning")
-    assert capsys.readouterr().out == "ours\ntheir warning\n"
-
-
-def test_a_level_can_be_asked_for(capsys):
-    start_logging(logging.WARNING)
-    logging.getLogger("lare_dassl.commands.train").info("quiet")
-    logging.getLogger("lare_dassl.commands.train").warning("loud")
-    assert capsys.readouterr().out == "loud\n"
-
-
-def test_it_is_heard_though_a_package_has_silenced_the_process(capsys):
+@pytest.mark.parametrize(
+    ("level", "heard"), [(logging.INFO, "ours\nour warning\ntheir warning\n"), (logging.ERROR, "their warning\n")]
+)
+def test_the_library_is_heard_from_its_level_and_others_if_they_warn(capsys, level, heard):
+    """Also where a package has silenced the process."""
     logging.disable(logging.WARNING)
-    start_logging()
-    logging.getLogger("lare_dassl.commands.train").info("heard")
-    assert capsys.readouterr().out == "heard\n"
+    start_logging(level)
+    for name in ("lare_dassl.commands.train", "another"):
+        whose = "our" if name.startswith("lare_dassl") else "their"
+        logging.getLogger(name).info("%ss", whose)
+        logging.getLogger(name).warning("%s warning", whose)
+    assert capsys.readouterr().out == heard
 
 
 def test_a_thread_that_meets_a_full_disk_is_one_line(capsys):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import threading
 import urllib.error
 
@@ -8,20 +9,10 @@ import pytest
 from lare_dassl.system import network
 
 
-class Answer:
-    def close(self):
-        pass
-
-
 def test_a_probe_that_hangs_is_left_behind(monkeypatch):
     released = threading.Event()
     monkeypatch.setattr(network, "TIMEOUT_SECONDS", 0.05)
-
-    def hang(*_, **__):
-        released.wait(30)
-        return Answer()
-
-    monkeypatch.setattr("urllib.request.urlopen", hang)
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: released.wait(30) and io.BytesIO())
     try:
         assert network.reachable("https://example.org/weights") is False
     finally:
@@ -42,7 +33,7 @@ def test_any_answer_of_a_server_is_network(monkeypatch, outcome, reachable):
         assert (request.full_url, request.get_method()) == ("https://example.org/weights", "HEAD")
         if outcome is not None:
             raise outcome
-        return Answer()
+        return io.BytesIO()
 
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
     assert network.reachable("https://example.org/weights") is reachable

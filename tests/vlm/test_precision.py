@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lare_dassl import vlm
 
@@ -9,17 +12,15 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(("noise", "agrees"), [(0.0, True), (0.02, True), (0.5, False)])
-def test_the_guard_takes_low_precision_only_where_embeddings_agree(clip, pixels, noise, agrees):
-    class Noisy:
-        def __init__(self):
-            self.model, self.device, self.precision = vlm.load(clip, "fp32", CPU), CPU, "bf16"
+def test_low_precision_is_taken_only_where_embeddings_agree(clip, pixels, noise, agrees):
+    model = vlm.load(clip, "fp32", CPU)
 
-        def encode_images(self, batch):
-            rows = self.model.encode_images(batch)
-            direction = torch.nn.functional.normalize(torch.ones_like(rows), dim=-1)
-            return torch.nn.functional.normalize(rows + noise * direction, dim=-1)
+    def encode(batch):
+        rows = model.encode_images(batch)
+        return F.normalize(rows + noise * F.normalize(torch.ones_like(rows), dim=-1), dim=-1)
 
-    assert vlm.low_precision_agrees(Noisy(), clip, pixels) is agrees
+    noisy = SimpleNamespace(encode_images=encode, device=CPU, precision="bf16")
+    assert vlm.low_precision_agrees(noisy, clip, pixels) is agrees
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -34,18 +35,9 @@ def test_auto_is_bf16_only_where_it_is_native(monkeypatch, native):
 
 @pytest.mark.parametrize(
     ("use_cuda", "cuda", "mps", "device"),
-    [
-        (True, True, False, "cuda"),
-        (True, False, True, "mps"),
-        (True, False, False, "cpu"),
-        (False, True, True, "cpu"),
-    ],
+    [(True, True, False, "cuda"), (True, False, True, "mps"), (True, False, False, "cpu"), (False, True, True, "cpu")],
 )
 def test_the_best_device_is_taken_unless_refused(monkeypatch, use_cuda, cuda, mps, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    vlm.available_device.cache_clear()
-    try:
-        assert vlm.available_device(use_cuda).type == device
-    finally:
-        vlm.available_device.cache_clear()
+    assert vlm.available_device.__wrapped__(use_cuda).type == device

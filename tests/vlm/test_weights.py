@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub.errors import HFValidationError
 
 from lare_dassl import vlm
 from lare_dassl.errors import InputError
@@ -9,6 +10,9 @@ from lare_dassl.system import network
 from lare_dassl.vlm import open_clip, weights
 
 TAG = ("coca_ViT-L-14", "laion2b_s13b_b90k")
+
+
+HUB_MODEL = ("hf-hub:somebody/some-model", "")
 
 
 @pytest.fixture
@@ -20,34 +24,42 @@ def empty_cache(tmp_path, monkeypatch):
     return cache
 
 
-def error_of(*arguments):
-    with pytest.raises(InputError) as error:
-        vlm.resolve(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-def test_without_weights_and_network_one_line_says_what_to_do(empty_cache, monkeypatch):
-    asked = []
-    monkeypatch.setattr(network, "reachable", asked.append)
-    monkeypatch.setattr(open_clip, "download_pretrained", lambda *_: pytest.fail("a download was tried"))
-    message = error_of(*TAG)
-    assert message.startswith(f"no weights for coca_ViT-L-14 (laion2b_s13b_b90k) in {empty_cache} and no network")
-    assert "VLM.PRETRAINED to the path of a weights file" in message
-    assert len(asked) == 1 and asked[0].startswith("https://huggingface.co/")
-
-
-def failing(failure):
+@pytest.mark.parametrize(
+    ("tag", "function", "failure", "message"),
+    [
+        (TAG, (open_clip, "download_pretrained"), OSError("disk\nfull"), "download of {} failed: disk full"),
+        (HUB_MODEL, (weights, "snapshot_download"), OSError("no space\nleft"), "model {}: no space left"),
+        (HUB_MODEL, (weights, "snapshot_download"), HFValidationError("bad name"), "model {}: bad name"),
+    ],
+)
+@pytest.mark.usefixtures("empty_cache")
+def test_a_download_that_fails_is_one_line(monkeypatch, tag, function, failure, message):
     def fail(*_, **__):
         raise failure
 
-    return fail
-
-
-def test_a_download_that_fails_is_one_line(empty_cache, monkeypatch):
     monkeypatch.setattr(network, "reachable", lambda _: True)
-    monkeypatch.setattr(open_clip, "download_pretrained", failing(OSError("disk\nfull")))
-    assert error_of(*TAG) == "download of coca_ViT-L-14 (laion2b_s13b_b90k) failed: disk full"
+    monkeypatch.setattr(*function, fail)
+    with pytest.raises(InputError) as error:
+        vlm.resolve(*tag)
+    assert str(error.value) == message.format(f"{tag[0]} ({tag[1]})" if tag[1] else tag[0])
+
+
+@pytest.mark.parametrize(
+    ("tag", "cause", "advice"),
+    [
+        (TAG, "no weights for coca_ViT-L-14 (laion2b_s13b_b90k) in {} and no network", "VLM.PRETRAINED to the path of"),
+        (HUB_MODEL, "hf-hub:somebody/some-model is not in the local hub cache", "local-dir:FOLDER"),
+    ],
+)
+def test_without_weights_and_network_one_line_says_what_to_do(empty_cache, monkeypatch, tag, cause, advice):
+    asked = []
+    monkeypatch.setattr(network, "reachable", asked.append)
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda *_: pytest.fail("a download was tried"))
+    with pytest.raises(InputError) as error:
+        vlm.resolve(*tag)
+    message = str(error.value)
+    assert cause.format(empty_cache) in message and advice in message and "\n" not in message
+    assert len(asked) == 1 and asked[0].startswith("https://huggingface.co")
 
 
 def test_weights_in_the_hub_cache_need_no_network(empty_cache, monkeypatch):
@@ -68,18 +80,3 @@ def test_files_are_sought_under_the_names_that_open_clip_prefers():
     names = {file.rpartition("/")[2] for file in files} | {"open_clip_pytorch_model.bin", "a.bin", "b.pth", "c.pt"}
     for name in names:
         assert weights.safe_alternatives(name) == list(open_clip.pretrained._get_safe_alternatives(name))
-
-
-def test_without_network_a_hub_model_says_what_to_do(empty_cache, monkeypatch):
-    monkeypatch.setattr(network, "reachable", lambda _: False)
-    message = error_of("hf-hub:somebody/some-model", "")
-    assert "hf-hub:somebody/some-model is not in the local hub cache" in message
-    assert "local-dir:FOLDER" in message
-
-
-@pytest.mark.parametrize("failure", [OSError("no space\nleft"), huggingface_hub.errors.HFValidationError("bad name")])
-def test_a_hub_model_that_cannot_be_downloaded_is_one_line(monkeypatch, failure):
-    monkeypatch.setattr(network, "reachable", lambda _: True)
-    monkeypatch.setattr(weights, "snapshot_download", failing(failure))
-    cause = " ".join(str(failure).split())
-    assert error_of("hf-hub:somebody/some-model", "") == f"model hf-hub:somebody/some-model: {cause}"

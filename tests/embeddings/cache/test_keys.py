@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import pytest
 
 from lare_dassl.embeddings.cache.keys import EMPTY, KeyIndex, Shard, keys_from_hex, read_index, write_index
 
@@ -43,25 +44,19 @@ def test_shards_that_go_take_their_keys_with_them():
     assert places(index, keys_of(3, 50, 79)) == [None, (0, 0), (0, 29)]
 
 
-def test_a_file_gives_back_what_was_written(tmp_path):
-    shards = [Shard("a.safetensors", 1, 2), Shard("b.safetensors", 2**40, 2**62)]
-    write_index(tmp_path / "index", shards, two_shards())
+@pytest.mark.parametrize(
+    ("shards", "written"),
+    [([Shard("a.safetensors", 1, 2), Shard("b.safetensors", 2**40, 2**62)], two_shards()), ([], EMPTY)],
+)
+def test_a_file_gives_back_what_was_written(tmp_path, shards, written):
+    write_index(tmp_path / "index", shards, written)
     read, index = read_index(tmp_path / "index")
     assert read == shards
     for name in ("key", "shard", "row"):
-        assert np.array_equal(getattr(index, name), getattr(two_shards(), name))
+        assert np.array_equal(getattr(index, name), getattr(written, name))
 
 
-def test_an_empty_index_is_written_too(tmp_path):
-    write_index(tmp_path / "index", [], EMPTY)
-    shards, index = read_index(tmp_path / "index")
-    assert shards == [] and len(index.key) == 0
-
-
-def test_no_file_gives_nothing(tmp_path):
+def test_files_that_are_gone_give_nothing(tmp_path):
     shards, index = read_index(tmp_path / "none")
     assert shards == [] and len(index.key) == 0
-
-
-def test_a_file_that_is_gone_is_no_shard(tmp_path):
     assert Shard.at(tmp_path / "none.safetensors") is None

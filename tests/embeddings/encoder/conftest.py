@@ -63,6 +63,21 @@ class Stub:
         self.encode_texts = texts or model.encode_texts
 
 
+class SmallDevice:
+    """An encoder with memory for so many images, and the sizes of the calls that it took."""
+
+    def __init__(self, images, encode):
+        self.images = images
+        self.encode = encode
+        self.calls = []
+
+    def __call__(self, pixels):
+        if len(pixels) > self.images:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.calls.append(len(pixels))
+        return self.encode(pixels)
+
+
 def encode_by_hand(model, paths):
     return torch.cat([model.encode_images(decode_image(path, model.preprocess)[None]) for path in paths])
 

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import logging
-import os
+import hashlib
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,46 +11,39 @@ from PIL import Image
 
 from lare_dassl import vlm
 from lare_dassl.embeddings.cache.hashes import text_key
-from lare_dassl.embeddings.encoder import encoder as encoding
 from lare_dassl.embeddings.encoder import shard_keeper
-from lare_dassl.embeddings.encoder.decoding import decode_image
 from lare_dassl.embeddings.encoder.encoder import Encoder
 from lare_dassl.errors import InputError
-from tests.embeddings.encoder.conftest import CPU, Stub, encode_by_hand
-from tests.helpers import write_image
+from tests.embeddings.encoder.conftest import CPU, SmallDevice, Stub, encode_by_hand
+from tests.helpers import damage_unseen, write_image
 
 # Of the demo model, by precision.
 FOLDERS = {"fp32": "8bc19c37df998ec384df200a058540da", "bf16": "9d0880389f813a312ba29f4b9574dddf"}
 
 
-def test_embeddings_are_the_models_own_in_the_order_asked_for(make, model, images):
-    order = [images[place] for place in (3, 1, 7, 0, 9, 2)]
-    embedding, report = make().encode_images([order[0], *map(str, order[1:])])
-    torch.testing.assert_close(embedding, encode_by_hand(model, order))
+def test_embeddings_are_the_models_own_in_the_order_asked_for(make, model, images, decoded, tmp_path):
+    """Each content is encoded once, whatever the names and types of its paths."""
+    copy = shutil.copy(images[3], tmp_path / "copy.png")
+    order = [images[3], images[1], copy, str(images[7]), images[1]]
+    embedding, report = make().encode_images(order)
+    torch.testing.assert_close(embedding, encode_by_hand(model, map(Path, order)))
     assert embedding.dtype == torch.float32
-    assert (report.images, report.decoded) == (6, 6)
+    assert decoded == ["3.png", "1.png", "7.png"]
+    assert (report.images, report.decoded) == (5, 3)
 
 
-def test_a_second_run_decodes_and_loads_nothing(make, images, decoded, monkeypatch):
-    first, _ = make().encode_images(images)
+def test_a_later_run_encodes_only_what_is_new(make, images, decoded, monkeypatch):
+    first, _ = make().encode_images(images[:6])
     texts = make().encode_texts(["a cat", "a dog"])
-    identity = make().identity()
     decoded.clear()
-    monkeypatch.setattr(vlm, "load", lambda *_: pytest.fail("the model was loaded again"))
     second, report = make().encode_images(images)
-    assert decoded == []
+    assert decoded == [path.name for path in images[6:]] and report.decoded == 4
+    assert torch.equal(second[:6], first)
+    monkeypatch.setattr(vlm, "load", lambda *_: pytest.fail("the model was loaded again"))
+    third, report = make().encode_images(images)
     assert (report.images, report.decoded) == (10, 0)
-    assert torch.equal(first, second)
+    assert torch.equal(third, second)
     assert torch.equal(make().encode_texts(["a cat", "a dog"]), texts)
-    assert make().identity() == identity
-
-
-def test_only_what_is_new_is_encoded(make, images, decoded):
-    make().encode_images(images[:6])
-    decoded.clear()
-    _, report = make().encode_images(images)
-    assert decoded == [path.name for path in images[6:]]
-    assert report.decoded == 4
 
 
 def test_an_image_that_moved_is_known_and_one_that_changed_is_not(make, images, decoded, tmp_path):
@@ -65,16 +56,6 @@ def test_an_image_that_moved_is_known_and_one_that_changed_is_not(make, images, 
     assert report.decoded == 1
     assert torch.equal(after[[0, *range(2, 10)]], before[[0, *range(2, 10)]])
     assert (after[1] - before[1]).abs().max() > 1e-4
-
-
-def test_the_same_content_under_two_names_is_encoded_once(make, images, decoded, tmp_path):
-    copy = tmp_path / "copy.png"
-    shutil.copy(images[0], copy)
-    embedding, report = make().encode_images([images[0], images[1], copy, images[1]])
-    assert len(decoded) == 2
-    assert (report.images, report.decoded) == (4, 2)
-    assert torch.equal(embedding[0], embedding[2])
-    assert torch.equal(embedding[1], embedding[3])
 
 
 def test_a_killed_extraction_goes_on_where_it_was(make, model, images, decoded, monkeypatch):
@@ -99,18 +80,12 @@ def test_a_killed_extraction_goes_on_where_it_was(make, model, images, decoded, 
     torch.testing.assert_close(embedding, encode_by_hand(model, images))
 
 
-@pytest.mark.parametrize("seen", [True, False])
-def test_a_damaged_shard_is_encoded_again(make, images, decoded, caplog, seen):
-    """Also where size and mtime do not show the damage."""
+def test_a_damaged_shard_is_encoded_again(make, images, decoded):
     before, _ = make().encode_images(images)
     decoded.clear()
     (shard,) = make().store.folder.glob("*.safetensors")
-    stat, content = shard.stat(), shard.read_bytes()
-    shard.write_bytes(content[:-1] + (b"" if seen else bytes([content[-1] ^ 1])))
-    os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    with caplog.at_level(logging.WARNING):
-        after, report = make().encode_images(images)
-    assert str(shard) in caplog.text
+    damage_unseen(shard)
+    after, report = make().encode_images(images)
     assert len(decoded) == report.decoded == 10
     assert torch.equal(before, after)
 
@@ -127,9 +102,8 @@ def test_texts_are_encoded_once(make, model):
     encoder.model = Stub(model, texts=lambda texts: asked.extend(texts) or model.encode_texts(texts))
     first = encoder.encode_texts(["a cat", "a dog", "a cat"])
     assert torch.equal(first, model.encode_texts(["a cat", "a dog", "a cat"]))
-    second = encoder.encode_texts(["an owl", "a dog"])
+    assert torch.equal(encoder.encode_texts(["an owl", "a dog"])[1], first[1])
     assert asked == ["a cat", "a dog", "an owl"]
-    assert torch.equal(second[1], first[1])
 
 
 @pytest.mark.parametrize(("precision", "advice"), [("fp32", "check its weights"), ("bf16", r"set VLM\.PRECISION fp32")])
@@ -142,42 +116,28 @@ def test_nan_of_a_text_names_it(make, model, precision, advice):
     assert encoder.store.missing([text_key("a cat")])
 
 
-def test_the_identity_names_the_model_with_its_width_and_scale(make, source):
+def test_the_identity_names_the_model_with_its_width_and_scale(make, source, monkeypatch):
     identity = make().identity()
     assert identity.model == source.model
     assert (identity.pretrained, identity.weights_sha256, identity.embedding_dim) == ("", "random", 32)
     assert identity.logit_scale == pytest.approx(1 / 0.07, rel=1e-5)
     assert (identity.precision, identity.preprocess) == ("fp32", "{}")
-
-
-def test_precisions_do_not_share_embeddings(make, images):
-    make("fp32").encode_images(images)
-    assert make("bf16").encode_images(images)[1].decoded == 10
+    # Facts that a model's file has lost are found again, and those that it has need no model.
+    (make().store.folder / "model.json").write_text('{"embedding_dim": 32}')
+    assert make().identity() == identity
+    monkeypatch.setattr(vlm, "load", lambda *_: pytest.fail("the model was loaded again"))
+    assert make().identity() == identity
 
 
 def test_weights_are_known_by_their_content(source, tmp_path):
-    folder = tmp_path / "model"
-    shutil.copytree(source.open_clip_name.removeprefix("local-dir:"), folder)
-    (folder / "weights.safetensors").write_bytes(b"first")
-    found = vlm.resolve(f"local-dir:{folder}", "")
-    first = Encoder(found, "fp32", CPU, tmp_path)
-    (folder / "weights.safetensors").write_bytes(b"second")
-    second = Encoder(found, "fp32", CPU, tmp_path)
-    assert first.weights_sha256 != second.weights_sha256
-    assert first.store.folder != second.store.folder
-
-
-def test_a_cache_that_cannot_be_written_is_named(source, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"EMBEDDINGS\.CACHE_DIR"):
-        Encoder(source, "fp32", CPU, tmp_path / "file" / "cache")
-
-
-def test_facts_that_a_model_file_lost_are_found_again(make):
-    identity = make().identity()
-    (path,) = make().store.folder.glob("model.json")
-    path.write_text('{"embedding_dim": 32}')
-    assert make().identity() == identity
+    shutil.copytree(source.open_clip_name.removeprefix("local-dir:"), tmp_path / "model")
+    folders = set()
+    for content in (b"first", b"second"):
+        (tmp_path / "model" / "weights.safetensors").write_bytes(content)
+        encoder = Encoder(vlm.resolve(f"local-dir:{tmp_path}/model", ""), "fp32", CPU, tmp_path)
+        assert encoder.weights_sha256 == hashlib.sha256(content).hexdigest()
+        folders.add(encoder.store.folder)
+    assert len(folders) == 2
 
 
 def test_a_models_folder_in_the_cache_is_that_of_old_versions(tmp_path):
@@ -186,61 +146,11 @@ def test_a_models_folder_in_the_cache_is_that_of_old_versions(tmp_path):
     assert names == list(FOLDERS.values())
 
 
-def test_the_encoder_gets_all_other_images_while_one_is_slow(make, model, images, monkeypatch):
-    others_encoded = threading.Event()
-    seen = []
-
-    def decode_slowly(path, preprocess):
-        if path == images[1]:
-            others_encoded.wait()
-        return decode_image(path, preprocess)
-
-    def encode(pixels):
-        seen.append(len(pixels))
-        if sum(seen) == 9:
-            others_encoded.set()
-        return model.encode_images(pixels)
-
-    monkeypatch.setattr(encoding, "decode_image", decode_slowly)
-    encoder = make(num_workers=2)
-    encoder.model = Stub(model, encode)
+def test_a_full_gpu_halves_the_batch_and_goes_on(make, model, images):
+    device, encoder = SmallDevice(2, model.encode_images), make(batch_size=4)
+    encoder.model = Stub(model, device)
     embedding, report = encoder.encode_images(images)
-    assert seen[-1] == 1 and sum(seen) == report.decoded == 10
-    torch.testing.assert_close(embedding, encode_by_hand(model, images))
-
-
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_batch_size_workers_and_order_do_not_change_a_bit(tmp_path, precision):
-    source = vlm.resolve("demo", "")
-    images = [write_image(tmp_path / f"{number}.png", seed=number) for number in range(19)]
-    order = torch.randperm(19, generator=torch.Generator().manual_seed(3)).tolist()
-    reference = None
-    for place, (batch_size, workers, chosen) in enumerate([(64, 0, range(19)), (16, 3, order), (5, 2, order)]):
-        folder = tmp_path / f"cache{place}"
-        folder.mkdir()
-        encoder = Encoder(source, precision, CPU, folder, batch_size=batch_size, num_workers=workers)
-        encoder.encode_images([images[number] for number in chosen])
-        embedding, report = encoder.encode_images(images)
-        assert report.decoded == 0
-        reference = embedding if reference is None else reference
-        assert torch.equal(embedding, reference)
-
-
-def test_a_full_gpu_halves_the_batch_and_goes_on(make, model, images, caplog):
-    sizes = []
-
-    def encode(pixels):
-        if len(pixels) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        sizes.append(len(pixels))
-        return model.encode_images(pixels)
-
-    with caplog.at_level(logging.WARNING):
-        encoder = make(batch_size=4)
-        encoder.model = Stub(model, encode)
-        embedding, report = encoder.encode_images(images)
-    assert "out of GPU memory with 4 images in a call: going on with 2" in caplog.text
-    assert sizes == [2] * 5 and report.decoded == 10
+    assert device.calls == [2] * 5 and report.decoded == 10
     torch.testing.assert_close(embedding, encode_by_hand(model, images))
 
 
@@ -286,8 +196,8 @@ def test_the_encoder_gets_open_clips_preprocessing_to_the_bit(make, model, tmp_p
 
 @pytest.mark.parametrize("losses", [1, 4, 5])
 def test_what_another_process_removes_meanwhile_is_encoded_again(make, model, images, monkeypatch, losses):
-    encoder = make()
-    gather, asked = encoder.store.gather, []
+    encoder, asked = make(), []
+    gather = encoder.store.gather
 
     def robbed(keys):
         asked.append(len(keys))
@@ -296,15 +206,14 @@ def test_what_another_process_removes_meanwhile_is_encoded_again(make, model, im
         return gather(keys)
 
     monkeypatch.setattr(encoder.store, "gather", robbed)
-    if losses == 5:
-        with pytest.raises(InputError, match="run again"):
-            encoder.encode_images(images)
-        return
-    embedding, _ = encoder.encode_images(images)
-    assert torch.equal(embedding, encode_by_hand(model, images))
-    assert len(asked) == losses + 1
-    asked.clear()
-    texts = encoder.encode_texts(["a cat", "an owl"])
-    assert len(asked) == losses + 1
-    monkeypatch.undo()
-    assert torch.equal(encoder.encode_texts(["a cat", "an owl"]), texts)
+    for encode, wanted, by_hand in (
+        (lambda images: encoder.encode_images(images)[0], images, encode_by_hand(model, images)),
+        (encoder.encode_texts, ["a cat", "an owl"], model.encode_texts(["a cat", "an owl"])),
+    ):
+        asked.clear()
+        if losses == 5:
+            with pytest.raises(InputError, match="run again"):
+                encode(wanted)
+        else:
+            assert torch.equal(encode(wanted), by_hand)
+            assert len(asked) == losses + 1

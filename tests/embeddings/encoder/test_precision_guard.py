@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,59 +10,32 @@ from lare_dassl.errors import InputError
 from tests.embeddings.encoder.conftest import spoiling
 
 
-class Comparison:
-    """Stands for the comparison with fp32: `agrees` is its verdict, `batches` the shapes of what it was asked."""
-
-    def __init__(self):
-        self.agrees = True
-        self.batches = []
-
-    def __call__(self, low, source, pixels):
-        self.batches.append(tuple(pixels.shape))
-        return self.agrees
-
-
 @pytest.fixture
 def comparison(monkeypatch):
-    """bf16 is native here."""
-    comparison = Comparison()
+    """`agrees` is the verdict of the comparison with fp32, `batches` the shapes that it was made on; bf16 is native."""
+    made = SimpleNamespace(agrees=True, batches=[])
+
+    def compare(low, source, pixels):
+        made.batches.append(tuple(pixels.shape))
+        return made.agrees
+
     monkeypatch.setattr(vlm, "resolve_precision", lambda asked, _: "bf16" if asked == "auto" else asked)
-    monkeypatch.setattr(vlm, "low_precision_agrees", comparison)
-    return comparison
+    monkeypatch.setattr(vlm, "low_precision_agrees", compare)
+    return made
 
 
-def test_auto_takes_bf16_where_it_agrees_and_asks_once(make, images, comparison):
+@pytest.mark.parametrize("agrees", [True, False])
+def test_auto_takes_bf16_only_where_it_agrees_and_asks_once(make, images, comparison, caplog, agrees):
+    comparison.agrees, precision = agrees, "bf16" if agrees else "fp32"
     encoder = make("auto")
-    encoder.encode_images(images[:6])
-    assert encoder.precision == "bf16"
-    make("auto").encode_images(images)
+    first, _ = encoder.encode_images(images)
+    assert encoder.precision == precision
+    assert ("encoding in fp32" in caplog.text) == (not agrees)
+    for again in (make("auto"), make(precision)):
+        embedding, report = again.encode_images(images)
+        assert (again.precision, report.decoded) == (precision, 0)
+        assert torch.equal(embedding, first)
     assert comparison.batches == [(4, 32, 32, 3)]
-
-
-def test_auto_falls_back_to_fp32_where_bf16_does_not_agree(make, images, comparison, decoded, caplog):
-    comparison.agrees = False
-    encoder = make("auto")
-    with caplog.at_level(logging.WARNING):
-        first, report = encoder.encode_images(images)
-    assert encoder.precision == "fp32"
-    assert "encoding in fp32" in caplog.text
-    assert report.decoded == 10
-
-    decoded.clear()
-    second = make("auto")
-    assert second.precision == "fp32"
-    assert torch.equal(second.encode_images(images)[0], first)
-    assert torch.equal(make("fp32").encode_images(images)[0], first)
-    assert decoded == []
-    assert len(comparison.batches) == 1
-
-
-def test_a_precision_that_was_named_is_taken_unasked(make, images, comparison):
-    comparison.agrees = False
-    encoder = make("bf16")
-    encoder.encode_images(images)
-    assert encoder.precision == "bf16"
-    assert comparison.batches == []
 
 
 def test_the_guard_looks_past_unreadable_images(make, images, comparison):
@@ -73,13 +46,13 @@ def test_the_guard_looks_past_unreadable_images(make, images, comparison):
     assert comparison.batches == [(3, 32, 32, 3)]
 
 
-def test_auto_asks_though_an_explicit_bf16_run_has_filled_the_cache(make, images, comparison):
-    make("bf16").encode_images(images)
+def test_auto_asks_though_a_named_bf16_has_filled_the_cache(make, images, comparison):
     comparison.agrees = False
-    encoder = make("auto")
-    encoder.encode_images(images)
-    assert len(comparison.batches) == 1
-    assert encoder.precision == "fp32"
+    named, auto = make("bf16"), make("auto")
+    named.encode_images(images)
+    assert (named.precision, comparison.batches) == ("bf16", [])
+    auto.encode_images(images)
+    assert (auto.precision, len(comparison.batches)) == ("fp32", 1)
 
 
 @pytest.mark.usefixtures("comparison")
@@ -89,8 +62,7 @@ def test_nan_in_low_precision_sends_all_images_to_fp32(make, model, images, capl
     encoder = make(precision)
     low, name = encoder.store.folder, encoder.precision
     encoder.model = spoiling(model, images[9], float(value))
-    with caplog.at_level(logging.WARNING):
-        embedding, report = encoder.encode_images(images)
+    embedding, report = encoder.encode_images(images)
     assert caplog.messages == [f"{name} gives NaN or infinity for {images[9]}: encoding all images in fp32"]
     assert encoder.precision == encoder.identity().precision == "fp32"
     assert encoder.store.folder != low

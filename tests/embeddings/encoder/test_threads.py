@@ -9,8 +9,7 @@ import torch
 from lare_dassl.embeddings.encoder.decoding import DecodedBatch
 from lare_dassl.embeddings.encoder.threads import FittingEncoder, NotFiniteError, calls_side_by_side, encode_batches
 from lare_dassl.errors import InputError
-
-CPU = torch.device("cpu")
+from tests.embeddings.encoder.conftest import SmallDevice
 
 
 def batch_of(*places, unreadable=()):
@@ -23,16 +22,13 @@ def double(pixels):
 
 @pytest.fixture
 def kept():
-    """What was kept: place → embedding."""
+    """The embeddings kept, by place."""
     return {}
 
 
 @pytest.fixture
 def keep(kept):
-    def into(batch, embedding):
-        kept.update(zip(batch.places, embedding.flatten().tolist(), strict=True))
-
-    return into
+    return lambda batch, embedding: kept.update(zip(batch.places, embedding.flatten().tolist(), strict=True))
 
 
 @pytest.mark.parametrize("calls", [1, 3])
@@ -78,26 +74,19 @@ def test_a_cpu_has_a_call_for_each_thread_while_batches_are_large(monkeypatch, d
     assert calls_side_by_side(torch.device(device), batch_size) == calls
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_named_and_the_rest_before_kept(kept, keep, value):
-    def encode(pixels):
-        return torch.where(pixels == 4, value, pixels)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), RuntimeError("broken")])
+def test_batches_before_a_failure_are_kept(kept, keep, value):
+    """What is not finite is named by its place; an error of the encoder passes through."""
 
-    with pytest.raises(NotFiniteError) as error:
+    def encode(pixels):
+        if isinstance(value, RuntimeError) and 4 in pixels:
+            raise value
+        return torch.where(pixels == 4, value, pixels) if isinstance(value, float) else pixels
+
+    with pytest.raises((NotFiniteError, RuntimeError)) as error:
         encode_batches([batch_of(0, 1), batch_of(2, 3), batch_of(5, 4), batch_of(6, 7)], encode, 1, keep)
-    assert error.value.place == 4
+    assert error.value is value or error.value.place == 4
     assert sorted(kept) == [0, 1, 2, 3]
-
-
-def test_an_error_of_the_encoder_ends_it(kept, keep):
-    def encode(pixels):
-        if 3 in pixels:
-            raise RuntimeError("broken")
-        return pixels
-
-    with pytest.raises(RuntimeError, match="broken"):
-        encode_batches([batch_of(0, 1), batch_of(2, 3), batch_of(4, 5)], encode, 1, keep)
-    assert sorted(kept) == [0, 1]
 
 
 def test_what_an_interruption_finds_in_the_encoder_is_kept(kept, keep):
@@ -117,22 +106,8 @@ def test_what_an_interruption_finds_in_the_encoder_is_kept(kept, keep):
     assert sorted(kept) == [0, 1]
 
 
-class SmallDevice:
-    """An encoder with memory for so many images, and the sizes of the calls that it took."""
-
-    def __init__(self, images):
-        self.images = images
-        self.calls = []
-
-    def __call__(self, pixels):
-        if len(pixels) > self.images:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        self.calls.append(len(pixels))
-        return 2 * pixels
-
-
 def test_calls_are_halved_when_memory_runs_out(caplog):
-    device, pixels = SmallDevice(3), torch.arange(16.0)[:, None]
+    device, pixels = SmallDevice(3, double), torch.arange(16.0)[:, None]
     encode = FittingEncoder(device, 16)
     with caplog.at_level(logging.WARNING):
         assert torch.equal(encode(pixels), 2 * pixels)
@@ -144,4 +119,4 @@ def test_calls_are_halved_when_memory_runs_out(caplog):
 
 def test_a_device_without_memory_for_one_image_is_told():
     with pytest.raises(InputError, match="no memory left for one image"):
-        FittingEncoder(SmallDevice(0), 4)(torch.ones(3, 1))
+        FittingEncoder(SmallDevice(0, double), 4)(torch.ones(3, 1))
