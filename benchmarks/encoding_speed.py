@@ -203,7 +203,7 @@ def main() -> None:
     if arguments.workers:
         mock.patch.object(encoding, "usable_cores", lambda: arguments.workers).start()
     with tempfile.TemporaryDirectory() as place:
-        paths = chosen(arguments.images, arguments.count, Path(place))
+        paths = chosen(arguments.images, max(BATCH, arguments.count), Path(place))
         bench = Bench(arguments.model, paths, vlm.available_device())
         runs = measure(bench, arguments.plain_count, arguments.repetitions)
     show_tables(f"{arguments.model}, {bench.precision}, {len(paths)} images, {len(runs)} repetitions", runs)

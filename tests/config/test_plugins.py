@@ -30,15 +30,12 @@ class {name}_Trainer(FineTune):
 class {name}_Dataset(EmbeddingFile):
     pass
 """
+DATASET = ("DATASET.NAME", "EmbeddingFile")
 
 
 @pytest.fixture(autouse=True)
 def _no_traces(monkeypatch):
     forget_plugins(monkeypatch)
-
-
-def configured(*words, dataset="EmbeddingFile"):
-    return make_config(train_arguments(*words, "DATASET.NAME", dataset))
 
 
 def test_a_plugin_registers_and_adds_its_keys(tmp_path, monkeypatch, capsys):
@@ -57,7 +54,7 @@ def test_a_plugins_trainer_on_embeddings_gets_their_defaults(tmp_path, monkeypat
     (tmp_path / "plugin_gamma.py").write_text(PLUGIN.format(name="GAMMA"))
     monkeypatch.chdir(tmp_path)
     words = ("--plugin", "plugin_gamma", "--trainer", "GAMMA_Trainer", "TRAINER.GAMMA_TRAINER.STRENGTH", 4)
-    cfg = configured(*words)
+    cfg = make_config(train_arguments(*words, *DATASET))
     assert (cfg.OPTIM.NAME, cfg.TRAINER.GAMMA_TRAINER.STRENGTH) == ("adamw", 4.0)
 
 
@@ -77,7 +74,7 @@ def test_a_plugin_that_cannot_be_imported_is_named(tmp_path, monkeypatch, conten
         (tmp_path / "plugin_broken.py").write_text(content)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as caught:
-        configured("--plugin", "plugin_broken", "--trainer", "LARE")
+        make_config(train_arguments("--plugin", "plugin_broken", "--trainer", "LARE", *DATASET))
     message = str(caught.value)
     assert message.startswith(f"--plugin plugin_broken cannot be imported: {cause}")
     assert "\n" not in message
@@ -85,5 +82,5 @@ def test_a_plugin_that_cannot_be_imported_is_named(tmp_path, monkeypatch, conten
 
 def test_the_working_folder_is_searched_for_plugins_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    configured("--trainer", "LARE")
+    make_config(train_arguments("--trainer", "LARE", *DATASET))
     assert str(tmp_path) not in sys.path

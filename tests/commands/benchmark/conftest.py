@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +10,16 @@ from typing import Any
 import pytest
 
 from lare_dassl.config.request import BenchmarkRequest
-from tests.helpers import benchmark_request, write_embeddings
+from tests.helpers import benchmark_request, kept_process, write_embeddings
 
 QUICK = ("OPTIM.MAX_EPOCH", 4, "DATALOADER.TRAIN_X.BATCH_SIZE", 16, "DATASET.NAME", "EmbeddingFile")
 
 
 @pytest.fixture
-def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., BenchmarkRequest]:
+def words(tmp_path: Path) -> Callable[..., BenchmarkRequest]:
     """`words(FLAG, VALUE, ...)` reads a command line of tools/benchmark.py, with quick runs' settings."""
     file = tmp_path / "data.safetensors"
     write_embeddings(file)
-    monkeypatch.setattr(sys, "path", list(sys.path))
 
     def read(*flags: object, pairs: tuple[object, ...] = ()) -> BenchmarkRequest:
         common = ("--root", file, "--jobs", 1, "--output-dir", tmp_path / "out")
@@ -32,13 +29,10 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Benc
 
 
 @pytest.fixture(autouse=True)
-def _kept_log() -> Iterator[None]:
-    """Undo what a benchmark changes of the process for good: the handlers of the log."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+def _kept_process() -> Iterator[None]:
+    """Undo what a benchmark changes of the process for good."""
+    with kept_process():
+        yield
 
 
 def metrics_below(folder: Path) -> dict[str, Any]:

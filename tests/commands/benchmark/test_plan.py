@@ -16,14 +16,18 @@ from tests.helpers import make_domain_tree, shifted_embeddings, write_embeddings
 DEMO = Path(__file__).parents[3] / "configs" / "demo.yaml"
 
 
-def test_the_plan_is_the_product_in_order(words, tmp_path):
+@pytest.fixture
+def plan(words):
+    """`plan(FLAG, VALUE, ...)`: the plan of a benchmark, of LARE with one seed where the flags say nothing else."""
+    return lambda *flags, pairs=(): make_plan(words("--trainers", "LARE", "--seeds", 1, *flags, pairs=pairs))
+
+
+def test_the_plan_is_the_product_in_order(plan):
     axes = ("--trainers", "FineTune", "LARE", "--shots", 2, "all", "--ratios", 1, 2, "--profile", "step")
-    plan = make_plan(words(*axes, "--set", "OPTIM.LR", "0.1", "0.2", "0.3", "--seeds", 2))
-    assert plan.refused == ()
-    assert len(plan.runs) == 2 * 2 * 2 * 3 * 2
-    facts = [run.facts for run in plan.runs]
-    found = [(of.trainer, of.shots, of.imbalance, of.settings["OPTIM.LR"], of.seed) for of in facts]
-    assert found == [
+    found = plan(*axes, "--set", "OPTIM.LR", "0.1", "0.2", "0.3", "--seeds", 2)
+    assert found.refused == ()
+    facts = [run.facts for run in found.runs]
+    assert [(of.trainer, of.shots, of.imbalance, of.settings["OPTIM.LR"], of.seed) for of in facts] == [
         (trainer, shots, ratio, lr, seed)
         for trainer in ("FineTune", "LARE")
         for shots in (2, -1)
@@ -32,17 +36,16 @@ def test_the_plan_is_the_product_in_order(words, tmp_path):
         for seed in (0, 1)
     ]
     assert {of.settings["DATASET.LONG_TAIL.PROFILE"] for of in facts} == {"step"}
-    assert len({run.folder for run in plan.runs}) == len(plan.runs)
+    assert len({run.folder for run in found.runs}) == 2 * 2 * 2 * 3 * 2
 
 
-def test_without_shots_and_ratios_the_configuration_decides(words):
-    (run,) = make_plan(words("--trainers", "LARE", "--seeds", 1, pairs=("DATASET.NUM_SHOTS", 3))).runs
+def test_without_shots_and_ratios_the_configuration_decides(plan):
+    (run,) = plan(pairs=("DATASET.NUM_SHOTS", 3)).runs
     assert (run.facts.shots, run.facts.imbalance) == (3, 1.0)
 
 
-def test_a_folder_names_the_settings(words, tmp_path):
-    shots = ("--trainers", "LARE", "--shots", 4, "--ratios", 2, "--set", "VLM.PRETRAINED", "some/file: v1")
-    (run,) = make_plan(words(*shots, "--seeds", 1)).runs
+def test_a_folder_names_the_settings(plan, tmp_path):
+    (run,) = plan("--shots", 4, "--ratios", 2, "--set", "VLM.PRETRAINED", "some/file: v1").runs
     *place, cell, seed = run.folder.relative_to(tmp_path / "out").parts
     assert (place, seed) == (["data", "LARE"], "seed0")
     name, _, digest = cell.rpartition("-")
@@ -51,10 +54,9 @@ def test_a_folder_names_the_settings(words, tmp_path):
     assert run.request.output_dir == str(run.folder)
 
 
-def test_the_hash_is_of_what_decides_the_outcome(words, tmp_path):
+def test_the_hash_is_of_what_decides_the_outcome(plan):
     def digest(*pairs):
-        (run,) = make_plan(words("--trainers", "LARE", "--seeds", 1, pairs=pairs)).runs
-        return run.folder.parent.name
+        return plan(pairs=pairs).runs[0].folder.parent.name
 
     plain = digest()
     for free in ("EMBEDDINGS.BATCH_SIZE", 7), ("DATALOADER.NUM_WORKERS", 0), ("TRAIN.CHECKPOINT_FREQ", 2):
@@ -68,24 +70,18 @@ def test_the_hash_is_of_what_decides_the_outcome(words, tmp_path):
 
 
 def test_the_content_of_an_embedding_file_counts_and_not_its_place(tmp_path):
-    def digest(path):
-        return settings_digest(plain_settings(path, "EmbeddingFile"))
-
     first, copy, other = (tmp_path / name for name in ("first", "copy", "other"))
     write_embeddings(first)
     copy.write_bytes(first.read_bytes())
     write_embeddings(other, shifted_embeddings(with_val=False))
-    assert digest(first) == digest(copy) != digest(other)
+    digests = [settings_digest(plain_settings(path, "EmbeddingFile")) for path in (first, copy, other)]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def plain_settings(root, dataset, weights=""):
     keys = {"NAME": dataset, "ROOT": str(root), "FOLDER": "", "SPLIT_FILE": ""}
     keys |= {"NUM_SHOTS": -1, "LONG_TAIL": {"RATIO": 1.0, "PROFILE": "exp"}}
-    return {
-        "DATASET": keys,
-        "VLM": {"PROMPTS_FILE": "", "PRETRAINED": str(weights)},
-        "TRAINER": {"NAME": "LARE"},
-    }
+    return {"DATASET": keys, "VLM": {"PROMPTS_FILE": "", "PRETRAINED": str(weights)}, "TRAINER": {"NAME": "LARE"}}
 
 
 def test_the_images_of_any_folder_count_and_not_its_place(tmp_path):
@@ -101,13 +97,11 @@ def test_the_images_of_any_folder_count_and_not_its_place(tmp_path):
 
 
 def test_the_content_of_a_weights_file_counts(tmp_path):
-    weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(b"first")
-    first = settings_digest(plain_settings("", "DemoWorld", weights))
-    weights.with_name("moved").write_bytes(b"first")
-    moved = settings_digest(plain_settings("", "DemoWorld", weights.with_name("moved")))
-    weights.write_bytes(b"second")
-    assert first == moved != settings_digest(plain_settings("", "DemoWorld", weights))
+    def digest(name, content):
+        (tmp_path / name).write_bytes(content)
+        return settings_digest(plain_settings("", "DemoWorld", tmp_path / name))
+
+    assert digest("weights", b"first") == digest("moved", b"first") != digest("weights", b"second")
 
 
 def test_a_folder_of_an_earlier_version_keeps_its_name():
@@ -117,39 +111,30 @@ def test_a_folder_of_an_earlier_version_keeps_its_name():
     assert settings_digest(json.loads(json.dumps(make_config(request)))) == "efecd93beb"
 
 
-def test_the_same_settings_in_other_words_are_the_same_run(words, tmp_path):
-    (plain,) = make_plan(words("--trainers", "LARE", "--seeds", 1)).runs
+def test_the_same_settings_in_other_words_are_the_same_run(plan):
+    (plain,) = plan().runs
     plain.folder.mkdir(parents=True)
-    (named,) = make_plan(words("--trainers", "LARE", "--seeds", 1, "--set", "TRAINER.LARE.ALPHA", 0.3)).runs
+    (named,) = plan("--set", "TRAINER.LARE.ALPHA", 0.3).runs
     assert named.folder == plain.folder
-    (other,) = make_plan(words("--trainers", "LARE", "--seeds", 1, "--set", "TRAINER.LARE.ALPHA", 0.4)).runs
+    (other,) = plan("--set", "TRAINER.LARE.ALPHA", 0.4).runs
     assert other.folder.parent.name.startswith("shots_all-ALPHA_0.4-")
 
 
-def test_methods_that_do_not_know_a_setting_run_once_for_all_its_values(words):
-    plan = make_plan(
-        words("--trainers", "FineTune", "LARE", "--set", "TRAINER.LARE.ALPHA", 0.3, 0.5, 0.7, "--seeds", 1)
-    )
-    assert plan.refused == ()
-    assert [run.trainer for run in plan.runs] == ["FineTune", "LARE", "LARE", "LARE"]
-
-
-def test_a_file_that_was_moved_makes_no_other_run(words, tmp_path):
-    for name in ("first.json", "moved.json"):
+def test_a_file_that_was_moved_makes_no_other_run(plan, tmp_path):
+    def run_of(name):
         (tmp_path / name).write_text("{}")
-    runs = [
-        make_plan(words("--trainers", "LARE", "--seeds", 1, pairs=("DATASET.SPLIT_FILE", tmp_path / name))).runs[0]
-        for name in ("first.json", "moved.json")
-    ]
-    assert runs[0].folder == runs[1].folder
-    assert settings_difference(runs[0].config, runs[1].config) == ""
+        return plan(pairs=("DATASET.SPLIT_FILE", tmp_path / name)).runs[0]
+
+    first, moved = run_of("first.json"), run_of("moved.json")
+    assert first.folder == moved.folder
+    assert settings_difference(first.config, moved.config) == ""
 
 
-def test_settings_of_one_method_are_its_own(words, tmp_path):
-    for name, alpha in (("slow", 0.001), ("slower", 0.0001)):
-        (tmp_path / f"{name}.yaml").write_text(f"OPTIM: {{LR: {alpha}}}\n")
+def test_settings_of_one_method_are_its_own(plan, tmp_path):
+    for name, rate in (("slow", 0.001), ("slower", 0.0001)):
+        (tmp_path / f"{name}.yaml").write_text(f"OPTIM: {{LR: {rate}}}\n")
     files = ("--config-of", "LARE", tmp_path / "slow.yaml", "--config-of", "LADS", tmp_path / "slower.yaml")
-    runs = make_plan(words(*files, "--trainers", "FineTune", "LARE", "LADS", "--seeds", 1)).runs
+    runs = plan(*files, "--trainers", "FineTune", "LARE", "LADS").runs
     assert [run.config["OPTIM"]["LR"] for run in runs] == [0.03, 0.001, 0.0001]
 
 
@@ -160,11 +145,11 @@ def test_long_names_are_cut(tmp_path):
     assert len(folder.name) == 80 + 1 + 10
 
 
-def test_one_bad_value_among_many_is_refused_alone(words):
+def test_one_bad_value_among_many_is_refused_alone(plan):
     trainers = ("ZeroShot", "FineTune", "LAER", "LARE", "GaussianNoise")
-    plan = make_plan(words("--trainers", *trainers, "--shots", 2, 4, "--seeds", 2))
-    assert len(plan.runs) == 4 * 2 * 2
-    (line,) = plan.refused
+    found = plan("--trainers", *trainers, "--shots", 2, 4, "--seeds", 2)
+    assert len(found.runs) == 4 * 2 * 2
+    (line,) = found.refused
     assert line.startswith("unknown trainer 'LAER': did you mean 'LARE'? known: ")
 
 
@@ -178,10 +163,9 @@ def test_one_bad_value_among_many_is_refused_alone(words):
         (("--set", "TRAINER.LARE.ALPHA", "0.5", "7"), "command line: TRAINER.LARE.ALPHA must lie in [0, 1], not 7.0"),
     ],
 )
-def test_what_no_run_can_have_is_refused_before_anything_runs(words, flags, line):
-    plan = make_plan(words("--trainers", "LARE", *flags, "--seeds", 1))
-    assert plan.refused == (line,)
-    assert len(plan.runs) == 1
+def test_what_no_run_can_have_is_refused_before_anything_runs(plan, flags, line):
+    found = plan(*flags)
+    assert (found.refused, len(found.runs)) == ((line,), 1)
 
 
 @pytest.mark.parametrize(
@@ -193,47 +177,44 @@ def test_what_no_run_can_have_is_refused_before_anything_runs(words, flags, line
         ("--ratios", "2", "2.0"),
     ],
 )
-def test_a_second_run_of_the_same_settings_is_named_and_left_out(words, flags):
-    plan = make_plan(words("--trainers", "LARE", *flags, "--seeds", 1))
-    (run,) = plan.runs
-    assert plan.refused == ()
-    assert plan.repeated == (f"left out: a second run with the same folder {run.folder.parent}",)
+def test_a_second_run_of_the_same_settings_is_named_and_left_out(plan, flags):
+    found = plan(*flags)
+    (run,) = found.runs
+    assert found.refused == ()
+    assert found.repeated == (f"left out: a second run with the same folder {run.folder.parent}",)
 
 
-def test_settings_without_effect_on_a_method_are_not_varied(words):
-    inits = ("--set", "CLASSIFIER.INIT", "random", "text", "--set", "OPTIM.LR", "0.1", "0.2")
-    plan = make_plan(words("--trainers", "ZeroShot", "CLIPAdapter", "FineTune", *inits, "--seeds", 1))
-    assert (plan.refused, plan.repeated) == ((), ())
-    assert Counter(run.trainer for run in plan.runs) == {"ZeroShot": 1, "CLIPAdapter": 2, "FineTune": 4}
-    assert {run.config["CLASSIFIER"]["INIT"] for run in plan.runs if run.trainer == "CLIPAdapter"} == {"random"}
+def test_settings_without_effect_on_a_method_are_not_varied(plan):
+    varied = ("--set", "CLASSIFIER.INIT", "random", "text", "--set", "OPTIM.LR", "0.1", "0.2")
+    varied += ("--set", "TRAINER.LARE.ALPHA", 0.3, 0.5, 0.7)
+    found = plan("--trainers", "ZeroShot", "CLIPAdapter", "FineTune", "LARE", *varied)
+    assert (found.refused, found.repeated) == ((), ())
+    assert Counter(run.trainer for run in found.runs) == {"ZeroShot": 1, "CLIPAdapter": 2, "FineTune": 4, "LARE": 12}
+    assert {run.config["CLASSIFIER"]["INIT"] for run in found.runs if run.trainer == "CLIPAdapter"} == {"random"}
 
 
-def test_the_profile_has_no_meaning_without_a_long_tail(words):
-    ratios = ("--trainers", "LARE", "--ratios", 1, 2, "--seeds", 1, "--profile")
-    first, second = ([run.folder for run in make_plan(words(*ratios, profile)).runs] for profile in ("exp", "step"))
-    assert first[0] == second[0]
-    assert first[1] != second[1]
+def test_the_profile_has_no_meaning_without_a_long_tail(plan):
+    first, second = (plan("--ratios", 1, 2, "--profile", profile).runs for profile in ("exp", "step"))
+    assert [one.folder == other.folder for one, other in zip(first, second, strict=True)] == [True, False]
 
 
-def test_each_dataset_may_have_its_root(words, tmp_path):
+def test_each_dataset_may_have_its_root(plan, tmp_path):
+    write_embeddings(tmp_path / "one.safetensors")
     for name in ("one", "two"):
         (tmp_path / f"{name}.yaml").write_text("DATASET: {NAME: EmbeddingFile}\n")
-        write_embeddings(tmp_path / f"{name}.safetensors")
-    files = [word for name in ("one", "two") for word in ("--dataset-config-file", tmp_path / f"{name}.yaml")]
-    common = ("--trainers", "FineTune", "--seeds", 1)
     # The fixture names one root of its own.
-    plan = make_plan(words(*files, "--root", tmp_path / "one.safetensors", *common))
-    roots = [Path(run.config["DATASET"]["ROOT"]).name for run in plan.runs]
+    one = ("--root", tmp_path / "one.safetensors")
+    files = [word for name in ("one", "two") for word in ("--dataset-config-file", tmp_path / f"{name}.yaml")]
+    roots = [Path(run.config["DATASET"]["ROOT"]).name for run in plan(*files, *one).runs]
     assert roots == ["one.safetensors", "data.safetensors"]
-    both = ("--root", tmp_path / "one.safetensors", "--root", tmp_path / "two.safetensors")
     with pytest.raises(InputError, match="--root is given 3 times for 2 datasets: give it once, or once for each"):
-        make_plan(words(*files, *both, *common))
+        plan(*files, *one, *one)
 
 
-def test_an_unknown_key_leaves_nothing(words):
-    plan = make_plan(words("--trainers", "LARE", "FineTune", "--set", "OPTIM.LRR", "0.1", "0.2"))
-    assert plan.runs == ()
-    (line,) = plan.refused
+def test_an_unknown_key_leaves_nothing(plan):
+    found = plan("--trainers", "LARE", "FineTune", "--set", "OPTIM.LRR", "0.1", "0.2")
+    assert found.runs == ()
+    (line,) = found.refused
     assert line.startswith("command line: unknown config key 'OPTIM.LRR': did you mean 'OPTIM.LR'?")
 
 
@@ -250,13 +231,13 @@ def test_an_unknown_key_leaves_nothing(words):
         (("--shots", 4, "OPTIM.LR", 3), (), "--shots takes in 'OPTIM.LR'"),
     ],
 )
-def test_a_command_that_contradicts_itself_is_refused(words, flags, pairs, message):
+def test_a_command_that_contradicts_itself_is_refused(plan, flags, pairs, message):
     with pytest.raises(InputError, match=message):
-        make_plan(words("--trainers", "LARE", *flags, pairs=pairs))
+        plan(*flags, pairs=pairs)
 
 
-def test_configurations_differ_by_what_decides_and_by_the_seed(words):
-    first, second = make_plan(words("--trainers", "LARE", "--seeds", 2)).runs
+def test_configurations_differ_by_what_decides_and_by_the_seed(plan):
+    first, second = plan("--seeds", 2).runs
     assert settings_difference(first.config, first.config) == ""
     assert settings_difference(first.config, second.config) == "SEED is 0 there and 1 here"
     moved = json.loads(json.dumps(first.config)) | {"OUTPUT_DIR": "elsewhere"}

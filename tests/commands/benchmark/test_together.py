@@ -15,7 +15,7 @@ from lare_dassl.errors import InputError
 from lare_dassl.io import locks
 from tests.commands.benchmark.conftest import metrics_below
 
-QUICK_REGIONS = ("TRAINER.LARE.EPOCHS", 3)
+SEEDS = ("--trainers", "FineTune", "--together", "yes", "--seeds")
 
 
 def together_of(folder):
@@ -23,12 +23,12 @@ def together_of(folder):
 
 
 def test_seeds_are_trained_together_where_the_method_can(words, tmp_path):
-    methods = ("--trainers", "ZeroShot", "LARE", "--seeds", 3)
-    carry_out_all(words(*methods, "--together", "yes", pairs=QUICK_REGIONS))
+    methods, quick = ("--trainers", "ZeroShot", "LARE", "--seeds", 3), ("TRAINER.LARE.EPOCHS", 3)
+    carry_out_all(words(*methods, "--together", "yes", pairs=quick))
     together = metrics_below(tmp_path / "out")
     assert together_of(tmp_path / "out") == [3, 3, 3, 1, 1, 1]
     (tmp_path / "out").rename(tmp_path / "first")
-    carry_out_all(words(*methods, "--together", "no", pairs=QUICK_REGIONS))
+    carry_out_all(words(*methods, "--together", "no", pairs=quick))
     alone = metrics_below(tmp_path / "out")
     assert together_of(tmp_path / "out") == [1] * 6
     assert together.keys() == alone.keys()
@@ -47,23 +47,22 @@ def test_runs_of_other_settings_are_no_unit(words):
 
 def test_what_fails_together_is_tried_alone_and_each_failure_is_named(words, capsys):
     diverging = ("OPTIM.NAME", "sgd", "OPTIM.LR", 1e18)
-    command = words("--trainers", "FineTune", "--seeds", 2, "--together", "yes", pairs=diverging)
     with pytest.raises(InputError, match="2 of 2 runs failed"):
-        benchmark(command)
+        benchmark(words(*SEEDS, 2, pairs=diverging))
     failures = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed:")]
     assert len(failures) == 2
     assert all("the loss is" in line and "lower OPTIM.LR" in line for line in failures)
 
 
 def test_finished_seeds_are_not_trained_again(words, tmp_path):
-    carry_out_all(words("--trainers", "FineTune", "--seeds", 1, "--together", "yes"))
-    carry_out_all(words("--trainers", "FineTune", "--seeds", 3, "--together", "yes"))
+    carry_out_all(words(*SEEDS, 1))
+    carry_out_all(words(*SEEDS, 3))
     assert together_of(tmp_path / "out") == [1, 2, 2]
 
 
 def test_a_run_whose_folder_is_in_use_is_refused_and_the_others_are_done(words, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.1)
-    command = words("--trainers", "FineTune", "--seeds", 2, "--together", "yes")
+    command = words(*SEEDS, 2)
     folder = make_plan(command).runs[1].folder
     folder.mkdir(parents=True)
     with locks.only_one(folder / ".lock", "trains there"), pytest.raises(InputError, match="1 of 2 runs failed"):
@@ -74,7 +73,7 @@ def test_a_run_whose_folder_is_in_use_is_refused_and_the_others_are_done(words, 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
 def test_a_log_that_cannot_be_written_loses_no_run(words, tmp_path):
-    command = words("--trainers", "FineTune", "--seeds", 2, "--together", "yes")
+    command = words(*SEEDS, 2)
     folder = make_plan(command).runs[1].folder
     folder.mkdir(parents=True)
     (folder / "log.txt").symlink_to("/dev/full")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +11,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Site:
-    """What the server gives, and what it was asked.
+    """The files that the server gives, its misbehaviour, and what it was asked.
 
     Attributes:
         files: content of each file by its path, such as "/a.zip".
         ranges: whether it answers a Range with a part.
         kind: Content-Type of every file; "" sends none.
-        tells_length: whether it sends Content-Length.
         break_after: lengths of the answers that break off, one each, before whole ones are given.
         stall_after: lengths of the answers that stop there until `go_on` is set.
         statuses: status codes that are answered first, one each.
         asked: path and Range header ("" for none) of each GET.
-        address: of the server.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -50,7 +47,8 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
             if site.statuses or self.path not in site.files:
                 self.send_error(site.statuses.pop(0) if site.statuses else 404)
                 return
-            content, start = site.files[self.path], self.start(asked)
+            content = site.files[self.path]
+            start = int(asked.strip("bytes=-") or 0) if site.ranges else 0
             if start and start >= len(content):
                 self.send_error(416)
                 return
@@ -68,10 +66,6 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
                 site.go_on.wait()
                 return
             self.wfile.write(rest[: site.break_after.pop(0)] if site.break_after else rest)
-
-        def start(self, asked: str) -> int:
-            match = re.fullmatch(r"bytes=(\d+)-", asked)
-            return int(match[1]) if match and site.ranges else 0
 
         def log_message(self, *_: object) -> None:
             pass

@@ -7,6 +7,7 @@ import re
 import stat
 import tarfile
 import zipfile
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -41,11 +42,7 @@ def write_tar(path, files, kind=tarfile.REGTYPE, mode="w:gz"):
     return path
 
 
-def write_plain_tar(path, files):
-    return write_tar(path, files, mode="w")
-
-
-WRITERS = [write_zip, write_tar, write_plain_tar]
+write_plain_tar = partial(write_tar, mode="w")
 both = pytest.mark.parametrize("write", [write_zip, write_tar])
 
 
@@ -74,7 +71,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("above", ["kfold/", "", "./", "x/y/z/"])
-@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("write", [write_zip, write_tar, write_plain_tar])
 def test_the_folder_is_found_inside_whatever_the_suffix(folder, write, above):
     (folder / "PACS").mkdir()
     files = {name.replace("kfold/", above): content for name, content in GOOD.items()}
@@ -226,55 +223,45 @@ def test_a_plain_tar_cut_between_members_is_half_downloaded(folder, members, int
     assert len(contents(folder / "PACS")) == 3
 
 
-def zip_listing(content):
-    """Where the listing of a zip begins."""
-    return content.index(b"PK\x01\x02")
+LISTING = b"PK\x01\x02"
 
 
-def encrypted(content):
-    content[zip_listing(content) + 8] |= 1
-
-
-def other_listed_name(content):
-    content[content.index(b"kfold", zip_listing(content))] ^= 1
-
-
-def other_listed_size(content):
-    content[zip_listing(content) + 16 : zip_listing(content) + 28] = bytes(12)
-
-
-def smaller_size_than_it_has(content):
-    content[:] = content.replace((5).to_bytes(4, "little"), (1).to_bytes(4, "little"))
-
-
-def other_tar_header(content):
-    content[3 * 1024] ^= 0xFF
-
-
+# In the listing of a zip, bytes 8 to 9 are flags (1: encrypted), 16 to 27 the checksum and sizes, the name is at 46.
 @pytest.mark.parametrize(
-    ("write", "damage", "reason"),
+    ("start", "end", "other", "reason"),
     [
-        (write_zip, encrypted, "'kfold/photo/dog/1.jpg' is an encrypted file;"),
-        (write_zip, other_listed_name, DAMAGED),
-        (write_zip, other_listed_size, r"'kfold/photo/dog/1\.jpg' is listed with another size or checksum"),
-        (write_zip, smaller_size_than_it_has, DAMAGED),
-        (write_plain_tar, other_tar_header, DAMAGED),
+        (8, 9, b"\1", "'kfold/photo/dog/1.jpg' is an encrypted file;"),
+        (46, 47, b"j", DAMAGED),
+        (16, 28, bytes(12), r"'kfold/photo/dog/1\.jpg' is listed with another size or checksum"),
     ],
+    ids=["encrypted", "another name", "another size"],
 )
-def test_headers_that_lie_are_refused(folder, write, damage, reason):
-    path = write(folder / "a", GOOD | {"kfold/photo/last": b""})
+def test_a_zip_whose_listing_lies_is_refused(folder, start, end, other, reason):
+    path = write_zip(folder / "a", GOOD | {"kfold/photo/last": b""})
     content = bytearray(path.read_bytes())
-    damage(content)
+    listing = content.index(LISTING)
+    content[listing + start : listing + end] = other
     path.write_bytes(content)
     check_refused(path, reason)
 
 
-def test_something_else_is_refused(folder):
+@pytest.mark.parametrize(
+    ("write", "old", "new"),
+    [(write_zip, b"\5\0\0\0", b"\1\0\0\0"), (write_plain_tar, b"kfold/photo/last", b"\x94fold/photo/last")],
+    ids=["smaller sizes in a zip", "a name in a tar"],
+)
+def test_headers_that_lie_are_refused(folder, write, old, new):
+    path = write(folder / "a", GOOD | {"kfold/photo/last": b""})
+    path.write_bytes(path.read_bytes().replace(old, new))
+    check_refused(path, DAMAGED)
+
+
+def test_an_archive_of_something_else_is_refused(folder):
     (folder / "a.zip").write_text("<html>Sign in to download</html>" * 100)
     check_refused(folder / "a.zip", DAMAGED)
-    check_refused(write_zip(folder / "a.zip", {"photo/1.jpg": b""}), "it has no folder with photo, sketch in it")
     deep = {f"1/2/3/4/{name.removeprefix('kfold/')}": content for name, content in GOOD.items()}
-    check_refused(write_zip(folder / "a.zip", deep), "it has no folder with photo, sketch in it")
+    for files in {"photo/1.jpg": b""}, deep:
+        check_refused(write_zip(folder / "a.zip", files), "it has no folder with photo, sketch in it")
 
 
 def test_what_is_in_its_place_is_never_replaced(folder):
@@ -292,13 +279,13 @@ def test_a_full_disk_is_noticed_before_anything_is_written(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("error", "raised"),
+    ("error", "raised", "says"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), (InputError, "cannot unpack '.*' to '.*': No space left")),
-        (KeyboardInterrupt(), (KeyboardInterrupt, None)),
+        (OSError(errno.ENOSPC, "No space left on device"), InputError, "cannot unpack '.*' to '.*': No space left"),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
     ],
 )
-def test_what_interrupts_it_leaves_nothing(folder, monkeypatch, error, raised):
+def test_what_interrupts_it_leaves_nothing(folder, monkeypatch, error, raised, says):
     extract = zipfile.ZipFile.extract
 
     def failing(archive, info, path):
@@ -308,6 +295,6 @@ def test_what_interrupts_it_leaves_nothing(folder, monkeypatch, error, raised):
 
     monkeypatch.setattr(zipfile.ZipFile, "extract", failing)
     path = write_zip(folder / "a.zip", GOOD)
-    with pytest.raises(raised[0], match=raised[1]):
+    with pytest.raises(raised, match=says):
         unpack_here(path)
     assert list(folder.iterdir()) == [path]

@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,23 +14,17 @@ from lare_dassl.commands.prepare.download import FRUITLESS_ATTEMPTS, part_of, si
 from lare_dassl.datasets.base.sources import SOURCES, Source
 from lare_dassl.errors import InputError
 
+CONFIGS = Path(__file__).parents[3] / "configs"
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+FIELDS = {"file": "sub/a.zip", "gives": "sub/a", "holds": ("x",), "get": "a.zip", "checksum": f"sha256:{SHA256}"}
 ANOTHER = r"expected 10,240: it is not sub/a.zip any more; get it elsewhere"
 
 
 @pytest.fixture
 def source(site):
     site.files["/a.zip"] = CONTENT
-    return Source(
-        file="sub/a.zip",
-        gives="sub/a",
-        holds=("x",),
-        get="a.zip",
-        url=f"{site.address}/a.zip",
-        checksum=f"sha256:{SHA256}",
-        size=len(CONTENT),
-    )
+    return Source(**FIELDS, url=f"{site.address}/a.zip", size=len(CONTENT))
 
 
 @pytest.fixture
@@ -42,15 +37,13 @@ def part(tmp_path):
     return part
 
 
-def ranges(site):
-    return [asked for _, asked in site.asked]
-
-
-def check_downloaded(source, tmp_path):
-    """The file, whole, and nothing beside it."""
-    assert download.download(source, tmp_path) == tmp_path / "sub/a.zip"
-    assert (tmp_path / "sub/a.zip").read_bytes() == CONTENT
-    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.zip"]
+def check_downloaded(source, folder, site, asked):
+    """The file, whole, and nothing beside it, after requests for these ranges."""
+    site.asked.clear()
+    assert download.download(source, folder) == folder / "sub/a.zip"
+    assert (folder / "sub/a.zip").read_bytes() == CONTENT
+    assert [path.name for path in (folder / "sub").iterdir()] == ["a.zip"]
+    assert [wanted for _, wanted in site.asked] == asked
 
 
 @pytest.mark.parametrize(
@@ -68,8 +61,7 @@ def check_downloaded(source, tmp_path):
 def test_the_file_is_downloaded_in_the_end(tmp_path, site, source, settings, asked):
     for name, value in settings.items():
         setattr(site, name, value)
-    check_downloaded(source, tmp_path)
-    assert ranges(site) == asked
+    check_downloaded(source, tmp_path, site, asked)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +71,7 @@ def test_the_file_is_downloaded_in_the_end(tmp_path, site, source, settings, ask
 )
 def test_an_earlier_part_is_used(site, source, part, content, asked):
     part.write_bytes(content)
-    check_downloaded(source, part.parents[1])
-    assert ranges(site) == asked
+    check_downloaded(source, part.parents[1], site, asked)
 
 
 def test_a_killed_download_is_resumed(tmp_path, site, source, monkeypatch):
@@ -94,8 +85,7 @@ def test_a_killed_download_is_resumed(tmp_path, site, source, monkeypatch):
     process.kill()
     process.join()
     site.go_on.set()
-    check_downloaded(source, tmp_path)
-    assert ranges(site) == ["", "bytes=3200-"]
+    check_downloaded(source, tmp_path, site, ["bytes=3200-"])
 
 
 @pytest.mark.parametrize(
@@ -119,7 +109,7 @@ def test_a_server_without_the_rest_keeps_the_part(site, source, part, settings, 
     assert part.read_bytes() == CONTENT[:3000]
     assert len(site.asked) == (FRUITLESS_ATTEMPTS if "statuses" in settings else 1)
     site.files, site.ranges, site.tells_length, site.kind = {"/a.zip": CONTENT}, True, True, ""
-    check_downloaded(source, part.parents[1])
+    check_downloaded(source, part.parents[1], site, ["bytes=3000-"])
 
 
 def test_an_answer_longer_than_the_file_is_not_kept(tmp_path, site, source):
@@ -155,3 +145,4 @@ def test_every_address_has_a_checksum_of_the_right_length_and_a_size(name):
         assert len(digest) == {"": 0, "md5": 32, "sha256": 64}[algorithm]
         assert source.get
         assert source.unpacked_size >= source.size
+    assert (CONFIGS / f"{name}.yaml").is_file()

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import shutil
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
@@ -85,8 +87,8 @@ def by_domain(site, pacs, root, monkeypatch):
     return site
 
 
-def run(root, *words) -> int:
-    arguments = request_of(read_flags(["pacs", "--root", str(root), *words]))
+def run(root, *words, dataset="pacs") -> int:
+    arguments = request_of(read_flags([dataset, "--root", str(root), *words]))
     return exit_code(lambda: prepare(arguments, root.parent / "configs"))
 
 
@@ -99,6 +101,10 @@ def error_line(capsys) -> str:
 
 def files_of(root):
     return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in root.rglob("*") if path.is_file()}
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def rows(text):
@@ -116,10 +122,13 @@ def test_from_the_address_to_the_verified_dataset(root, served, capsys):
     assert ["test", "2", "8", "8", "8", "26"] in rows(shown)
     assert "32 images decoded" in shown
     assert shown.endswith("pacs is complete\n")
-    assert sorted(path.name for path in root.iterdir() if path.name[0] != ".") == ["PACS", "PACS.zip"]
+    assert names_in(root) == [".pacs.lock", "PACS", "PACS.zip"]
 
 
 def test_the_second_time_does_nothing_but_verify(root, served, capsys):
+    # Archives stay where something is wrong.
+    assert run(root, "--delete-archives", "DATASET.EXPECTED_IMAGES.photo", "9") == 2
+    assert (root / "PACS.zip").exists()
     assert run(root, "--delete-archives") == 0
     assert not (root / "PACS.zip").exists()
     before = files_of(root)
@@ -129,11 +138,6 @@ def test_the_second_time_does_nothing_but_verify(root, served, capsys):
     shown = capsys.readouterr().out
     assert ["PACS", "there"] in rows(shown)
     assert "32 images decoded" in shown
-
-
-def test_archives_stay_where_something_is_wrong(root, served):
-    assert run(root, "--delete-archives", "DATASET.EXPECTED_IMAGES.photo", "9") == 2
-    assert (root / "PACS.zip").exists()
 
 
 def test_what_needs_a_person_is_one_line(root, capsys):
@@ -156,7 +160,7 @@ def test_a_half_downloaded_archive_that_a_person_put_there(root, pacs, capsys):
     line = error_line(capsys)
     assert f"'{root}/PACS.zip' (1,000 bytes) is half-downloaded, damaged or no archive" in line
     assert line.endswith(f"get it anew: {DRIVE}")
-    assert sorted(path.name for path in root.iterdir()) == [".pacs.lock", "PACS.zip"]
+    assert names_in(root) == [".pacs.lock", "PACS.zip"]
 
 
 def test_a_half_of_a_known_size_is_named_and_may_be_gone_on_with(root, served, capsys):
@@ -176,15 +180,15 @@ def test_an_archive_with_another_checksum_is_not_unpacked_and_stays(root, served
     content = served.files["/PACS.zip"][::-1]
     (root / "PACS.zip").write_bytes(content)
     assert run(root) == 2
-    line = error_line(capsys)
-    assert "its md5 is " in line
-    assert line.endswith("; remove it and run again")
+    assert re.search(r"its md5 is .*; remove it and run again$", error_line(capsys))
     assert (root / "PACS.zip").read_bytes() == content
     assert not (root / "PACS").exists()
 
 
-def test_offline_says_so_and_verifies_what_is_there(root, by_domain, capsys, monkeypatch):
+def test_offline_says_so_and_verifies_what_is_there(tmp_path, root, by_domain, capsys, monkeypatch):
     monkeypatch.setattr(network, "reachable", lambda url: False)
+    # Brackets in a path are shown as they are.
+    root = root.rename(tmp_path / "[bold]data")
     assert run(root) == 2
     output = capsys.readouterr()
     shown = rows(output.out)
@@ -210,7 +214,7 @@ def test_one_that_cannot_be_had_does_not_keep_the_others(root, by_domain, capsys
     del by_domain.files["/art_painting.zip"]
     assert run(root) == 2
     assert "404 Not Found" in error_line(capsys)
-    assert sorted(path.name for path in (root / "PACS").iterdir()) == ["cartoon", "photo", "sketch"]
+    assert names_in(root / "PACS") == ["cartoon", "photo", "sketch"]
 
 
 def test_files_of_domains_that_are_not_chosen_are_not_needed(root, by_domain, capsys):
@@ -231,18 +235,13 @@ def test_a_plain_file_is_downloaded_and_checked(root, by_domain, monkeypatch, ca
     (root / "PACS/photo/dog/0.png").unlink()
     assert run(root) == 2
     assert (root / "list.txt").read_bytes() == b"photo/dog/0.png 0\n"
-
-
-def test_a_wrong_plain_file_is_a_problem_beside_a_complete_dataset(root, by_domain, monkeypatch, capsys):
-    assert run(root) == 0
-    text = source_of(by_domain, "list.txt", b"photo/dog/0.png 0\n", gives="list.txt", holds=())
-    monkeypatch.setitem(SOURCES, "pacs", (*SOURCES["pacs"], text))
+    # Beside a complete dataset, a wrong one is a problem still.
+    make_domain_tree(root / "PACS", ["photo"], ["dog"], per_class=4)
     (root / "list.txt").write_bytes(b"photo/dog/0.png 9\n")
     capsys.readouterr()
     assert run(root) == 2
     output = capsys.readouterr()
-    assert "32 images decoded" in output.out
-    assert "complete" not in output.out
+    assert "32 images decoded" in output.out and "complete" not in output.out
     assert f"error: '{root}/list.txt' is damaged: its md5 is " in output.err
     assert output.err.endswith("; remove it and run again, or get list.txt\n")
 
@@ -257,13 +256,10 @@ def test_a_folder_that_lacks_something_is_left_as_it_is(root, served, capsys):
 
 @pytest.mark.parametrize(("owner", "call", "named"), [(Path, "iterdir", ""), (download.hashlib, "file_digest", ".zip")])
 def test_what_cannot_be_read_is_one_line(served, root, capsys, *, owner, call, named):
-    def refuse(*_):
-        raise PermissionError(13, "Permission denied")
-
+    refuse = mock.Mock(side_effect=PermissionError(13, "Permission denied"))
     (root / "PACS").mkdir()
     (root / "PACS.zip").write_bytes(served.files["/PACS.zip"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(owner, call, refuse)
+    with mock.patch.object(owner, call, refuse):
         assert run(root) == 2
     what = f"'{root}/PACS{named}'" if named else f"folder '{root}/PACS'"
     assert error_line(capsys) == f"error: cannot read {what}: Permission denied; check its permissions"
@@ -318,11 +314,7 @@ def test_a_sample_that_is_no_number_is_refused(given):
 
 def test_ctrl_c_keeps_the_part(root, served, capsys, monkeypatch):
     served.break_after = [1000]
-
-    def interrupt(_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(download.time, "sleep", interrupt)
+    monkeypatch.setattr(download.time, "sleep", mock.Mock(side_effect=KeyboardInterrupt))
     assert run(root) == 130
     assert capsys.readouterr().err.endswith("interrupted: the same command goes on from what is done\n")
     assert (root / "PACS.zip.part").stat().st_size == 1000
@@ -336,36 +328,16 @@ def test_two_at_once_are_refused(root, served, capsys, monkeypatch):
     assert run(root) == 0
 
 
-def test_brackets_in_a_path_are_shown_as_they_are(tmp_path, by_domain, capsys, monkeypatch):
-    monkeypatch.setattr(network, "reachable", lambda url: False)
-    odd = tmp_path / "[bold]data"
-    odd.mkdir()
-    assert run(odd) == 2
-    assert f"put it at {odd}/sketch.zip" in capsys.readouterr().out
-
-
 def test_the_demo_is_rendered_and_verified(root, configs, capsys, monkeypatch):
     shutil.copy(ROOT / "configs" / "demo.yaml", configs)
     monkeypatch.setattr(demo_world, "IMAGES_PER_CLASS", {"train": 1, "val": 1, "test": 1})
     monkeypatch.setattr(network, "reachable", None)
-    words = ["demo", "--root", str(root), "--sample", "all", "DATASET.TARGET_DOMAINS", "['neon']"]
-    arguments = request_of(read_flags(words))
-    assert exit_code(lambda: prepare(arguments, configs)) == 0
+    assert run(root, "--sample", "all", "DATASET.TARGET_DOMAINS", "['neon']", dataset="demo") == 0
     classes = len(demo_world.SCENES)
     shown = capsys.readouterr().out
     assert ["test", str(classes), str(classes), str(2 * classes)] in rows(shown)
     assert shown.endswith(f"\n{4 * classes} images decoded\ndemo is complete\n")
     assert (root / "demo_world" / "neon" / "test").is_dir()
-
-
-def test_an_unknown_key_is_one_line_with_the_nearest(root, capsys):
-    assert run(root, "DATASET.ALOW_PARTIAL", "True") == 2
-    assert "unknown config key 'DATASET.ALOW_PARTIAL': did you mean 'DATASET.ALLOW_PARTIAL'?" in error_line(capsys)
-
-
-def test_every_dataset_with_sources_has_a_config():
-    for name in [*SOURCES, "demo"]:
-        assert (ROOT / "configs" / f"{name}.yaml").is_file()
 
 
 def test_sizes_are_shown_in_the_unit_that_fits():
