@@ -16,6 +16,10 @@ class InputError(ValueError):
     """A mistake in what the user gave: a file, a key or a value.
 
     The message is one line that names it and says what to do. The command-line tools print it and exit with code 2.
+
+    >>> raise InputError("--seeds 0: give at least 1")
+    Traceback (most recent call last):
+    lare_dassl.errors.InputError: --seeds 0: give at least 1
     """
 
 

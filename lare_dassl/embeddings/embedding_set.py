@@ -26,6 +26,9 @@ class VLMIdentity:
         precision: of the encoding, "fp32", "bf16" or "fp16"; "" if unknown.
         preprocess: JSON object with image size, mean, std and interpolation, as far as the weights bring them; "" if
             unknown.
+
+    >>> VLMIdentity("ViT-B-32", "openai", "", embedding_dim=512, logit_scale=100.0).precision
+    ''
     """
 
     model: str

@@ -76,14 +76,7 @@ def kind_of(module: nn.Module) -> str:
 
 
 def write_classifier(path: Path, saved: SavedClassifier) -> str:
-    """Write a classifier file, all or nothing.
-
-    Args:
-        path: the file.
-        saved: what to write; its module is of some kind.
-
-    Returns:
-        The sha256 of its content.
+    """Write a classifier, whose module is of some kind, all or nothing; gives the sha256 of the file's content.
 
     Raises:
         InputError: the file cannot be written.
@@ -109,6 +102,8 @@ def read_classifier(path: Path) -> SavedClassifier:
     """
     state, metadata = read_tensors(path, FORMAT, "run again, or get it anew")
     try:
+        if DIGEST not in metadata:
+            raise InputError(f"it is damaged (its metadata have no '{DIGEST}'): run again, or get it anew")
         saved = _build(state, metadata)
         check_file(path.parent, path.name, metadata[DIGEST])
         return saved
@@ -120,18 +115,13 @@ def read_classifier(path: Path) -> SavedClassifier:
 
 
 def _build(state: dict[str, Tensor], metadata: dict[str, str]) -> SavedClassifier:
-    if DIGEST not in metadata:
-        raise InputError(f"it is damaged (its metadata have no '{DIGEST}'): run again, or get it anew")
+    kind = metadata.get("kind", "")
+    if kind not in KINDS:
+        raise unknown_name("kind of classifier", kind, KINDS)
     return SavedClassifier(
-        module=_rebuild(metadata.get("kind", ""), state),
+        module=KINDS[kind](state).eval().requires_grad_(False),
         classnames=json_list(metadata, "classnames"),
         temperature=float(metadata["temperature"]),
         calibration_rows=int(metadata["calibration_rows"]),
         vlm=read_identity(metadata, int(metadata["embedding_dim"])),
     )
-
-
-def _rebuild(kind: str, state: dict[str, Tensor]) -> nn.Module:
-    if kind not in KINDS:
-        raise unknown_name("kind of classifier", kind, KINDS)
-    return KINDS[kind](state).eval().requires_grad_(False)

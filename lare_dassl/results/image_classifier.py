@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -37,6 +37,9 @@ class Prediction:
         path: of the image; None for one that was given as a PIL image.
         names: of K classes.
         probabilities: of these classes, in [0, 1].
+
+    >>> Prediction(Path("bird.jpg"), ("owl", "crow"), (0.9, 0.1)).names[0]
+    'owl'
     """
 
     path: Path | None
@@ -57,38 +60,38 @@ class Unreadable:
     cause: str
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageClassifier:
     """A trained classifier with the frozen model in front of it, which is loaded when the first image comes.
 
-    Images go into no cache.
+    Images go into no cache. `load_classifier` makes one from a file.
 
-    Args:
-        saved: what the classifier file holds.
+    Attributes:
+        saved: content of the classifier file.
         path: of the file, for messages.
         backbone: the frozen model, where it goes by another name here than when the run was trained.
-        pretrained: its weights, where they have moved.
+        pretrained: its weights, where they have moved; refused if they are others.
         batch_size: images per encoder call.
 
     Raises:
         InputError: batch_size < 1.
+
+    >>> vlm = VLMIdentity("none", "", "", embedding_dim=2, logit_scale=100.0)
+    >>> saved = SavedClassifier(torch.nn.Linear(2, 3), ("cat", "dog", "owl"), 1.0, 0, vlm)
+    >>> ImageClassifier(saved, Path("classifier.safetensors")).probabilities(torch.eye(2)).shape
+    torch.Size([2, 3])
     """
 
-    def __init__(
-        self,
-        saved: SavedClassifier,
-        path: Path,
-        *,
-        backbone: str = "",
-        pretrained: str = "",
-        batch_size: int = BATCH_SIZE,
-    ) -> None:
-        if batch_size < 1:
-            raise InputError(f"the batch size must be at least 1, not {batch_size}")
-        self.saved = saved
-        self.path = path
-        self.backbone = backbone
-        self.pretrained = pretrained
-        self.batch_size = batch_size
+    saved: SavedClassifier
+    path: Path
+    _: KW_ONLY
+    backbone: str = ""
+    pretrained: str = ""
+    batch_size: int = BATCH_SIZE
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"the batch size must be at least 1, not {self.batch_size}")
 
     @property
     def classnames(self) -> tuple[str, ...]:
@@ -214,12 +217,14 @@ def load_classifier(
 
     Args:
         path: the run's folder, or its classifier.safetensors.
-        backbone: the frozen model, where it goes by another name here than when the run was trained.
-        pretrained: its weights, where they have moved; refused if they are others.
-        batch_size: images per encoder call.
+        backbone, pretrained, batch_size: see ImageClassifier.
 
     Raises:
         InputError: there is no classifier, its file is damaged or another run's, or batch_size < 1.
+
+    >>> load_classifier("no_such_folder")
+    Traceback (most recent call last):
+    lare_dassl.errors.InputError: there is no file no_such_folder
     """
     file = Path(path).expanduser()
     if file.is_dir():

@@ -24,13 +24,25 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
 
     Args:
         confidence: highest class probability of each row, (N,), in [0, 1].
-        correct: whether that class is the true one, bool (N,).
+        correct: True where that class is the true one, bool (N,).
         bins: number of bins.
+
+    >>> expected_calibration_error(torch.tensor([0.75, 0.75, 0.75, 0.75]), torch.tensor([True, True, False, False]))
+    25.0
     """
-    index = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    index = confidence_bins(confidence, bins)
     sums = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
     gap = sums.index_add(0, index, correct.double() - confidence.double())
     return 100.0 * gap.abs().sum().item() / len(confidence)
+
+
+def confidence_bins(confidence: Tensor, bins: int) -> Tensor:
+    """The bin of each row, int64 (N,), among equally wide ones; the upper edge belongs to a bin.
+
+    >>> confidence_bins(torch.tensor([0.1, 0.5, 0.6]), bins=2).tolist()
+    [0, 0, 1]
+    """
+    return (confidence * bins).ceil().long().clamp(1, bins) - 1
 
 
 @EVALUATOR_REGISTRY.register()

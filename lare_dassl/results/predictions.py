@@ -39,6 +39,11 @@ class Predictions:
 
     Raises:
         InputError: shapes or types do not fit together, or a value is out of its range.
+
+    >>> label, domain, predicted = torch.tensor([[0, 1], [0, 0], [0, 0]])
+    >>> rows = Predictions(label, domain, predicted, torch.tensor([0.9, 0.6]), ("cat", "dog"), ("photo",))
+    >>> rows.correct.tolist()
+    [True, False]
     """
 
     label: Tensor
@@ -52,7 +57,8 @@ class Predictions:
         for name, dtype in TENSORS.items():
             values = getattr(self, name)
             if values.dtype != dtype or values.ndim != 1 or len(values) != len(self.label):
-                raise InputError(f"'{name}' must be {dtype} (N,), the same N in all, not {_described(values)}")
+                found = f"{values.dtype} {tuple(values.shape)}"
+                raise InputError(f"'{name}' must be {dtype} (N,), the same N in all, not {found}")
         limits = {"label": len(self.classnames), "domain": len(self.domains), "predicted": len(self.classnames)}
         for name, limit in limits.items():
             values = getattr(self, name)
@@ -106,7 +112,3 @@ def read_predictions(path: Path) -> Predictions:
         return Predictions(**values, classnames=names[0], domains=names[1])
     except InputError as error:
         raise InputError(f"predictions {path}: {error}") from error
-
-
-def _described(values: Tensor) -> str:
-    return f"{values.dtype} {tuple(values.shape)}"

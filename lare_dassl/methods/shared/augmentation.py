@@ -13,7 +13,12 @@ from torch import Tensor
 
 
 class Augmentation(Protocol):
-    """Gives further embeddings for real ones; each keeps the label of the embedding that it was made from."""
+    """Gives further embeddings for real ones; each keeps the label of the embedding that it was made from.
+
+    >>> augmentation: Augmentation = MovedEmbeddings(torch.eye(4)[None])
+    >>> augmentation.shape
+    (4, 4)
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:

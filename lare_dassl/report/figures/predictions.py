@@ -15,7 +15,7 @@ from matplotlib.ticker import NullLocator
 
 from lare_dassl.errors import InputError
 from lare_dassl.report.runs.differences import signed
-from lare_dassl.results.metrics import ECE_BINS, expected_calibration_error
+from lare_dassl.results.metrics import ECE_BINS, confidence_bins, expected_calibration_error
 from lare_dassl.results.predictions import Predictions
 
 from .style import (
@@ -177,9 +177,9 @@ def bins_of_few_rows(share: np.ndarray, rows: int) -> np.ndarray:
 def reliability(predictions: Predictions, bins: int = ECE_BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean confidence, accuracy and share of the rows of each bin in percent, (bins,) each; NaN where one is empty.
 
-    The bins are those of evaluation.expected_calibration_error: equally wide, the upper edge belongs to them.
+    The bins are those of metrics.expected_calibration_error.
     """
-    index = (predictions.confidence * bins).ceil().long().clamp(1, bins) - 1
+    index = confidence_bins(predictions.confidence, bins)
     counts = torch.bincount(index, minlength=bins).double()
     means = []
     for values in (predictions.confidence, predictions.correct):
