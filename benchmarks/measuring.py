@@ -24,8 +24,9 @@ from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, write_embe
 from lare_dassl.commands.checks import make_config
 from lare_dassl.commands.console import show
 from lare_dassl.commands.train import build_trainer
+from lare_dassl.config.request import RunRequest, request_of
 from lare_dassl.system.logs import start_logging
-from tools.train import read_flags, request_of
+from tools.train import read_flags
 
 ROWS, WIDTH, CLASSES, BATCH, HIDDEN = 5994, 768, 200, 256, 384
 # So that a linear classifier is right for about 88 % of the test rows, as is reported on CUB.
@@ -78,7 +79,8 @@ class Runs:
         folder = tempfile.mkdtemp(dir=self._place.name)
         words = ["--trainer", name, "--root", self.file, "--seed", seed, "--output-dir", folder]
         pairs = ["DATASET.NAME", "EmbeddingFile", *keys]
-        trainer = build_trainer(make_config(request_of(read_flags([str(word) for word in (*words, *pairs)]))))
+        request = request_of(RunRequest, read_flags([str(word) for word in (*words, *pairs)]))
+        trainer = build_trainer(make_config(request))
         # A trainer opens the log where there is none.
         logging.disable(logging.CRITICAL)
         return trainer

@@ -32,14 +32,15 @@ def parse_arguments() -> argparse.Namespace:
 def validation_accuracy(arguments: argparse.Namespace, file: str, shots: int, value: str, seed: int) -> float:
     """Accuracy in percent on the validation rows after one run."""
     from lare_dassl.commands.train import train
+    from lare_dassl.config.request import RunRequest, request_of
     from lare_dassl.results.record import read_record
-    from tools.train import read_flags, request_of
+    from tools.train import read_flags
 
     pairs = [*arguments.opts, arguments.key, value, "DATASET.NAME", "EmbeddingFile", "DATASET.NUM_SHOTS", str(shots)]
     with tempfile.TemporaryDirectory() as folder:
         words = ["--trainer", arguments.trainer, "--root", file, "--seed", str(seed), "--output-dir", folder]
         with redirect_stdout(io.StringIO()):
-            train(request_of(read_flags([*words, *pairs, "TEST.SPLIT", "val"])))
+            train(request_of(RunRequest, read_flags([*words, *pairs, "TEST.SPLIT", "val"])))
         record = read_record(Path(folder) / "record.json")
     return float(record.metrics.accuracy)
 

@@ -21,8 +21,9 @@ sys.path.insert(0, str(ROOT))
 CHILD = """
 import os, sys, time
 from lare_dassl.commands.train import train
+from lare_dassl.config.request import RunRequest, request_of
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
-from tools.train import read_flags, request_of
+from tools.train import read_flags
 
 def first_step(*_):
     sys.stderr.write(f"FIRST STEP {time.time()}")
@@ -30,7 +31,7 @@ def first_step(*_):
     os._exit(0)
 
 EmbeddingTrainer.forward_backward = first_step
-train(request_of(read_flags(sys.argv[1:])))
+train(request_of(RunRequest, read_flags(sys.argv[1:])))
 """
 OURS = ("lare_dassl", "tools", "__main__")
 IMPORTED = re.compile(r"^import time: +(\d+) \| +\d+ \| +(\S+)$", re.MULTILINE)

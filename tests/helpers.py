@@ -21,7 +21,7 @@ from PIL import Image
 from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, write_embedding_file
 from lare_dassl.commands.train import train
 from lare_dassl.config import merging
-from lare_dassl.config.request import BenchmarkRequest, ExtractRequest, RunRequest
+from lare_dassl.config.request import BenchmarkRequest, ExtractRequest, RunRequest, request_of
 from lare_dassl.errors import exit_code
 from lare_dassl.host.door import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGISTRY
 from tools import benchmark, extract
@@ -140,17 +140,17 @@ def write_embeddings(path: Path, embeddings: EmbeddingSet | None = None) -> Path
 
 def train_arguments(*words: object) -> RunRequest:
     """The request of the command line `tools/train.py WORDS...`."""
-    return train_tool.request_of(train_tool.read_flags([*map(str, words)]))
+    return request_of(RunRequest, train_tool.read_flags([*map(str, words)]))
 
 
 def benchmark_request(*words: object) -> BenchmarkRequest:
     """The request of the command line `tools/benchmark.py WORDS...`."""
-    return benchmark.request_of(benchmark.read_flags([*map(str, words)]))
+    return request_of(BenchmarkRequest, benchmark.read_flags([*map(str, words)]))
 
 
 def extract_request(*words: object) -> ExtractRequest:
     """The request of the command line `tools/extract.py WORDS...`."""
-    return extract.request_of(extract.read_flags([*map(str, words)]))
+    return request_of(ExtractRequest, extract.read_flags([*map(str, words)]))
 
 
 def run_train(*words: object) -> int:

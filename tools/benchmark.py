@@ -9,13 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.arguments import Parser, add_engine_flags, run_tool, trainer_names
-
-if TYPE_CHECKING:
-    from lare_dassl.config.request import BenchmarkRequest
 
 DESCRIPTION = (
     "Run the product of methods, shots, ratios, datasets, settings and seeds, and print mean ± std of each cell. Runs "
@@ -31,13 +28,6 @@ def read_flags(words: list[str] | None = None) -> dict[str, Any]:
     add_engine_flags(parser)
     parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further settings of all runs")
     return vars(parser.parse_args(words))
-
-
-def request_of(flags: dict[str, Any]) -> BenchmarkRequest:
-    """The request that these flags make."""
-    from lare_dassl.config.request import BenchmarkRequest, as_fields
-
-    return BenchmarkRequest(**as_fields(flags))
 
 
 def _add_product_flags(parser: argparse.ArgumentParser) -> None:
@@ -124,8 +114,9 @@ def main() -> int:
 
     def command() -> None:
         from lare_dassl.commands.benchmark.command import benchmark
+        from lare_dassl.config.request import BenchmarkRequest, request_of
 
-        benchmark(request_of(flags))
+        benchmark(request_of(BenchmarkRequest, flags))
 
     return run_tool(command)
 

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.arguments import Parser, add_data_flags, add_engine_flags, run_tool
-
-if TYPE_CHECKING:
-    from lare_dassl.config.request import ExtractRequest
 
 
 def read_flags(words: list[str] | None = None) -> dict[str, Any]:
@@ -26,21 +23,15 @@ def read_flags(words: list[str] | None = None) -> dict[str, Any]:
     return vars(parser.parse_args(words))
 
 
-def request_of(flags: dict[str, Any]) -> ExtractRequest:
-    """The request that these flags make."""
-    from lare_dassl.config.request import ExtractRequest, as_fields
-
-    return ExtractRequest(**as_fields(flags))
-
-
 def main() -> int:
     """Encode and write; gives the exit code."""
     flags = read_flags()
 
     def command() -> None:
         from lare_dassl.commands.extract import extract
+        from lare_dassl.config.request import ExtractRequest, request_of
 
-        extract(request_of(flags))
+        extract(request_of(ExtractRequest, flags))
 
     return run_tool(command)
 

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.arguments import Parser, run_tool
-
-if TYPE_CHECKING:
-    from lare_dassl.config.request import PredictRequest
 
 
 def read_flags(words: list[str] | None = None) -> dict[str, Any]:
@@ -31,21 +28,15 @@ def read_flags(words: list[str] | None = None) -> dict[str, Any]:
     return vars(parser.parse_args(words))
 
 
-def request_of(flags: dict[str, Any]) -> PredictRequest:
-    """The request that these flags make."""
-    from lare_dassl.config.request import PredictRequest, as_fields
-
-    return PredictRequest(**as_fields(flags))
-
-
 def main() -> int:
     """Classify and show; gives the exit code."""
     flags = read_flags()
 
     def command() -> None:
         from lare_dassl.commands.predict import predict
+        from lare_dassl.config.request import PredictRequest, request_of
 
-        predict(request_of(flags))
+        predict(request_of(PredictRequest, flags))
 
     return run_tool(command)
 

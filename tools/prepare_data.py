@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from tools.arguments import Parser, run_tool
-
-if TYPE_CHECKING:
-    from lare_dassl.config.request import PrepareRequest
 
 
 def read_flags(words: list[str] | None = None) -> dict[str, Any]:
@@ -29,21 +26,15 @@ def read_flags(words: list[str] | None = None) -> dict[str, Any]:
     return vars(parser.parse_intermixed_args(words))
 
 
-def request_of(flags: dict[str, Any]) -> PrepareRequest:
-    """The request that these flags make."""
-    from lare_dassl.config.request import PrepareRequest, as_fields
-
-    return PrepareRequest(**as_fields(flags))
-
-
 def main() -> int:
     """Prepare a dataset; gives the exit code."""
     flags = read_flags()
 
     def command() -> None:
         from lare_dassl.commands.prepare.prepare import prepare
+        from lare_dassl.config.request import PrepareRequest, request_of
 
-        prepare(request_of(flags), ROOT / "configs")
+        prepare(request_of(PrepareRequest, flags), ROOT / "configs")
 
     return run_tool(command)
 

@@ -52,11 +52,11 @@ def main() -> int:
 
     def command() -> None:
         from lare_dassl.commands.console import show
-        from lare_dassl.config.request import as_fields
+        from lare_dassl.config.request import request_of
         from lare_dassl.report.page import Options, write_report
         from lare_dassl.system.logs import start_logging
 
-        options = Options(**{"output": flags["folder"] / "report.html", **as_fields(flags)})
+        options = request_of(Options, {"output": flags["folder"] / "report.html", **flags})
         start_logging(logging.WARNING)
         show(f"report: {write_report(options)}")
 

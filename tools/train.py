@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.arguments import Parser, add_data_flags, add_run_flags, run_tool
-
-if TYPE_CHECKING:
-    from lare_dassl.config.request import RunRequest
 
 
 def read_flags(words: list[str] | None = None) -> dict[str, Any]:
@@ -24,21 +21,15 @@ def read_flags(words: list[str] | None = None) -> dict[str, Any]:
     return vars(parser.parse_args(words))
 
 
-def request_of(flags: dict[str, Any]) -> RunRequest:
-    """The request that these flags make."""
-    from lare_dassl.config.request import RunRequest, as_fields
-
-    return RunRequest(**as_fields(flags))
-
-
 def main() -> int:
     """Train, or test; gives the exit code."""
     flags = read_flags()
 
     def command() -> None:
         from lare_dassl.commands.train import train
+        from lare_dassl.config.request import RunRequest, request_of
 
-        train(request_of(flags))
+        train(request_of(RunRequest, flags))
 
     return run_tool(command)
 

@@ -5,15 +5,17 @@ A field that sets a key of the configuration names that key. Defaults of flags s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lare_dassl.errors import InputError
 from lare_dassl.io.files import check_path
 
 from .allowed import AT_LEAST_1, Allowed, check_flag
+
+Request = TypeVar("Request")
 
 LOCAL = "local"
 SEEDS = Allowed(1, 10_000)
@@ -293,13 +295,13 @@ class PrepareRequest:
     overrides: tuple[str, ...] = ()
 
 
-def as_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags of a command line by their names, with tuples for lists.
+def request_of(kind: Callable[..., Request], flags: Mapping[str, Any]) -> Request:
+    """The request of a kind that the flags of a command line make; lists become tuples.
 
-    >>> as_fields({"varied": [["OPTIM.LR", "0.1"]], "seeds": 3})
-    {'varied': (('OPTIM.LR', '0.1'),), 'seeds': 3}
+    >>> request_of(RunRequest, {"seed": 3, "source_domains": ["photo"]}).source_domains
+    ('photo',)
     """
-    return {name: _frozen(value) for name, value in given.items()}
+    return kind(**{name: _frozen(value) for name, value in flags.items()})
 
 
 def _frozen(value: Any) -> Any:

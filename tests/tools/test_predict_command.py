@@ -12,11 +12,12 @@ import pytest
 
 from lare_dassl import vlm
 from lare_dassl.commands.predict import predict
+from lare_dassl.config.request import PredictRequest, request_of
 from lare_dassl.errors import exit_code
 from lare_dassl.results.classifier_file import read_classifier, write_classifier
 from lare_dassl.results.image_classifier import load_classifier
 from tests.helpers import train_on_images, write_image
-from tools.predict import main, read_flags, request_of
+from tools.predict import main, read_flags
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def run(trained, capsys):
 
     def run_tool(*words, folder=trained / "run"):
         flags = read_flags(["--model-dir", str(folder), *map(str, words)])
-        code = exit_code(lambda: predict(request_of(flags)))
+        code = exit_code(lambda: predict(request_of(PredictRequest, flags)))
         return code, *capsys.readouterr()
 
     return run_tool

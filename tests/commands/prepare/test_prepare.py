@@ -15,6 +15,7 @@ from lare_dassl.commands.prepare import download
 from lare_dassl.commands.prepare.disk import show_size
 from lare_dassl.commands.prepare.prepare import prepare
 from lare_dassl.commands.prepare.verify import sample_size
+from lare_dassl.config.request import PrepareRequest, request_of
 from lare_dassl.datasets import demo_world
 from lare_dassl.datasets.base.sources import SOURCES, Source
 from lare_dassl.errors import InputError, exit_code
@@ -22,7 +23,7 @@ from lare_dassl.io import locks
 from lare_dassl.io.locks import only_one
 from lare_dassl.system import network
 from tests.helpers import make_domain_tree
-from tools.prepare_data import read_flags, request_of
+from tools.prepare_data import read_flags
 
 ROOT = Path(__file__).parents[3]
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
@@ -88,7 +89,7 @@ def by_domain(site, pacs, root, monkeypatch):
 
 
 def run(root, *words, dataset="pacs") -> int:
-    arguments = request_of(read_flags([dataset, "--root", str(root), *words]))
+    arguments = request_of(PrepareRequest, read_flags([dataset, "--root", str(root), *words]))
     return exit_code(lambda: prepare(arguments, root.parent / "configs"))
 
 
