@@ -43,7 +43,7 @@ def fault_of_path(text: str) -> str:
     if "\0" in text or not _encodable(text, "surrogateescape"):
         return f"must be text without null and half characters, not {shown(text)}"
     longest = max(len(os.fsencode(part)) for part in text.split("/"))
-    if longest > LONGEST_NAME or len(text) > LONGEST_PATH:
+    if longest > LONGEST_NAME or len(os.fsencode(text)) > LONGEST_PATH:
         return f"must have at most {LONGEST_PATH} bytes, and {LONGEST_NAME} between two slashes, not {shown(text)}"
     if text.startswith("~"):
         try:
@@ -54,11 +54,7 @@ def fault_of_path(text: str) -> str:
 
 
 def check_path(text: str, flag: str) -> None:
-    """Refuse a text that cannot be a path.
-
-    Args:
-        text: as the user gave it.
-        flag: the flag that it was given to, for the message.
+    """Refuse a text, given to a flag, that cannot be a path.
 
     Raises:
         InputError: see `fault_of_path`.
@@ -98,11 +94,7 @@ def make_folder(path: Path, purpose: str) -> Path:
 
 
 def check_file(name: str, flag: str) -> None:
-    """Refuse the name of an output file that cannot be written, before the work begins.
-
-    Args:
-        name: as the user gave it.
-        flag: the flag that it was given to, for the message.
+    """Refuse the name of an output file, given to a flag, that cannot be written, before the work begins.
 
     Raises:
         InputError: the name is empty, a folder, or no path (see `fault_of_path`).
