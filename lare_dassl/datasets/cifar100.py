@@ -91,11 +91,7 @@ class CIFAR100Official(HostDataset):
 
 
 def image_folder(cfg: Any, root: Path) -> Path:
-    """The folder with `train/<class>/` and `test/<class>/`; official files are unpacked first.
-
-    Args:
-        cfg: the config; DATASET.ALLOW_PARTIAL is read.
-        root: DATASET.ROOT.
+    """The folder with `train/<class>/` and `test/<class>/`, in DATASET.ROOT; official files are unpacked first.
 
     Raises:
         InputError: there are neither official files nor image folders, or the files cannot be read or unpacked.

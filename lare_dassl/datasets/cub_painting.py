@@ -101,10 +101,6 @@ class CUBPainting(HostDataset):
 def read_photos(cfg: Any, folder: Path) -> Photos:
     """Read and check the official lists in the folder `CUB_200_2011`.
 
-    Args:
-        cfg: the config; DATASET.ALLOW_PARTIAL is read.
-        folder: `CUB_200_2011`.
-
     Raises:
         InputError: a list or an image is missing, a line is malformed, a photo is named twice or outside of `images/`,
             two classes have one name, or a count is not the published one.

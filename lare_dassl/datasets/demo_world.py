@@ -107,11 +107,7 @@ def _items(root: Path, parts: Iterable[Part]) -> list[ImageItem]:
 
 
 def render_missing(root: Path, parts: list[Part]) -> None:
-    """Render the parts that are not complete on disk.
-
-    Args:
-        root: the folder of the demo world.
-        parts: the splits of domains that are needed.
+    """Render the parts that are not complete in the folder of the demo world.
 
     Raises:
         InputError: an image cannot be written.

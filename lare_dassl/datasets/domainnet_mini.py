@@ -164,16 +164,12 @@ class _Lists:
 
     def _present(self, file: Path, domain: str, paths: PathsByClass) -> PathsByClass:
         """The listed images that are there: all of them, or those of a partial copy."""
-        present: PathsByClass = {}
-        missing: list[str] = []
-        for name, of_class in paths.items():
-            there = {f"{domain}/{name}/{image}" for image in _names_in(self.folder / domain / name)}
-            present[name] = [path for path in of_class if path in there]
-            missing += [path for path in of_class if path not in there]
+        there = {f"{domain}/{name}/{image}" for name in paths for image in _names_in(self.folder / domain / name)}
+        missing = [path for of_class in paths.values() for path in of_class if path not in there]
         if missing:
             problem = f"{len(missing):,} images that '{file}' lists are missing, first '{self.folder / missing[0]}'"
             refuse_partial(self._cfg, problem, how_to_get(ORIGIN))
-        return present
+        return {name: [path for path in of_class if path in there] for name, of_class in paths.items()}
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -110,14 +110,9 @@ def shape_word(shape: str, rng: np.random.Generator) -> str:
 
 
 def caption(form: str, shape: str, colour: str, style: str, rng: np.random.Generator) -> str:
-    """One caption for an image of a coloured shape in a style.
+    """One caption, in a form of CAPTIONS, for an image of a coloured shape in a style.
 
-    Args:
-        form: a key of CAPTIONS.
-        shape: a key of SHAPES.
-        colour: a key of COLOURS.
-        style: a key of STYLES.
-        rng: draws the word for the shape and the full stop.
+    The generator draws the word for the shape and the full stop.
     """
     word = shape_word(shape, rng)
     return (form + "." * (rng.random() < FULL_STOP)).format(

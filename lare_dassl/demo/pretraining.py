@@ -217,12 +217,8 @@ def make_learner(folder: Path, settings: Settings) -> Learner:
 def pretrain(folder: Path, settings: Settings, checkpoint_every: int = 100) -> float:
     """Write the demo model into a folder: configuration, merges, and weights once the last step is done.
 
-    A run that was killed goes on from its last checkpoint in the folder; it gives the weights of an unbroken one.
-
-    Args:
-        folder: where to write.
-        settings: how to train.
-        checkpoint_every: steps between checkpoints.
+    A run that was killed goes on from its last checkpoint in the folder, one after every `checkpoint_every` steps; it
+    gives the weights of an unbroken one.
 
     Returns:
         The loss of the last step.

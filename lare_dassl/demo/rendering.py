@@ -213,19 +213,12 @@ STYLES: dict[str, Style] = {
 
 
 def render(shape: str, colour: str, style: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw one image.
+    """Draw one image: RGB pixels, shape (IMAGE_SIZE, IMAGE_SIZE, 3).
 
-    Args:
-        shape: a key of SHAPES.
-        colour: a key of COLOURS.
-        style: a key of STYLES.
-        rng: where place, size, tilt, shade, light and noise come from; it is advanced.
-
-    Returns:
-        RGB pixels, shape (IMAGE_SIZE, IMAGE_SIZE, 3).
+    The generator gives place, size, tilt, shade, light and noise.
 
     Raises:
-        KeyError: a name that the tables do not hold.
+        KeyError: SHAPES, COLOURS or STYLES does not hold a name.
     """
     outlines, mean, draw = SHAPES[shape], COLOURS[colour], STYLES[style]
     shade = np.array(mean, np.float32) + 12 * rng.standard_normal(3, np.float32)

@@ -16,12 +16,7 @@ from lare_dassl.io.json_files import read_json
 
 
 def class_prompts(vlm_cfg: CfgNode, classnames: Sequence[str], prompt_names: Sequence[str]) -> list[list[str]]:
-    """The prompts of each class: those of VLM.PROMPTS_FILE where one is given, else VLM.TEMPLATES.
-
-    Args:
-        vlm_cfg: the section VLM of the configuration.
-        classnames: C names as the dataset has them.
-        prompt_names: the same C names as prompts have them.
+    """The prompts of each class: those of VLM.PROMPTS_FILE where one is given, else of VLM.TEMPLATES.
 
     Raises:
         InputError: see `fill_templates` and `read_prompts_file`.
@@ -34,9 +29,6 @@ def class_prompts(vlm_cfg: CfgNode, classnames: Sequence[str], prompt_names: Seq
 def check_class_prompts(vlm_cfg: CfgNode) -> None:
     """Refuse prompts that can describe no class, before the classes are known.
 
-    Args:
-        vlm_cfg: the section VLM of the configuration.
-
     Raises:
         InputError: VLM.PROMPTS_FILE cannot be read, or a template of VLM.TEMPLATES has no {}.
     """
@@ -47,12 +39,7 @@ def check_class_prompts(vlm_cfg: CfgNode) -> None:
 
 
 def fill_templates(key: str, templates: Sequence[str], prompt_names: Sequence[str]) -> list[list[str]]:
-    """The prompts of each class from templates, each with {} for the name.
-
-    Args:
-        key: the key that holds the templates, for the messages.
-        templates: such as "a photo of a {}.".
-        prompt_names: C names.
+    """The prompts of each class from templates, such as "a photo of a {}.", that a key holds.
 
     Raises:
         InputError: no template, or one without {}.
@@ -83,9 +70,6 @@ def domain_templates(dataset_cfg: CfgNode) -> dict[str, list[str]]:
 
     Which domains are sources is the run's choice, so a domain that only the other key describes counts as well; one
     that both describe is taken from SOURCE_PROMPTS.
-
-    Args:
-        dataset_cfg: the section DATASET of the configuration.
 
     Raises:
         InputError: a description without {}.

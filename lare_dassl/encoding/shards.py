@@ -88,12 +88,7 @@ def shard_size(images: int, batch_size: int, places: int) -> int:
 
 
 def encode_shard(text: str, threads: int, paths: Sequence[Path]) -> int:
-    """Encode images into the cache, and return their number.
-
-    Args:
-        text: the configuration, as JSON.
-        threads: of torch.
-        paths: of the images.
+    """Encode images into the cache with so many threads of torch; gives their number. `text` is the config as JSON.
 
     Raises:
         InputError: this machine does not see a file, or see build_encoder.

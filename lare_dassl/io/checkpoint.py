@@ -36,7 +36,7 @@ def write(state: dict[str, Any], folder: Path, name: str) -> None:
     """Write a checkpoint and note it as the folder's latest; a kill leaves the old files whole.
 
     Args:
-        state: tensors, numbers, strings and containers of them.
+        state: tensors, numbers, strings and containers with these.
         folder: the model's folder, made where it is missing.
         name: file name of the checkpoint.
 

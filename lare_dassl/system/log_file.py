@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -36,33 +36,28 @@ class Tee:
 
     def write(self, text: str) -> int:
         """Write to both; gives the number of characters."""
-        with self._giving_up():
-            if self._file is not None:
-                self._file.write(text)
+        self._on_file(lambda file: file.write(text))
         return self.console.write(text)
 
     def flush(self) -> None:
         """Flush both."""
-        with self._giving_up():
-            if self._file is not None:
-                self._file.flush()
+        self._on_file(lambda file: file.flush())
         self.console.flush()
 
     def close(self) -> None:
         """Close the file; the console stays open."""
-        with self._giving_up():
-            if self._file is not None:
-                self._file.close()
+        self._on_file(lambda file: file.close())
 
-    @contextmanager
-    def _giving_up(self) -> Iterator[None]:
+    def _on_file(self, act: Callable[[TextIO], object]) -> None:
+        if self._file is None:
+            return
         try:
-            yield
+            act(self._file)
         except OSError as error:
-            file, self._file = self._file, None
             with suppress(OSError):
                 # An open file would try its last bytes again at the end of the process, and fail.
-                cast(TextIO, file).close()
+                self._file.close()
+            self._file = None
             self.console.write(f"the log {self.path} goes no further: {error.strerror}\n")
 
     def isatty(self) -> bool:
@@ -88,9 +83,8 @@ def setup_logger(output: str | None = None) -> None:
     if not output:
         return
     path = Path(output) if output.endswith((".txt", ".log")) else Path(output) / "log.txt"
-    current: Any = sys.stdout
-    console = sys.stdout
-    if isinstance(current, Tee):
-        current.close()
-        console = current.console
+    console: Any = sys.stdout
+    if isinstance(console, Tee):
+        console.close()
+        console = console.console
     sys.stdout = cast(TextIO, Tee(console, path))

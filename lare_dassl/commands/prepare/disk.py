@@ -21,15 +21,10 @@ def show_size(size: int) -> str:
 
 
 def check_space(folder: Path, needed: int, purpose: str) -> None:
-    """Refuse a job for which the disk has too little space.
-
-    Args:
-        folder: an existing folder on the disk.
-        needed: bytes.
-        purpose: the job, for the message.
+    """Refuse a job for which the disk of an existing folder has too little space.
 
     Raises:
-        InputError: fewer bytes are free.
+        InputError: fewer bytes are free than needed.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:

@@ -77,11 +77,7 @@ def sample_size(given: str) -> int | None:
 
 
 def check_images(dataset: ImageDataset, sample: int | None) -> int:
-    """Decode images spread evenly over a dataset; gives their number.
-
-    Args:
-        dataset: one of ours.
-        sample: how many images; None for all.
+    """Decode a sample of images, None for all, spread evenly over a dataset of ours; gives their number.
 
     Raises:
         InputError: names images that cannot be read. Entries that are no files are always found, whatever the sample.

@@ -62,9 +62,6 @@ class EmbeddingStore:
         self._fresh: list[KeyIndex] = []
         self._open()
 
-    def __contains__(self, key: str) -> bool:
-        return bool(self.holds([key])[0])
-
     def holds(self, keys: Keys) -> np.ndarray:
         """Which keys have an embedding: bool (N,). Their shards are checked first, and damaged ones removed.
 

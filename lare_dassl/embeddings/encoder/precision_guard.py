@@ -44,16 +44,10 @@ class PrecisionGuard:
         return self._compares and self.precision != "fp32" and self._agrees not in store.facts()
 
     def compare(self, model: vlm.FrozenVLM, source: vlm.VLMSource, store: EmbeddingStore, pixels: Tensor) -> bool:
-        """Compare the precision with fp32 on images, and fall back where they differ.
-
-        Args:
-            model: in the low precision.
-            source: of the model.
-            store: of the low precision.
-            pixels: preprocessed images (B, ...).
+        """Compare the precision of a model with fp32 on preprocessed images (B, ...), and fall back where they differ.
 
         Returns:
-            Whether the precision has changed.
+            True where the precision has changed.
         """
         agrees = vlm.low_precision_agrees(model, source, pixels)
         store.remember(**{self._agrees: agrees})

@@ -45,13 +45,7 @@ def causes_by_path(
 
 
 def unreadable_error(causes: Mapping[Path, str], total: int, listed: Path | None = None) -> UnreadableError:
-    """The refusal of images that cannot be read.
-
-    Args:
-        causes: path → why it cannot be read.
-        total: number of images asked for.
-        listed: a file that names them all, if there is one.
-    """
+    """The refusal of images that cannot be read, of `total` asked for; `listed` is a file that names them all."""
     return UnreadableError(
         f"{len(causes)} of {total} images cannot be read: {shown_causes(causes, listed)}. "
         "Mend or remove them and run again; the other images are encoded and kept"
