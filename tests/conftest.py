@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partialmethod
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from lare_dassl.host.door import HOST, HOST_VERSION
 
@@ -33,6 +35,12 @@ def _same_threads():
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def progress_bars(monkeypatch):
+    """Progress bars are shown, whatever the environment says of them (TQDM_DISABLE)."""
+    monkeypatch.setattr(tqdm, "__init__", partialmethod(tqdm.__init__, disable=False))
 
 
 @pytest.fixture

@@ -13,11 +13,7 @@ import yaml
 import lare_dassl
 
 ROOT = Path(__file__).parents[1]
-YAML_FILES = [
-    ROOT / "CITATION.cff",
-    ROOT / ".pre-commit-config.yaml",
-    *sorted((ROOT / ".github").rglob("*.yml")),
-]
+YAML_FILES = [ROOT / "CITATION.cff", ROOT / ".pre-commit-config.yaml", *sorted((ROOT / ".github").rglob("*.yml"))]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 COMMAND = re.compile(r"^python (tools|benchmarks)/(\w+)\.py(.*)", re.MULTILINE)
 FILE = re.compile(r"(?<!CoOp/)\b(?:lare_dassl|tests|tools|benchmarks|configs)/[\w/]+\.(?:py|json|yaml)\b")

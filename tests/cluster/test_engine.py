@@ -53,17 +53,12 @@ def test_an_extraction_without_ray_is_one_line(tmp_path, capsys, without_ray):
         (["--engine", "ray", "--ray-cpus", "0"], "--ray-cpus must be at least 0.01, not 0.0"),
         (["--engine", "ray", "--ray-gpus", "-1"], "--ray-gpus must be at least 0, not -1.0"),
         (["--engine", "ray", "--ray-wait", "-5"], "--ray-wait must be at least 0, not -5.0"),
+        (["--engine", "ray", "--jobs", "2"], "--jobs has no effect with --engine ray.*"),
     ],
 )
 def test_flags_that_cannot_be_are_named(flags, says):
     with pytest.raises(InputError, match=f"^{says}$"):
         benchmark_request("--trainers", "ZeroShot", *flags)
-
-
-def test_jobs_are_refused_on_a_cluster(tmp_path):
-    words = ["--trainers", "ZeroShot", "--engine", "ray", "--jobs", "2", "--output-dir", str(tmp_path)]
-    with pytest.raises(InputError, match=r"^--jobs has no effect with --engine ray"):
-        benchmark_request(*words)
 
 
 def test_a_task_enters_the_folder_of_the_command_and_gives_what_is_refused(tmp_path, monkeypatch):

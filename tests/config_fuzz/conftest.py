@@ -21,13 +21,8 @@ OUTCOMES: Counter[tuple[str, str]] = Counter()
 def examples(number: int) -> settings:
     """Hypothesis's settings for a test that tries so many cases in `make test`."""
     checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
-    return settings(
-        max_examples=number * TIMES,
-        deadline=None,
-        database=None,
-        derandomize=TIMES == 1,
-        suppress_health_check=checks,
-    )
+    fixed = settings(deadline=None, database=None, derandomize=TIMES == 1, suppress_health_check=checks)
+    return settings(fixed, max_examples=number * TIMES)
 
 
 @pytest.fixture(scope="session")

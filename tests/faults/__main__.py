@@ -26,7 +26,6 @@ from rich.table import Table
 
 from lare_dassl.commands.console import show
 from tests.faults import commands, disks, kills, together
-from tests.faults.commands import Command
 from tests.faults.subjects import Row, Subject
 from tests.helpers import make_domain_tree, shifted_embeddings, write_embeddings
 
@@ -48,15 +47,18 @@ def campaign(base: Path, chance: random.Random, quick: bool) -> Campaign:
         for command in (commands.EXTRACT, commands.TRAIN, commands.bench(jobs=1, report=False))
     }
     yield from _kills(forked, chance, quick)
+    times = 1 if quick else 10
     for subject in forked.values():
-        yield partial(disks.full, subject, chance, 1 if quick else 10)
-        yield partial(disks.read_only, subject, chance, 1 if quick else 10)
-    yield partial(together.on_one_cache, forked["extraction"], chance, 1 if quick else 10)
-    yield partial(together.on_a_damaged_cache, forked["extraction"], chance, 1 if quick else 10)
-    yield partial(together.in_one_folder, forked["training"], chance, 1 if quick else 10)
-    yield partial(together.in_one_folder, forked["benchmark"], chance, 1 if quick else 10)
+        yield partial(disks.full, subject, chance, times)
+        yield partial(disks.read_only, subject, chance, times)
+    yield partial(together.on_one_cache, forked["extraction"], chance, times)
+    yield partial(together.on_a_damaged_cache, forked["extraction"], chance, times)
+    yield partial(together.in_one_folder, forked["training"], chance, times)
+    yield partial(together.in_one_folder, forked["benchmark"], chance, times)
     if not quick:
-        yield from _with_report(Subject(commands.bench(jobs=1), data, base / "forked"), chance)
+        with_report = Subject(commands.bench(jobs=1), data, base / "forked")
+        for fault in (kills.at_moments, kills.at_changes, disks.full):
+            yield partial(fault, with_report, chance, 2)
         yield from _kills_as_a_user_starts_them(data, base / "started", chance)
 
 
@@ -68,18 +70,9 @@ def _kills(subjects: dict[str, Subject], chance: random.Random, quick: bool) -> 
         yield partial(kills.at_changes, subjects[name], chance, at_changes)
 
 
-def _with_report(subject: Subject, chance: random.Random) -> Campaign:
-    yield partial(kills.at_moments, subject, chance, 2)
-    yield partial(kills.at_changes, subject, chance, 2)
-    yield partial(disks.full, subject, chance, 2)
-
-
 def _kills_as_a_user_starts_them(data: Path, base: Path, chance: random.Random) -> Campaign:
-    def started(command: Command) -> Subject:
-        return Subject(command, data, base, forked=False)
-
     for command in (commands.EXTRACT_IMAGES, commands.TRAIN, commands.bench(jobs=2)):
-        subject = started(command)
+        subject = Subject(command, data, base, forked=False)
         yield partial(kills.at_moments, subject, chance, 3)
     yield partial(kills.of_workers, subject, chance, 3)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,8 @@ ROOT = Path(__file__).parents[2]
 CLASSES = 12
 NUMBERS = itertools.count()
 TRAINERS = ("FineTune", "LADS", "LARE", "CLIPAdapter", "TipAdapterF", "CrossModal")
-QUICK = (
-    "OPTIM.MAX_EPOCH",
-    24,
-    "DATALOADER.TRAIN_X.BATCH_SIZE",
-    16,
-    "TRAINER.LARE.EPOCHS",
-    30,
-    "TRAINER.LADS.EPOCHS",
-    30,
-)
+QUICK = ("OPTIM.MAX_EPOCH", 24, "DATALOADER.TRAIN_X.BATCH_SIZE", 16)
+QUICK += ("TRAINER.LARE.EPOCHS", 30, "TRAINER.LADS.EPOCHS", 30)
 CHECKPOINTS = ("TRAIN.CHECKPOINT_FREQ", 3)
 
 
@@ -61,20 +52,16 @@ class Command:
 
     def fork(self, data: Path, folder: Path, steps: Steps | None = None) -> Process:
         """Start it from this process."""
-        words = self._words(data, folder)
 
         def command() -> None:
             shrink()
-            self.carry_out(words)
+            self.carry_out([*map(str, self.words(data, folder))])
 
         return fork(command, _errors(folder), steps)
 
     def start(self, data: Path, folder: Path) -> Process:
         """Start it as a user does."""
-        return start([str(ROOT / "tools" / self.tool), *self._words(data, folder)], _errors(folder))
-
-    def _words(self, data: Path, folder: Path) -> list[str]:
-        return [str(word) for word in self.words(data, folder)]
+        return start([ROOT / "tools" / self.tool, *self.words(data, folder)], _errors(folder))
 
     def stage(self, folder: Path) -> str:
         """The stage that a killed process had reached, by the files that it has written."""
@@ -141,9 +128,8 @@ def _benchmark_words(data: Path, folder: Path, jobs: int) -> tuple[object, ...]:
 
 
 def _extract_outcome(folder: Path) -> Any:
-    with suppress(FileNotFoundError):
-        return tensors_of(folder / "out.safetensors")
-    return None
+    file = folder / "out.safetensors"
+    return tensors_of(file) if file.exists() else None
 
 
 ENCODING = (("encoding", "cache/*/*.safetensors"), ("end", "out.safetensors"))
@@ -159,9 +145,7 @@ EXTRACT = Command(
     _extract_outcome,
     (("rendering", "images/demo_world"), ("loading the model", "images/demo_world/pixel/test"), *ENCODING),
 )
-EXTRACT_IMAGES = Command(
-    EXTRACT.name, EXTRACT.tool, EXTRACT.carry_out, _extract_images_words, _extract_outcome, ENCODING
-)
+EXTRACT_IMAGES = replace(EXTRACT, words=_extract_images_words, stages=ENCODING)
 TRAIN = Command(
     "training", "train.py", lambda words: train(train_arguments(*words)), _train_words, runs_below, TRAINING
 )

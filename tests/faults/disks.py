@@ -60,10 +60,8 @@ def _forbid(subject: Subject, chance: random.Random, row: Row) -> None:
 def _unexplained(process: Process, folder: Path, *reasons: str) -> list[str]:
     """Problems with the end of a command that could not write: it must name one of these reasons in one line."""
     errors = process.errors.read_text()
-    if process.code == 0:
-        return []
     lines = [line for line in errors.splitlines() if str(folder) in line and any(reason in line for reason in reasons)]
-    if process.code == 2 and lines and "Traceback" not in errors:
+    if process.code == 0 or (process.code == 2 and lines and "Traceback" not in errors):
         return []
     return [f"ended with {process.code} and said: {errors[-1000:]}"]
 

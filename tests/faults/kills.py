@@ -10,12 +10,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.faults.processes import Process, Steps
+from tests.faults.processes import Steps
 from tests.faults.subjects import Row, Subject, repeated
 
+# Starts a command in a folder and kills it; False where it came too late.
 Killing = Callable[[Subject, random.Random, Path], bool]
-"""Starts a command in a folder and kills it; False where it came too late."""
-
 # So many times out of ten the command is killed a second time, as it goes on.
 TWICE = 3
 
@@ -67,12 +66,7 @@ def _worker(subject: Subject, chance: random.Random, folder: Path) -> bool:
     while not process.poll() and len(list(folder.rglob("log.txt"))) < begun:
         time.sleep(0.01)
     time.sleep(chance.uniform(0.0, 0.1))
-    killed = _kill_a_worker(process, chance)
-    return process.wait() == 2 and killed
-
-
-def _kill_a_worker(process: Process, chance: random.Random) -> bool:
     workers = [] if process.poll() else process.workers()
     if workers:
         os.kill(chance.choice(workers), signal.SIGKILL)
-    return bool(workers)
+    return process.wait() == 2 and bool(workers)

@@ -119,13 +119,9 @@ def fork(command: Callable[[], None], errors: Path, steps: Steps | None = None) 
         os._exit(code)
 
 
-def start(words: list[str], errors: Path) -> Process:
+def start(words: list[object], errors: Path) -> Process:
     """Start `python WORDS...`."""
-
-    def become() -> None:
-        os.execv(sys.executable, [sys.executable, *words])
-
-    return fork(become, errors)
+    return fork(lambda: os.execv(sys.executable, [sys.executable, *map(str, words)]), errors)
 
 
 def _leave(errors: Path) -> None:

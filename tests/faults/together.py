@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +16,14 @@ REFUSED = "error: another process is at work in"
 
 def on_one_cache(subject: Subject, chance: random.Random, times: int) -> Row:
     """Two extractions of the same images into a new cache."""
-    return repeated("two extractions on one cache", times, partial(_extract_twice, subject, chance, _nothing))
+    return repeated("two extractions on one cache", times, partial(_extract_twice, subject, chance, damaged=False))
 
 
 def on_a_damaged_cache(subject: Subject, chance: random.Random, times: int) -> Row:
     """Two extractions that find much of the cache damaged, and both mend it, while files go from it."""
-    return repeated("two extractions on one damaged cache", times, partial(_extract_twice, subject, chance, _damage))
+    return repeated(
+        "two extractions on one damaged cache", times, partial(_extract_twice, subject, chance, damaged=True)
+    )
 
 
 def in_one_folder(subject: Subject, chance: random.Random, times: int) -> Row:
@@ -44,25 +45,18 @@ def _work_twice(subject: Subject, chance: random.Random, row: Row) -> None:
             row.note("first refused" if codes[0] else "second refused", problems)
 
 
-def _nothing(folder: Path, chance: random.Random) -> None:
-    """Damage nothing."""
-
-
-def _extract_twice(
-    subject: Subject, chance: random.Random, damage: Callable[[Path, random.Random], None], row: Row
-) -> None:
+def _extract_twice(subject: Subject, chance: random.Random, row: Row, *, damaged: bool) -> None:
     with subject.folder() as folder, subject.folder() as other:
-        if damage is not _nothing:
+        if damaged:
             subject.start(folder).wait()
-            damage(folder / "cache", chance)
-        (folder / "cache").mkdir(exist_ok=True)
+            _damage(folder / "cache", chance)
         for name in ("cache", "images"):
             (folder / name).mkdir(exist_ok=True)
             (other / name).symlink_to(folder / name)
         processes = [subject.start(folder)]
         time.sleep(chance.uniform(0.0, 0.3 * subject.seconds))
         processes.append(subject.start(other))
-        for _ in range(REMOVED if damage is not _nothing else 0):
+        for _ in range(REMOVED if damaged else 0):
             time.sleep(chance.uniform(0.0, 0.4 * subject.seconds))
             _remove_one(folder / "cache", chance)
         codes = [process.wait() for process in processes]

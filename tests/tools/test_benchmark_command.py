@@ -11,8 +11,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from tests.commands.benchmark.conftest import metrics_below
 from tests.helpers import write_embeddings
 from tests.tools.test_train_command import ROOT
@@ -28,9 +26,10 @@ def start(folder: Path, output: str, jobs: int) -> subprocess.Popen[str]:
     words += ["--dataset-config-file", ROOT / "configs" / "embedding_file.yaml", "--root", "data.safetensors"]
     words += ["--trainers", "ZeroShot", "FineTune", "LARE", "--shots", 2, 4, "--seeds", 2, *SETTINGS]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "TQDM_DISABLE": ""}
     # Tests that run in the background of a shell ignore Ctrl-C, and so would every process that they start.
-    hearing = {"preexec_fn": partial(signal.signal, signal.SIGINT, signal.SIG_DFL)}
-    return subprocess.Popen(list(map(str, words)), cwd=folder, start_new_session=True, **streams, **hearing)
+    hearing = {"preexec_fn": partial(signal.signal, signal.SIGINT, signal.SIG_DFL), "start_new_session": True}
+    return subprocess.Popen(list(map(str, words)), cwd=folder, env=environment, **streams, **hearing)
 
 
 def interrupt_at(process: subprocess.Popen[str], folder: Path, count: int) -> None:
@@ -43,28 +42,19 @@ def interrupt_at(process: subprocess.Popen[str], folder: Path, count: int) -> No
         os.killpg(process.pid, signal.SIGINT)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """A folder with the data, and the metrics of an undisturbed benchmark, one run at a time."""
-    folder = tmp_path_factory.mktemp("benchmark")
-    write_embeddings(folder / "data.safetensors")
-    process = start(folder, "undisturbed", jobs=1)
+def test_ctrl_c_is_one_line_and_keeps_what_is_done(tmp_path):
+    write_embeddings(tmp_path / "data.safetensors")
+    process = start(tmp_path, "undisturbed", jobs=1)
     shown, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert f"{RUNS} runs: 0 are done, {RUNS} to do" in shown
     assert f"{RUNS}/{RUNS}" in errors
-    return folder, metrics_below(folder / "undisturbed")
-
-
-def test_ctrl_c_is_one_line_and_keeps_what_is_done(undisturbed):
-    folder, expected = undisturbed
-    out = folder / "interrupted"
-    process = start(folder, "interrupted", jobs=2)
-    interrupt_at(process, out, 4)
+    process = start(tmp_path, "interrupted", jobs=2)
+    interrupt_at(process, tmp_path / "interrupted", 4)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     lines = [line for line in re.split(r"[\r\n]+", errors) if line and not line.startswith("runs, 2 at a time")]
     assert lines == ["interrupted: the same command goes on from what is done"]
-    kept = metrics_below(out)
+    kept = metrics_below(tmp_path / "interrupted")
     assert 0 < len(kept) < RUNS
-    assert kept.items() <= expected.items()
+    assert kept.items() <= metrics_below(tmp_path / "undisturbed").items()
