@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.errors import printable
 from lare_dassl.report.runs.collect import Collection, Run
-from lare_dassl.report.runs.summary import method_label, method_order, shots_label
+from lare_dassl.report.runs.summary import method_label, method_order, shots_label, shots_order
 
 from .runs.report_table import ReportTable, place_label
 
@@ -24,7 +23,7 @@ NO_PLAN = (
 def summary_text(collection: Collection) -> str:
     """Methods, datasets, settings and seeds of the runs in a few sentences."""
     keys = collection.keys
-    shots = sorted(set(keys["shots"]), key=lambda count: (count == ALL_SHOTS, count))
+    shots = sorted(set(keys["shots"]), key=shots_order)
     ratios = [f"{ratio:g}" for ratio in sorted(set(keys["imbalance"]))]
     seeds = [str(seed) for seed in sorted(set(keys["seed"]))]
     parts = [

@@ -25,9 +25,9 @@ from .runs.report_table import (
     axis_label,
     by_dataset,
     curve_cells,
-    points_told,
     show_cell,
     show_count,
+    shown_points,
 )
 
 CURVES = (
@@ -95,7 +95,7 @@ def _curve_table(title: str, frame: pd.DataFrame, along: str, metric: str) -> Re
 def _cell_table(title: str, frame: pd.DataFrame, headings: dict[str, str]) -> ReportTable:
     """One row per cell; metrics that no cell has are left out, and shots and imbalance where they are the usual."""
     metrics = [name for name in headings if frame[f"{name}_mean"].notna().any()]
-    points = points_told(frame)
+    points = shown_points(frame)
     rows = tuple(_cell_texts(row, points, metrics) for row in frame.to_dict("records"))
     columns = (*points, "method", *(headings[name] for name in metrics), "seeds")
     return ReportTable(title, columns, rows, _notes(frame, rows))

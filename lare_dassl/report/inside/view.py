@@ -17,7 +17,7 @@ from .choice import chosen_classes, region_angles
 from .figures import embedding_figure, region_figure, size_figure
 from .plane import DRAWN_REGIONS, plane_points
 from .reach import Example, Reach, examples, reach_of
-from .run import InsideRun, ShownRows
+from .run import InsideRun
 
 THUMBNAIL_SIDE = 160
 REACHING_SAMPLES = 64
@@ -33,15 +33,15 @@ class Picture:
         uri: of the downscaled image; "" where there is none.
         domain, class_name: of the image.
         remark: further line below it.
-        is_other_class: whether it is of another class than the image that it was found for.
+        is_other_class: True if it is of another class than the image that it was found for.
     """
 
     name: str
     uri: str
     domain: str
     class_name: str
-    remark: str = ""
-    is_other_class: bool = False
+    remark: str
+    is_other_class: bool
 
 
 @dataclass(frozen=True)
@@ -163,46 +163,35 @@ def _examples_text(run: InsideRun) -> str:
 
 
 def _example_view(run: InsideRun, example: Example) -> ExampleView:
-    train, test = run.embeddings.train, run.embeddings.test
-    label = int(train.label[example.row])
-
-    def picture_of_test(row: int, remark: str) -> Picture:
-        of_row = (row, int(test.label[row]), int(test.domain[row]))
-        return _picture(run, run.test, *of_row, remark=remark, is_other_class=of_row[1] != label)
-
-    own = _picture(run, run.train, example.row, label, int(train.domain[example.row]), remark="trained on")
+    label = int(run.embeddings.train.label[example.row])
+    own = _picture(run, "train", example.row, label, "trained on")
     return ExampleView(
         title=f"{own.class_name}: {own.name}",
         text=f"The samples have {example.rows_reached} different nearest test pictures.",
         own=own,
-        nearest=picture_of_test(example.nearest, "nearest to it"),
-        reached=[picture_of_test(found.row, f"{found.share:.0f} % of samples") for found in example.reached],
+        nearest=_picture(run, "test", example.nearest, label, "nearest to it"),
+        reached=[
+            _picture(run, "test", found.row, label, f"{found.share:.0f} % of samples") for found in example.reached
+        ],
     )
 
 
-def _picture(
-    run: InsideRun,
-    rows: ShownRows,
-    row: int,
-    label: int,
-    domain: int,
-    *,
-    remark: str = "",
-    is_other_class: bool = False,
-) -> Picture:
+def _picture(run: InsideRun, split: str, row: int, label: int, remark: str) -> Picture:
+    """The picture of a row of a split, for an image of the class `label`."""
+    shown, rows = {"train": run.train, "test": run.test}[split], run.embeddings.splits()[split]
     uri = ""
-    if rows.pictures:
+    if shown.pictures:
         try:
-            uri = data_uri(rows.pictures[row])
+            uri = data_uri(shown.pictures[row])
         except InputError:
             remark += " (the picture cannot be read)"
     return Picture(
-        name=rows.names[row],
+        name=shown.names[row],
         uri=uri,
-        domain=run.embeddings.domain_names[domain],
-        class_name=run.embeddings.classnames[label],
+        domain=run.embeddings.domain_names[int(rows.domain[row])],
+        class_name=run.embeddings.classnames[int(rows.label[row])],
         remark=remark,
-        is_other_class=is_other_class,
+        is_other_class=int(rows.label[row]) != label,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.errors import InputError
 from lare_dassl.results.predictions import Predictions
 from lare_dassl.results.record import Record
@@ -14,7 +13,7 @@ from lare_dassl.trainers.lare import LARE
 from .collect import Collection, Run, read_predictions
 from .pairing import Pair
 from .results import BASELINE, Results
-from .summary import method_label, method_order, shots_label
+from .summary import method_label, method_order, shots_label, shots_order
 
 METHOD = LARE.__name__
 """The method whose gain over the baseline is drawn by class."""
@@ -84,8 +83,7 @@ def _pair_rank(pair: Pair) -> tuple[Any, ...]:
 
 def _place_rank(record: Record) -> tuple[float, float]:
     """Least first: little imbalance, and then many shots."""
-    shots = float("inf") if record.shots == ALL_SHOTS else record.shots
-    return record.imbalance, -shots
+    return record.imbalance, -shots_order(record.shots)
 
 
 def first_run(collection: Collection, dataset: str, name: str) -> tuple[Run, str]:

@@ -19,8 +19,8 @@ from lare_dassl.report.runs.report_table import (
     axis_label,
     by_dataset,
     cell_label,
-    points_told,
     show_count,
+    shown_points,
 )
 from lare_dassl.results.record import METRICS, Record
 from lare_dassl.results.run_facts import RunFacts
@@ -135,7 +135,7 @@ def difference_tables(differences: Differences) -> list[ReportTable]:
 
 
 def _difference_table(title: str, frame: pd.DataFrame) -> ReportTable:
-    points, metrics = points_told(frame), list(dict.fromkeys(frame["metric"]))
+    points, metrics = shown_points(frame), list(dict.fromkeys(frame["metric"]))
     rows = []
     for _, cell in frame.groupby(GROUP, sort=False):
         first, most = cell.iloc[0], int(cell["n"].max())

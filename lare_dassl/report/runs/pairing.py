@@ -13,14 +13,8 @@ from lare_dassl.report.runs.report_table import cell_label
 from lare_dassl.results.record import Record
 from lare_dassl.results.run_facts import RunFacts
 
-from .summary import (
-    SPLIT,
-    WEIGHTS,
-    method_label,
-    method_order,
-    variant_labels,
-    variant_settings,
-)
+from .summary import method_label, method_order
+from .variants import SPLIT, WEIGHTS, variant_labels, variant_settings
 
 MOST_NAMES = 12
 """Methods that the refusal of an unknown baseline names."""
@@ -33,8 +27,8 @@ class ComparedRun:
     Attributes:
         number: its place among the records.
         record: its own.
-        settings: that set it apart, see summary.variant_settings.
-        variant: these as text, see summary.variant_labels.
+        settings: that set it apart, see variants.variant_settings.
+        variant: these as text, see variants.variant_labels.
     """
 
     number: int

@@ -68,7 +68,7 @@ def curve_cells(cells: pd.DataFrame, along: str) -> pd.DataFrame:
     return cells[cells[other] == USUAL[other]]
 
 
-def points_told(frame: pd.DataFrame) -> list[str]:
+def shown_points(frame: pd.DataFrame) -> list[str]:
     """The columns, of shots and imbalance, that a table needs: those that are not the usual everywhere."""
     return [name for name, usual in USUAL.items() if (frame[name] != usual).any()]
 

@@ -4,16 +4,8 @@ import math
 
 import pytest
 
-from lare_dassl.report.runs.summary import (
-    cells,
-    method_label,
-    short_names,
-    show_value,
-    summarise,
-    tidy,
-    variant_labels,
-    variant_settings,
-)
+from lare_dassl.report.runs.summary import cells, method_label, show_value, summarise, tidy
+from lare_dassl.report.runs.variants import short_names, variant_labels, variant_settings
 from lare_dassl.results.record import METRICS
 from tests.report.making import planned, record
 
