@@ -49,6 +49,11 @@ def unwritable(what: object, error: OSError, verb: str = "write") -> UnwritableE
     return UnwritableError(f"cannot {verb} {what}: {error.strerror or error}{advice}")
 
 
+def unreadable(what: object, error: OSError) -> InputError:
+    """The error for a file or folder that cannot be read."""
+    return InputError(f"cannot read {what}: {error.strerror}; check its permissions")
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not among the known ones, with the nearest of them.
 

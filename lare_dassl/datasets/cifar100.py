@@ -20,7 +20,7 @@ from lare_dassl.datasets.base.host_dataset import HostDataset
 from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
 from lare_dassl.datasets.base.image_tree import dataset_root, folders_in, images_in
 from lare_dassl.datasets.base.sources import how_to_get
-from lare_dassl.errors import InputError, unknown_name
+from lare_dassl.errors import InputError, unknown_name, unreadable
 from lare_dassl.host.door import DATASET_REGISTRY
 from lare_dassl.io.files import Marker, filled_folder, make_folder
 from lare_dassl.io.sha256 import file_sha256
@@ -129,7 +129,7 @@ def _sha256(file: Path) -> str:
     try:
         return file_sha256(file)
     except OSError as error:
-        raise InputError(f"cannot read '{file}': {error.strerror}; check its permissions") from error
+        raise unreadable(f"'{file}'", error) from error
 
 
 def _check_official(cfg: Any, file: Path) -> None:

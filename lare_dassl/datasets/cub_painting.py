@@ -11,7 +11,7 @@ from typing import Any
 from lare_dassl.datasets.base.checks import check_count, check_no_repeat, check_tested, refuse_partial, shown_names
 from lare_dassl.datasets.base.class_names import comparable_name, without_number
 from lare_dassl.datasets.base.domains import chosen_domains
-from lare_dassl.datasets.base.hash_split import Split, split_groups
+from lare_dassl.datasets.base.hash_split import split_groups
 from lare_dassl.datasets.base.host_dataset import HostDataset
 from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
 from lare_dassl.datasets.base.image_tree import dataset_root, folders_in, images_in
@@ -76,7 +76,10 @@ class CUBPainting(HostDataset):
         root = dataset_root(cfg, f"{PHOTO_FOLDER}/ and {PAINTING_FOLDER}/", ORIGIN)
         photo_root = _photo_root(root)
         photos = read_photos(cfg, photo_root)
-        split = _split_training(photos, cfg.DATASET.VAL_FRACTION)
+        of_class: list[list[str]] = [[] for _ in photos.classnames]
+        for path in photos.train:
+            of_class[photos.label[path]].append(path)
+        split = split_groups(of_class, cfg.DATASET.VAL_FRACTION, 0)
 
         def items(paths: Iterable[str]) -> list[ImageItem]:
             return [ImageItem(f"{photo_root}/images/{path}", photos.label[path], domain=0) for path in paths]
@@ -187,13 +190,6 @@ def _read_list(file: Path) -> dict[str, str]:
             raise InputError(f"'{file}' line {place} is not '<new number> <value>': {line!r}; get {PHOTO_SOURCE} anew")
         values[number] = value
     return values
-
-
-def _split_training(photos: Photos, val_fraction: float) -> Split:
-    of_class: list[list[str]] = [[] for _ in photos.classnames]
-    for path in photos.train:
-        of_class[photos.label[path]].append(path)
-    return split_groups(of_class, val_fraction, 0)
 
 
 def _paintings(cfg: Any, folder: Path, classnames: Sequence[str]) -> list[ImageItem]:

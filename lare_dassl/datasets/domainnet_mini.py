@@ -13,7 +13,7 @@ from lare_dassl.datasets.base.host_dataset import HostDataset
 from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
 from lare_dassl.datasets.base.image_tree import dataset_root
 from lare_dassl.datasets.base.sources import how_to_get
-from lare_dassl.errors import InputError
+from lare_dassl.errors import InputError, unreadable
 from lare_dassl.host.door import DATASET_REGISTRY
 
 ORIGIN = "domainnet_mini"
@@ -179,4 +179,4 @@ def _names_in(folder: Path) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise InputError(f"cannot read folder '{folder}': {error.strerror}; check its permissions") from error
+        raise unreadable(f"folder '{folder}'", error) from error

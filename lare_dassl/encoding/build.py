@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from lare_dassl import vlm
 from lare_dassl.datasets.base.host_dataset import brings_embeddings
-from lare_dassl.datasets.base.image_dataset import ImageDataset, ImageItem
+from lare_dassl.datasets.base.image_dataset import ImageDataset
 from lare_dassl.embeddings.cache.hashes import cache_folder
 from lare_dassl.embeddings.embedding_set import EmbeddingSet, LabelledEmbeddings
 from lare_dassl.embeddings.encoder.encoder import Encoder, EncodingReport
@@ -135,12 +135,12 @@ def _labelled(embedding: Tensor, dataset: ImageDataset) -> dict[str, LabelledEmb
     """The rows of each split, from the embeddings of all its images in their order."""
     splits = dataset.used_splits()
     parts = embedding.split([len(items) for items in splits.values()])
-    return {name: _label_rows(rows, items) for rows, (name, items) in zip(parts, splits.items(), strict=True)}
-
-
-def _label_rows(embedding: Tensor, items: Sequence[ImageItem]) -> LabelledEmbeddings:
-    label, domain = ([item.label for item in items], [item.domain for item in items])
-    return LabelledEmbeddings(embedding, *(torch.tensor(numbers, dtype=torch.int64) for numbers in (label, domain)))
+    labelled = {}
+    for rows, (name, items) in zip(parts, splits.items(), strict=True):
+        label = torch.tensor([item.label for item in items], dtype=torch.int64)
+        domain = torch.tensor([item.domain for item in items], dtype=torch.int64)
+        labelled[name] = LabelledEmbeddings(rows, label, domain)
+    return labelled
 
 
 def _domain_text_embeddings(encoder: Encoder, templates: dict[str, list[str]], spoken: Sequence[str]) -> Tensor | None:

@@ -8,7 +8,7 @@ from .loading import build_untrained, load, tokenizer_of
 from .names import DEMO_FOLDER, DEMO_MODEL, check_names
 from .openclip import open_clip
 from .precision import available_device, low_precision_agrees, resolve_precision
-from .preprocessing import PreprocessParts, Resize, split_preprocess
+from .preprocessing import split_preprocess
 from .resolving import resolve
 from .source import VLMSource
 from .text_encoder import TextEncoder
@@ -17,8 +17,6 @@ __all__ = [
     "DEMO_FOLDER",
     "DEMO_MODEL",
     "FrozenVLM",
-    "PreprocessParts",
-    "Resize",
     "TextEncoder",
     "VLMSource",
     "available_device",

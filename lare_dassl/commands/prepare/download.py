@@ -15,7 +15,7 @@ import urllib3
 from tqdm import tqdm
 
 from lare_dassl.datasets.base.sources import Source
-from lare_dassl.errors import InputError, unwritable
+from lare_dassl.errors import InputError, unreadable, unwritable
 from lare_dassl.io.files import make_folder
 
 from .disk import check_space, show_size
@@ -102,7 +102,7 @@ def fault_of(path: Path, source: Source) -> str:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, algorithm).hexdigest()
     except OSError as error:
-        raise InputError(f"cannot read '{path}': {error.strerror}; check its permissions") from error
+        raise unreadable(f"'{path}'", error) from error
     return "" if found == expected else f"its {algorithm} is {found}, expected {expected}"
 
 

@@ -18,7 +18,7 @@ from lare_dassl.config.request import DataRequest, PrepareRequest
 from lare_dassl.datasets.base.foreign import open_dataset
 from lare_dassl.datasets.base.image_dataset import ImageDataset
 from lare_dassl.datasets.base.sources import SOURCES, Source, how_to_get
-from lare_dassl.errors import InputError, unknown_name
+from lare_dassl.errors import InputError, unknown_name, unreadable
 from lare_dassl.host.door import DATASET_REGISTRY
 from lare_dassl.io.files import make_folder
 from lare_dassl.io.locks import only_one
@@ -77,7 +77,10 @@ def prepare(request: PrepareRequest, configs: Path) -> None:
     dataset, problems = _get_dataset(request, cfg, findings, root)
     if dataset is not None:
         show(counts_table(dataset))
-        problems += _image_problems(dataset, sample)
+        try:
+            show(f"{check_images(dataset, sample):,} images decoded")
+        except InputError as error:
+            problems.append(str(error))
     _raise_problems(request.name, problems)
     if request.delete_archives:
         _delete_archives([look(source, root) for source in sources])
@@ -125,7 +128,7 @@ def _is_filled(folder: Path) -> bool:
     try:
         return any(folder.iterdir())
     except OSError as error:
-        raise InputError(f"cannot read folder '{folder}': {error.strerror}; check its permissions") from error
+        raise unreadable(f"folder '{folder}'", error) from error
 
 
 def _missing_state(source: Source, root: Path, archive: Path | None) -> str:
@@ -243,14 +246,6 @@ def _check_archive(archive: Path, source: Source) -> None:
     rest = f"rename it to {part_of(archive).name} and run again to download the rest, or "
     hint = rest if archive.stat().st_size < source.size else ""
     raise InputError(f"'{archive}' is half-downloaded or damaged: {fault}; {hint}remove it and run again")
-
-
-def _image_problems(dataset: ImageDataset, sample: int | None) -> list[str]:
-    try:
-        show(f"{check_images(dataset, sample):,} images decoded")
-    except InputError as error:
-        return [str(error)]
-    return []
 
 
 def _raise_problems(name: str, problems: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from lare_dassl.errors import InputError
+from lare_dassl.errors import InputError, unreadable
 from lare_dassl.io.files import composed
 
 from .sources import how_to_get
@@ -106,11 +106,7 @@ def _status(folder: Path) -> os.stat_result:
     try:
         return folder.stat()
     except OSError as error:
-        raise _unreadable(folder, error) from error
-
-
-def _unreadable(folder: Path, error: OSError) -> InputError:
-    return InputError(f"cannot read folder '{folder}': {error.strerror}; check its permissions")
+        raise unreadable(f"folder '{folder}'", error) from error
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -118,4 +114,4 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        raise unreadable(f"folder '{folder}'", error) from error
