@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,13 +8,8 @@ import pytest
 
 from lare_dassl.io.leftovers import beside, remove_leftovers
 
-
-@pytest.fixture(scope="module")
-def ended():
-    """The number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+# No system gives a process so high a number.
+ENDED = 2**30
 
 
 def name_of(process, machine=None, name="record.json", suffix=".tmp"):
@@ -25,8 +18,13 @@ def name_of(process, machine=None, name="record.json", suffix=".tmp"):
     return own.replace(f"-{os.getpid()}-", f"-{process}-").replace(here, machine or here)
 
 
-def left(folder):
-    return sorted(entry.name for entry in folder.iterdir())
+def assert_kept(folder, names, kept, suffix=".tmp", age_hours=0.0):
+    """Of files of such names and age, some are kept."""
+    for name in names:
+        (folder / name).write_text("half")
+        os.utime(folder / name, times=2 * (time.time() - age_hours * 3600,))
+    remove_leftovers(folder, suffix)
+    assert sorted(entry.name for entry in folder.iterdir()) == sorted(kept)
 
 
 def test_a_name_beside_a_path_is_hidden_and_nobody_elses(tmp_path):
@@ -36,38 +34,21 @@ def test_a_name_beside_a_path_is_hidden_and_nobody_elses(tmp_path):
     assert beside(tmp_path / "record.json").parent == tmp_path
 
 
-def test_what_an_ended_process_left_is_removed_and_nothing_else(tmp_path, ended):
-    (tmp_path / name_of(ended)).write_text("half")
-    folder = tmp_path / name_of(ended, name="train")
-    folder.mkdir()
-    (folder / "1.png").write_text("half")
-    mine = beside(tmp_path / "record.json")
-    kept = [mine.name, name_of(1), name_of(ended, machine="0123abcd"), ".notes.tmp", ".a.123-01234567.tmp", "b.tmp"]
-    kept += [name_of(ended, suffix=".token")]
-    for name in kept:
-        (tmp_path / name).write_text("")
-    remove_leftovers(tmp_path)
-    assert left(tmp_path) == sorted(kept)
-
-
-def test_what_another_machine_left_is_removed_when_a_day_has_gone(tmp_path, ended):
-    old, new = (tmp_path / name_of(ended, machine="0123abcd", name=name) for name in ("old", "new"))
-    for path, age in ((old, 25), (new, 23)):
-        path.write_text("")
-        os.utime(path, times=2 * (time.time() - age * 3600,))
-    remove_leftovers(tmp_path)
-    assert left(tmp_path) == [new.name]
-
-
-def test_tokens_of_another_machine_stay_for_ever(tmp_path, ended):
-    theirs, ours = (tmp_path / name_of(ended, machine=machine, suffix=".token") for machine in ("0123abcd", None))
-    for path in (theirs, ours):
-        path.write_text("")
-        os.utime(path, times=(0, 0))
-    remove_leftovers(tmp_path, ".token")
-    assert left(tmp_path) == [theirs.name]
-
-
-def test_a_folder_that_is_not_there_holds_nothing(tmp_path):
+def test_what_an_ended_process_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / name_of(ENDED, name="train") / "images").mkdir(parents=True)
+    kept = [
+        beside(Path("record.json")).name,
+        name_of(1),
+        name_of(ENDED, machine="0123abcd"),
+        name_of(ENDED, suffix=".x"),
+    ]
+    kept += [".notes.tmp", ".a.123-01234567.tmp", "b.tmp"]
+    assert_kept(tmp_path, [name_of(ENDED), *kept], kept)
     remove_leftovers(tmp_path / "none")
-    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(("age_hours", "suffix", "kept"), [(23, ".tmp", 1), (25, ".tmp", 0), (10_000, ".token", 1)])
+def test_files_of_another_machine_are_removed_after_a_day(tmp_path, age_hours, suffix, kept):
+    """But for tokens, which stay for ever."""
+    theirs, ours = (name_of(ENDED, machine=machine, suffix=suffix) for machine in ("0123abcd", None))
+    assert_kept(tmp_path, [theirs, ours], [theirs] * kept, suffix, age_hours)

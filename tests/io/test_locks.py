@@ -31,21 +31,14 @@ def test_a_file_system_without_locks_is_warned_of_and_used(tmp_path, monkeypatch
     assert caplog.messages == [f"no lock (No locks available): make sure that no other process {DOING}"]
 
 
-def test_an_error_inside_the_block_passes_through(tmp_path):
-    with pytest.raises(BlockingIOError, match="a pipe"), only_one(tmp_path / "lock", DOING):
-        raise BlockingIOError("a pipe")
-
-
 def test_the_lock_ends_with_the_block(tmp_path):
     # An empty file, as earlier versions leave it, does not block.
     (tmp_path / "lock").touch()
-    with (
-        only_one(tmp_path / "lock", DOING),
-        only_one(tmp_path / "other", DOING),
-        pytest.raises(InputError, match=f"^another process {DOING}: come back later$"),
-        only_one(tmp_path / "lock", DOING, "come back later"),
-    ):
-        pass
+    busy = pytest.raises(InputError, match=f"^another process {DOING}: come back later$")
+    with pytest.raises(BlockingIOError, match="a pipe"), only_one(tmp_path / "lock", DOING):
+        with only_one(tmp_path / "other", DOING), busy, only_one(tmp_path / "lock", DOING, "come back later"):
+            pass
+        raise BlockingIOError("a pipe")
     with only_one(tmp_path / "lock", DOING):
         pass
 

@@ -80,6 +80,7 @@ def test_a_torchvision_that_works_is_left_alone(fake_torchvision):
     fake_torchvision("works = True\n")
     torchvision_mend.mend()
     assert sys.modules["torchvision"].works
+    torchvision_mend.mend()
 
 
 def test_another_error_is_not_hidden(fake_torchvision):
