@@ -75,15 +75,12 @@ def layer_rows(layer):
 
 
 @pytest.fixture(scope="module")
-def problem():
-    """Embeddings around four directions, their labels, the class texts, and the texts of a source and a target."""
-    generator = torch.Generator().manual_seed(5)
-    class_text = F.normalize(torch.randn(4, 12, generator=generator), dim=-1)
-    shift = F.normalize(torch.randn(12, generator=generator), dim=-1)
-    label = torch.arange(40) % 4
-    embedding = F.normalize(class_text[label] + 0.15 * torch.randn(40, 12, generator=generator), dim=-1)
+def problem(clusters):
+    """Clusters of embeddings, and for each row the texts of its class in the source and in the target domain."""
+    _, label, class_text = clusters
+    shift = F.normalize(torch.randn(12, generator=torch.Generator().manual_seed(6)), dim=-1)
     target_text = F.normalize(class_text + 0.8 * shift, dim=-1)
-    return embedding, label, class_text, class_text[label], target_text[label]
+    return *clusters, class_text[label], target_text[label]
 
 
 SMALL = {"hidden_dim": 32, "epochs": 15, "batch_size": 16, "lr": 1e-2}
@@ -154,14 +151,9 @@ def test_the_seed_alone_decides_the_result_and_the_global_state_stays(problem):
     ("change", "message"),
     [
         (lambda e, y, t, s, g: (e[:, :-1], y, t, s, g), "must share D, got (40, 11) and (4, 12)"),
-        (lambda e, y, t, s, g: (e, y + 1, t, s, g), "labels must lie in [0, 4), got 1 to 4"),
         (lambda e, y, t, s, g: (e, y, t, s[:4], g), "source_text must be float32 (40, 12) as the embeddings, got"),
         (lambda e, y, t, s, g: (e, y, t, s, g[:, :6]), "target_text must be float32 (40, 12) as the embeddings, got"),
         (lambda e, y, t, s, g: (e, y, t, s, g.half()), "target_text must be float32 (40, 12) as the embeddings, got"),
-        (
-            lambda e, y, t, s, g: (e * torch.nan, y, t, s, g),
-            "stage 1 diverged in epoch 1 (loss nan): lower the learning rate",
-        ),
     ],
 )
 def test_inputs_that_cannot_be_fitted_are_named(problem, change, message):
@@ -175,17 +167,3 @@ def test_the_defaults_are_the_papers_settings():
     assert AugmentationSettings() == AugmentationSettings(
         alpha=0.5, hidden_dim=384, epochs=50, lr=0.001, weight_decay=0.005, batch_size=256
     )
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"alpha": 1.5}, "alpha must lie in [0, 1], not 1.5"),
-        ({"epochs": 0}, "epochs must be at least 1, not 0"),
-        ({"weight_decay": -0.5}, "weight_decay must be at least 0, not -0.5"),
-    ],
-)
-def test_settings_out_of_range_are_named(setting, message):
-    with pytest.raises(InputError) as error:
-        AugmentationSettings(**setting)
-    assert str(error.value) == message

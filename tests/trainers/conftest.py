@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lare_dassl.commands import train
 from lare_dassl.commands.checks import make_config
 from lare_dassl.embeddings.embedding_set import RANDOM_WEIGHTS, EmbeddingSet
 from lare_dassl.trainers.base.description import description_of
-from tests.helpers import shifted_embeddings, train_arguments, write_embeddings, write_tiny_model
+from tests.helpers import make_domain_tree, shifted_embeddings, train_arguments, write_embeddings, write_tiny_model
 
 QUICK = ("OPTIM.MAX_EPOCH", 6, "DATALOADER.TRAIN_X.BATCH_SIZE", 16)
 QUICK_REGIONS = ("TRAINER.LARE.EPOCHS", 3, "TRAINER.LARE.HIDDEN_DIM", 8)
@@ -56,13 +57,29 @@ def build(embedding_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "path", list(sys.path))
 
     def build_trainer(
-        name: str, folder: str, *overrides: object, seed: int = 0, resume: str = "", root: Path = embedding_file
+        name: str,
+        folder: str,
+        *overrides: object,
+        seed: int = 0,
+        resume: str = "",
+        root: Path = embedding_file,
+        keys: Sequence[object] = ("DATASET.NAME", "EmbeddingFile"),
     ) -> Any:
         flags = ["--trainer", name, "--root", root, "--output-dir", tmp_path / folder, "--seed", seed]
         flags += ["--resume", tmp_path / resume] if resume else []
         method = description_of(name)
         stage_one = QUICK_STAGES.get(method.section, ()) if method else ()
-        settings = [*QUICK, *stage_one, "DATASET.NAME", "EmbeddingFile"]
-        return train.build_trainer(make_config(train_arguments(*flags, *settings, *overrides)))
+        return train.build_trainer(make_config(train_arguments(*flags, *QUICK, *stage_one, *keys, *overrides)))
 
     return build_trainer
+
+
+@pytest.fixture
+def build_on_images(request: pytest.FixtureRequest, build: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Like `build`, on a tree of images of two domains, encoded by a CLIP, or by the "coca" that a test asks for."""
+    root = make_domain_tree(tmp_path / "data", ("photo", "painting"), ("cat", "brown_owl"), per_class=6)
+    name = write_tiny_model(tmp_path / "model", coca=getattr(request, "param", "clip") == "coca")
+    model = ("MODEL.BACKBONE.NAME", name, "VLM.ALLOW_RANDOM", True)
+    domains = ("DATASET.SOURCE_DOMAINS", "['photo']", "DATASET.TARGET_DOMAINS", "['painting']")
+    cache = ("EMBEDDINGS.CACHE_DIR", tmp_path / "cache", "DATALOADER.NUM_WORKERS", 0, "VLM.PRECISION", "fp32")
+    return partial(build, root=root, keys=("DATASET.NAME", "DomainFolders", *domains, *model, *cache))

@@ -36,7 +36,12 @@ def last_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def metrics_of(folder: Path) -> dict[str, Any]:
+def record_of(folder: Path) -> dict[str, Any]:
+    """The record of a run."""
+    record: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    return record
+
+
+def metrics_of(folder: Path) -> Any:
     """The metrics in a run's record."""
-    metrics: dict[str, Any] = json.loads((folder / "record.json").read_text())["metrics"]
-    return metrics
+    return record_of(folder)["metrics"]

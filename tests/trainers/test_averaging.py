@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -11,13 +10,9 @@ from lare_dassl.errors import InputError
 from lare_dassl.methods.shared.averaging import WEIGHTS, average
 from lare_dassl.methods.shared.linear import text_classifier
 from tests.helpers import run_train, shifted_embeddings, write_embeddings
-from tests.trainers.interruption import last_state, metrics_of, train_until
+from tests.trainers.interruption import last_state, metrics_of, record_of, train_until
 
 BY_VALIDATION = ("CLASSIFIER.AVERAGE", "val")
-
-
-def chosen_of(folder):
-    return json.loads((folder / "record.json").read_text())["chosen"]
 
 
 def zero_shot_of(trainer):
@@ -56,7 +51,7 @@ def test_the_weight_is_chosen_on_validation_rows_alone(build, misleading_file, t
     trained = trained_classifier(trainer, tmp_path / "run")
     on_val = scores(trainer, trained, trainer.embeddings.val)
     on_test = scores(trainer, trained, trainer.embeddings.test)
-    weight = chosen_of(tmp_path / "run")["CLASSIFIER.AVERAGE"]
+    weight = record_of(tmp_path / "run")["chosen"]["CLASSIFIER.AVERAGE"]
     assert weight == max(WEIGHTS, key=lambda tried: (on_val[tried], tried))
     assert on_test[0.0] == 60 > on_test[weight]
     assert trainer.results["accuracy"] == pytest.approx(100 * on_test[weight] / 60)
@@ -71,7 +66,7 @@ def test_a_given_weight_is_taken(build, tmp_path, name):
     assert torch.equal(trainer.model.bias, expected.bias)
     assert torch.equal(load_file(tmp_path / "run" / "classifier.safetensors")["weight"], expected.weight)
     assert trainer.results["accuracy"] == pytest.approx(100 * correct(expected, trainer.embeddings.test) / 60)
-    assert chosen_of(tmp_path / "run") == {}
+    assert record_of(tmp_path / "run")["chosen"] == {}
 
 
 def test_the_ends_are_the_zero_shot_and_the_trained_classifier(build, tmp_path):

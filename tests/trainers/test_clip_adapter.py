@@ -8,6 +8,7 @@ from lare_dassl.errors import InputError
 from lare_dassl.methods.clip_adapter import AdapterClassifier
 from lare_dassl.methods.shared.fitting import seeded_network
 from tests.trainers.interruption import metrics_of
+from tests.trainers.plain_training import train_plainly
 
 
 def test_it_is_the_adapter_trained_with_cross_entropy(build):
@@ -18,19 +19,15 @@ def test_it_is_the_adapter_trained_with_cross_entropy(build):
     start = seeded_network(lambda: AdapterClassifier(class_text, 50.0, 4, 0.4), seed=0)
     weights = [start.down.weight.detach().clone(), start.up.weight.detach().clone()]
     down, up = (weight.requires_grad_() for weight in weights)
-    optimiser = torch.optim.AdamW(weights, lr=0.01, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=6)
-    for epoch in range(6):
-        order = torch.randperm(40, generator=torch.Generator().manual_seed(epoch))
-        for part in order.split(16):
-            image = rows.embedding[part]
-            adapted = torch.clamp(torch.clamp(image @ down.T, min=0) @ up.T, min=0)
-            mixed = 0.4 * adapted + 0.6 * image
-            logits = 50.0 * (mixed / mixed.norm(dim=1, keepdim=True)) @ class_text.T
-            optimiser.zero_grad()
-            F.cross_entropy(logits, rows.label[part]).backward()
-            optimiser.step()
-        schedule.step()
+
+    def loss_of(part):
+        image = rows.embedding[part]
+        adapted = torch.clamp(torch.clamp(image @ down.T, min=0) @ up.T, min=0)
+        mixed = 0.4 * adapted + 0.6 * image
+        logits = 50.0 * (mixed / mixed.norm(dim=1, keepdim=True)) @ class_text.T
+        return F.cross_entropy(logits, rows.label[part])
+
+    train_plainly(weights, loss_of, lr=0.01)
     torch.testing.assert_close(trainer.model.down.weight, down, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(trainer.model.up.weight, up, rtol=1e-4, atol=1e-5)
 

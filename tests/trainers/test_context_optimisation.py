@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import replace
 
 import pytest
@@ -12,41 +11,16 @@ from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity, vlm
 from lare_dassl.commands.checks import make_config
 from lare_dassl.errors import InputError
 from lare_dassl.io.sha256 import file_sha256
-from lare_dassl.results.classifier_file import FILE_NAME, read_classifier
 from lare_dassl.system import network
-from tests.helpers import (
-    make_domain_tree,
-    shifted_embeddings,
-    train_arguments,
-    write_embeddings,
-    write_tiny_model,
-)
+from tests.helpers import shifted_embeddings, train_arguments, write_embeddings
 from tests.trainers.interruption import metrics_of
 
 CONTEXT = "TRAINER.CONTEXTOPTIMISATION"
-CLASSES = ("cat", "brown_owl")
 NEW_WORDS = [300, 301, 302, 303]
 
 
 # The tests that a text tower of another shape could fail.
-OF_BOTH = pytest.mark.parametrize("on_images", ["clip", "coca"], indirect=True)
-
-
-@pytest.fixture
-def on_images(request, tmp_path):
-    """The root and the keys of a run on a tree of images of two domains, encoded by a CLIP, or by a CoCa."""
-    root = make_domain_tree(tmp_path / "data", ("photo", "painting"), CLASSES, per_class=6)
-    name = write_tiny_model(tmp_path / "model", coca=getattr(request, "param", "clip") == "coca")
-    model = ("MODEL.BACKBONE.NAME", name, "VLM.ALLOW_RANDOM", True)
-    domains = ("DATASET.SOURCE_DOMAINS", "['photo']", "DATASET.TARGET_DOMAINS", "['painting']")
-    cache = ("EMBEDDINGS.CACHE_DIR", tmp_path / "cache", "DATALOADER.NUM_WORKERS", 0, "VLM.PRECISION", "fp32")
-    return root, ("DATASET.NAME", "DomainFolders", *domains, *model, *cache)
-
-
-@pytest.fixture
-def build_on_images(build, on_images):
-    root, keys = on_images
-    return lambda folder, *overrides: build("ContextOptimisation", folder, *keys, *overrides, root=root)
+OF_BOTH = pytest.mark.parametrize("build_on_images", ["clip", "coca"], indirect=True)
 
 
 def demo_file(path, **vlm_values):
@@ -94,7 +68,7 @@ def model_of(trainer):
 
 @OF_BOTH
 def test_it_starts_as_the_zero_shot_classifier_of_its_words(build_on_images):
-    trainer = build_on_images("run")
+    trainer = build_on_images("ContextOptimisation", "run")
     assert trainer.cfg.VLM.TEMPLATES == ["a photo of a {}."]
     torch.testing.assert_close(trainer.model.class_text(), trainer.embeddings.class_text)
 
@@ -103,7 +77,9 @@ def test_it_starts_as_the_zero_shot_classifier_of_its_words(build_on_images):
 def test_it_learns_the_context_by_cross_entropy_through_the_tower(build_on_images):
     """The trainer's context is that of a plain loop over the same batches, in which the tower reads new words."""
     rate = ("OPTIM.NAME", "sgd", "OPTIM.LR", 0.01, "OPTIM.WARMUP_EPOCH", 0, "OPTIM.WEIGHT_DECAY", 0.0005)
-    trainer = build_on_images("run", *rate, "OPTIM.MAX_EPOCH", 3, "DATALOADER.TRAIN_X.BATCH_SIZE", 4)
+    trainer = build_on_images(
+        "ContextOptimisation", "run", *rate, "OPTIM.MAX_EPOCH", 3, "DATALOADER.TRAIN_X.BATCH_SIZE", 4
+    )
     start = trainer.model.context.detach().clone()
     context = start.clone().requires_grad_()
     trainer.train()
@@ -135,7 +111,7 @@ def test_it_learns_the_context_by_cross_entropy_through_the_tower(build_on_image
     ],
 )
 def test_the_context_has_the_shape_that_is_asked_for(build_on_images, overrides, shape):
-    trainer = build_on_images("run", *overrides)
+    trainer = build_on_images("ContextOptimisation", "run", *overrides)
     before = trainer.model.context.detach().clone()
     assert before.shape == shape
     trainer.train()
@@ -143,39 +119,22 @@ def test_the_context_has_the_shape_that_is_asked_for(build_on_images, overrides,
     assert not torch.equal(trainer.learner.context, before)
 
 
-def test_random_contexts_follow_from_the_seed(build, on_images):
-    root, keys = on_images
+def test_random_contexts_follow_from_the_seed(build_on_images):
     first, again, other = (
-        build("ContextOptimisation", f"run{place}", *keys, f"{CONTEXT}.INIT", "", root=root, seed=seed).model.context
+        build_on_images("ContextOptimisation", f"run{place}", f"{CONTEXT}.INIT", "", seed=seed).model.context
         for place, seed in enumerate((0, 0, 1))
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-# Whole runs.
-
-
-def test_what_is_tested_is_a_linear_classifier_with_the_same_logits(build_on_images, tmp_path):
-    trainer = build_on_images("run")
+@pytest.mark.parametrize("keys", [(), ("TEST.FINAL_MODEL", "best_val", "DATASET.VAL_FRACTION", 0.3)])
+def test_a_linear_classifier_with_the_same_logits_is_tested(build_on_images, tmp_path, keys):
+    trainer = build_on_images("ContextOptimisation", "run", *keys)
     trainer.train()
     embedding = trainer.embeddings.test.embedding
     assert isinstance(trainer.model, torch.nn.Linear)
     torch.testing.assert_close(trainer.model(embedding), trainer.learner(embedding))
-    kept = read_classifier(tmp_path / "run" / FILE_NAME).module
-    assert torch.equal(kept(embedding), trainer.model(embedding))
-    tester = build_on_images("test")
-    for _ in range(2):
-        tester.load_model(str(tmp_path / "run"))
-        assert torch.equal(tester.model.weight, trainer.model.weight)
-    assert tester.test() == trainer.results["accuracy"]
-
-
-def test_the_best_context_on_validation_rows_is_kept(build_on_images, tmp_path):
-    trainer = build_on_images("run", "TEST.FINAL_MODEL", "best_val", "DATASET.VAL_FRACTION", 0.3)
-    trainer.train()
-    assert isinstance(trainer.model, torch.nn.Linear)
-    assert (tmp_path / "run" / "model" / "model-best.pth.tar").is_file()
 
 
 # The demo model, and embedding files.
@@ -234,9 +193,3 @@ def test_a_text_tower_that_cannot_be_had_is_told_in_one_line(build, monkeypatch)
         "ContextOptimisation needs the text tower of the model: no weights for ViT-B-32 (openai) in "
     )
     assert "\n" not in str(error.value)
-
-
-def test_the_record_names_the_settings(build, tmp_path):
-    build("ContextOptimisation", "run", "OPTIM.MAX_EPOCH", 1, root=demo_file(tmp_path / "demo.safetensors")).train()
-    record = json.loads((tmp_path / "run" / "record.json").read_text())
-    assert record["config"]["TRAINER"]["CONTEXTOPTIMISATION"] == {"INIT": "a photo of a", "N_CTX": 4, "CSC": False}

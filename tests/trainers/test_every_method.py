@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 import pytest
 import torch
 
 from lare_dassl.errors import InputError
+from lare_dassl.methods.shared.linear import random_classifier
 from lare_dassl.results.classifier_file import FILE_NAME, read_classifier
 from lare_dassl.trainers.base.description import LAST, LINEAR_HEADS, described
-from tests.trainers.interruption import last_state, metrics_of, train_until
+from tests.trainers.interruption import last_state, metrics_of, record_of, train_until
 
 METHODS = [method for method in described() if method.place < LAST]
 TRAINED = [method for method in METHODS if method.trains]
@@ -30,10 +30,6 @@ def build_any(build, described_file):
         return build(method.name, folder, "VLM.ALLOW_RANDOM", True, *overrides, root=described_file, **flags)
 
     return build_method
-
-
-def record_of(folder):
-    return json.loads((folder / "record.json").read_text())
 
 
 @each(TRAINED)
@@ -70,6 +66,14 @@ def test_the_global_random_state_has_no_influence_at_the_start(build_any, method
     torch.manual_seed(99)
     second = build_any(method, "second").model.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first.keys() | second.keys())
+
+
+@each([method for method in TRAINED if "CLASSIFIER.INIT" not in method.ignores])
+def test_the_classifier_starts_at_random_unless_the_text_is_asked_for(build_any, method):
+    random, text = build_any(method, "random"), build_any(method, "text", "CLASSIFIER.INIT", "text")
+    assert torch.equal(random.model.weight, random_classifier(32, 5, seed=0).weight)
+    torch.testing.assert_close(text.model.weight, 50.0 * text.embeddings.class_text)
+    assert torch.equal(text.model.bias, torch.zeros(5))
 
 
 @each([method for method in METHODS if f"{method.section}.{SAMPLES}" in method.own_keys()])

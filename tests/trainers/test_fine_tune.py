@@ -9,23 +9,15 @@ import torch.nn.functional as F
 from lare_dassl.errors import InputError
 from lare_dassl.methods.shared.linear import random_classifier
 from tests.trainers.interruption import metrics_of
+from tests.trainers.plain_training import train_plainly
 
 
 def test_it_is_a_linear_probe_trained_by_adamw(build):
     """The trainer's weights are those of a plain loop over the same batches."""
     trainer = build("FineTune", "run")
     trainer.train()
-    probe = random_classifier(16, 5, seed=0)
-    optimiser = torch.optim.AdamW(probe.parameters(), lr=0.03, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=6)
-    rows = trainer.embeddings.train
-    for epoch in range(6):
-        order = torch.randperm(40, generator=torch.Generator().manual_seed(epoch))
-        for part in order.split(16):
-            optimiser.zero_grad()
-            F.cross_entropy(probe(rows.embedding[part]), rows.label[part]).backward()
-            optimiser.step()
-        schedule.step()
+    probe, rows = random_classifier(16, 5, seed=0), trainer.embeddings.train
+    train_plainly(probe.parameters(), lambda part: F.cross_entropy(probe(rows.embedding[part]), rows.label[part]))
     torch.testing.assert_close(trainer.model.weight, probe.weight)
     torch.testing.assert_close(trainer.model.bias, probe.bias)
 
@@ -37,13 +29,6 @@ def test_its_batches_hold_real_embeddings_alone(build):
     assert not any(batch.sampled.any() for batch in batches)
     seen = torch.cat([batch.embedding for batch in batches])
     assert {tuple(row) for row in seen.tolist()} == {tuple(row) for row in trainer.embeddings.train.embedding.tolist()}
-
-
-def test_it_starts_at_random_unless_the_text_is_asked_for(build):
-    random, text = build("FineTune", "random"), build("FineTune", "text", "CLASSIFIER.INIT", "text")
-    assert torch.equal(random.model.weight, random_classifier(16, 5, seed=0).weight)
-    torch.testing.assert_close(text.model.weight, 50.0 * text.embeddings.class_text)
-    assert torch.equal(text.model.bias, torch.zeros(5))
 
 
 def test_it_learns_the_source_domain(build, tmp_path):

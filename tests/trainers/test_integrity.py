@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -11,26 +10,17 @@ import torch.nn.functional as F
 from safetensors import safe_open
 
 from lare_dassl import LabelledEmbeddings
-from lare_dassl.embeddings.embedding_file import read_embedding_file, write_embedding_file
+from lare_dassl.embeddings.embedding_file import write_embedding_file
 from lare_dassl.io import checkpoint
 from lare_dassl.trainers.base.description import described
 from tests.helpers import make_domain_tree, run_train, write_image
+from tests.trainers.interruption import record_of
 
 TRAINERS = sorted(method.name for method in described())
 QUICK = ("OPTIM.MAX_EPOCH", 4, "DATALOADER.TRAIN_X.BATCH_SIZE", 16)
 QUICK_STAGES = ("TRAINER.LARE.EPOCHS", 2, "TRAINER.LARE.HIDDEN_DIM", 8)
 # What chooses on validation rows, of each trainer that can be asked to.
 NOT_LINEAR = ("CLIPAdapter", "TipAdapter", "TipAdapterF", "ZeroShot")
-
-
-@pytest.fixture(scope="module")
-def whole(described_embeddings):
-    return described_embeddings
-
-
-@pytest.fixture(scope="module")
-def backbone(whole):
-    return whole.vlm.model
 
 
 def poisoned(embeddings, domains):
@@ -83,18 +73,15 @@ def assert_same_training(folder, other):
         assert all(torch.equal(value, second[path][0][key]) for key, value in weights.items())
 
 
-def records_of(*folders):
-    return [json.loads((folder / "record.json").read_text()) for folder in folders]
-
-
 @pytest.mark.parametrize("trainer", TRAINERS)
-def test_garbage_in_test_rows_changes_nothing_that_is_trained_or_chosen(tmp_path, whole, trainer):
+def test_garbage_in_test_rows_changes_nothing_that_is_trained_or_chosen(tmp_path, described_embeddings, trainer):
+    whole = described_embeddings
     clean = trained(tmp_path / "clean", trainer, whole)
     targets = trained(tmp_path / "targets", trainer, poisoned(whole, whole.target_domains))
     tests = trained(tmp_path / "tests", trainer, poisoned(whole, whole.domain_names))
     assert_same_training(clean, targets)
     assert_same_training(clean, tests)
-    records = records_of(clean, targets, tests)
+    records = [record_of(folder) for folder in (clean, targets, tests)]
     assert records[0]["chosen"] == records[1]["chosen"] == records[2]["chosen"]
     assert bool(records[0]["chosen"]) == (trainer not in ("CLIPAdapter", "ZeroShot"))
     metrics = [record["metrics"] for record in records]
@@ -104,8 +91,9 @@ def test_garbage_in_test_rows_changes_nothing_that_is_trained_or_chosen(tmp_path
     assert metrics[2]["in_domain_accuracy"] < metrics[0]["in_domain_accuracy"] - 20
 
 
-def test_the_test_of_poisoned_rows_would_see_validation_rows(tmp_path, whole):
+def test_the_test_of_poisoned_rows_would_see_validation_rows(tmp_path, described_embeddings):
     """That the comparison can fail: a poisoned validation row does change what is chosen."""
+    whole = described_embeddings
     garbage = poisoned(whole, whole.domain_names).test.select(torch.arange(len(whole.val)))
     source = replace(garbage, domain=torch.zeros_like(garbage.domain))
     runs = [
@@ -114,14 +102,14 @@ def test_the_test_of_poisoned_rows_would_see_validation_rows(tmp_path, whole):
     ]
     with pytest.raises(AssertionError):
         assert_same_training(*runs)
-    first, second = records_of(*runs)
+    first, second = map(record_of, runs)
     assert first["chosen"] != second["chosen"]
 
 
 @pytest.mark.parametrize("trainer", ["LARE", "TipAdapterF", "ContextOptimisation"])
-def test_other_images_in_the_target_domain_change_nothing_that_is_trained(tmp_path, backbone, trainer):
+def test_other_images_in_the_target_domain_change_nothing_that_is_trained(tmp_path, described_embeddings, trainer):
     root = make_domain_tree(tmp_path / "images", ["photo", "sketch"], ["cat", "dog"], per_class=10)
-    flags = ("--trainer", trainer, "--seed", 0, "--root", root, "--backbone", backbone)
+    flags = ("--trainer", trainer, "--seed", 0, "--root", root, "--backbone", described_embeddings.vlm.model)
     domains = ("--source-domains", "photo", "--target-domains", "sketch")
     keys = ("DATASET.NAME", "DomainFolders", "VLM.ALLOW_RANDOM", "True", "VLM.PRECISION", "fp32")
     keys += ("DATALOADER.NUM_WORKERS", 0, "EMBEDDINGS.CACHE_DIR", tmp_path / "cache", "DATASET.VAL_FRACTION", 0.3)
@@ -130,16 +118,6 @@ def test_other_images_in_the_target_domain_change_nothing_that_is_trained(tmp_pa
         for number, path in enumerate(sorted((root / "sketch").rglob("*.png"))):
             write_image(path, seed=1000 + number)
     assert_same_training(tmp_path / "clean", tmp_path / "poisoned")
-    clean, poison = records_of(tmp_path / "clean", tmp_path / "poisoned")
+    clean, poison = (record_of(tmp_path / name) for name in ("clean", "poisoned"))
     assert clean["chosen"] == poison["chosen"]
     assert clean["split_sha256"] == poison["split_sha256"]
-
-
-def test_the_file_of_the_poisoned_run_holds_the_garbage(tmp_path, whole):
-    write_embedding_file(tmp_path / "data.safetensors", poisoned(whole, whole.target_domains))
-    there = read_embedding_file(tmp_path / "data.safetensors").test
-    source = there.domain == 0
-    assert torch.equal(there.label[source], whole.test.label[source])
-    assert (there.label[~source] != whole.test.label[~source]).all()
-    assert torch.equal(there.embedding[source], whole.test.embedding[source])
-    assert (there.embedding[~source] - whole.test.embedding[~source]).norm(dim=-1).min() > 0.5

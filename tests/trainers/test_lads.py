@@ -9,20 +9,18 @@ import torch.nn.functional as F
 
 from lare_dassl import EmbeddingSet, LabelledEmbeddings, VLMIdentity
 from lare_dassl.errors import InputError
-from lare_dassl.io import checkpoint
 from lare_dassl.methods.lads import AugmentationSettings, fit_augmentation
-from tests.helpers import CLASSNAMES, make_domain_tree, shifted_embeddings, write_embeddings, write_tiny_model
-from tests.trainers.interruption import Killed, last_state, metrics_of, train_until
+from tests.helpers import CLASSNAMES, shifted_embeddings, write_embeddings
+from tests.trainers.interruption import last_state, metrics_of
 
-QUICK = ("TRAINER.LADS.EPOCHS", 3, "TRAINER.LADS.HIDDEN_DIM", 8)
-SETTINGS = AugmentationSettings(epochs=3, hidden_dim=8)
+ALL, TWO = ("photo", "painting", "sketch"), ("photo", "painting")
 
 
 @pytest.fixture(scope="module")
 def described_file(tmp_path_factory):
     """All three domains are described."""
-    folder = tmp_path_factory.mktemp("described")
-    return write_embeddings(folder / "all.safetensors", shifted_embeddings(described=("photo", "painting", "sketch")))
+    path = tmp_path_factory.mktemp("described") / "all.safetensors"
+    return write_embeddings(path, shifted_embeddings(described=ALL))
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def prepared(build, tmp_path, described_file):
     def prepare(*overrides, root=described_file, described=(), **flags):
         if described:
             root = write_embeddings(tmp_path / "described.safetensors", shifted_embeddings(described=described))
-        trainer = build("LADS", "run", *QUICK, *overrides, root=root, **flags)
+        trainer = build("LADS", "run", *overrides, root=root, **flags)
         trainer.before_train()
         return trainer
 
@@ -53,7 +51,7 @@ def expected_network(embeddings, target, logit_scale=50.0, sources=("photo",)):
         source_text,
         target_text,
         logit_scale=logit_scale,
-        settings=SETTINGS,
+        settings=AugmentationSettings(epochs=3, hidden_dim=8),
         seed=0,
     )
 
@@ -66,31 +64,20 @@ def assert_same_weights(network, expected):
 # Stage 1.
 
 
-def test_stage_1_fits_a_network_for_each_described_target(prepared):
-    trainer = prepared()
+@pytest.mark.parametrize(("key", "scale"), [(0.0, 50.0), (7.0, 7.0)])
+def test_stage_1_fits_a_network_for_each_described_target(prepared, key, scale):
+    """A logit scale of 0 stands for that of the model."""
+    trainer = prepared("TRAINER.LADS.LOGIT_SCALE", key)
     assert trainer.targets == ("painting", "sketch")
     for network, domain in zip(trainer.network, trainer.targets, strict=True):
-        assert_same_weights(network, expected_network(trainer.embeddings, domain))
-
-
-def test_the_configured_logit_scale_replaces_the_models(prepared):
-    trainer = prepared("TRAINER.LADS.LOGIT_SCALE", 7.0)
-    assert_same_weights(trainer.network[0], expected_network(trainer.embeddings, "painting", logit_scale=7.0))
+        assert_same_weights(network, expected_network(trainer.embeddings, domain, scale))
 
 
 def test_rows_of_several_sources_move_away_from_their_own_description(prepared, tmp_path):
-    embeddings = shifted_embeddings(described=("photo", "painting", "sketch"))
-    domain = torch.arange(40) % 2
-    path = write_embeddings(
-        tmp_path / "two.safetensors",
-        replace(
-            embeddings,
-            train=replace(embeddings.train, domain=domain),
-            source_domains=("photo", "painting"),
-            target_domains=("sketch",),
-        ),
-    )
-    trainer = prepared(root=path)
+    embeddings = shifted_embeddings(described=ALL)
+    train = replace(embeddings.train, domain=torch.arange(40) % 2)
+    two_sources = replace(embeddings, train=train, source_domains=TWO, target_domains=("sketch",))
+    trainer = prepared(root=write_embeddings(tmp_path / "two.safetensors", two_sources))
     assert trainer.targets == ("sketch",)
     expected = expected_network(trainer.embeddings, "sketch", sources=("photo", "painting"))
     assert_same_weights(trainer.network[0], expected)
@@ -99,13 +86,10 @@ def test_rows_of_several_sources_move_away_from_their_own_description(prepared, 
 # The domains it moves embeddings to.
 
 
-ALL = ("photo", "painting", "sketch")
-
-
 @pytest.mark.parametrize(
     ("described", "overrides", "told"),
     [
-        (("photo", "painting"), (), ("painting",)),
+        (TWO, (), ("painting",)),
         (("sketch", "photo", "painting"), (), ("sketch", "painting")),
         (ALL, ("TRAINER.LADS.TARGETS", "['sketch']"), ("sketch",)),
         (ALL, ("DATASET.SOURCE_DOMAINS", "['photo']"), ("painting", "sketch")),
@@ -120,7 +104,7 @@ def test_it_is_told_of_the_described_targets_or_of_those_that_are_named(prepared
 
 @pytest.mark.parametrize(
     ("described", "told", "untold"),
-    [(("photo", "painting"), "painting", ["sketch"]), (ALL, "painting, sketch", [])],
+    [(TWO, "painting", ["sketch"]), (ALL, "painting, sketch", [])],
 )
 def test_the_log_says_which_domains_it_is_told_of(prepared, caplog, described, told, untold):
     with caplog.at_level(logging.INFO, "lare_dassl"):
@@ -142,7 +126,7 @@ def with_imagined(embeddings: EmbeddingSet, name: str) -> EmbeddingSet:
 
 
 def test_a_domain_without_images_may_be_imagined(prepared, tmp_path):
-    embeddings = with_imagined(shifted_embeddings(described=("photo", "painting")), "neon")
+    embeddings = with_imagined(shifted_embeddings(described=TWO), "neon")
     path = write_embeddings(tmp_path / "set.safetensors", embeddings)
     assert prepared(root=path).targets == ("painting", "neon")
 
@@ -171,15 +155,12 @@ def test_validation_rows_are_neither_trained_on_nor_tested_on(prepared, build, t
     assert not rows_of["val"] & (rows_of["train"] | rows_of["test"])
     batches = torch.cat([batch.embedding[~batch.sampled] for batch in trainer.train_loader_x])
     assert set(map(tuple, batches.tolist())) == rows_of["train"]
-    described = shifted_embeddings(described=("photo", "painting"))
+    described = shifted_embeddings(described=TWO)
     for name, embeddings in (("with", described), ("without", replace(described, val=None))):
-        build("LADS", name, *QUICK, root=write_embeddings(tmp_path / f"{name}.safetensors", embeddings)).train()
-    assert torch.equal(last_state(tmp_path / "with")["state_dict"]["weight"], weight_of(tmp_path / "without"))
+        build("LADS", name, root=write_embeddings(tmp_path / f"{name}.safetensors", embeddings)).train()
+    first, second = (last_state(tmp_path / name)["state_dict"]["weight"] for name in ("with", "without"))
+    assert torch.equal(first, second)
     assert metrics_of(tmp_path / "with") == metrics_of(tmp_path / "without")
-
-
-def weight_of(folder):
-    return last_state(folder)["state_dict"]["weight"]
 
 
 def described_world():
@@ -220,90 +201,26 @@ def test_it_is_better_than_a_linear_probe_in_the_domain_that_it_is_told_of(build
     assert lads["photo"] > 90
 
 
-# Resumption.
-
-
-def refuse_fitting(monkeypatch):
-    def fit_again(*_, **__):
-        raise AssertionError("the networks were fitted again")
-
-    monkeypatch.setattr("lare_dassl.trainers.lads.fit_augmentation", fit_again)
-
-
-def test_a_resumed_run_equals_the_undisturbed_one(build, described_file, tmp_path, monkeypatch, caplog):
-    build("LADS", "straight", *QUICK, root=described_file).train()
-    killed = build("LADS", "run", *QUICK, "TRAIN.CHECKPOINT_FREQ", 2, root=described_file)
-    train_until(killed, 4)
-    refuse_fitting(monkeypatch)
-    with caplog.at_level(logging.INFO, "lare_dassl"):
-        build("LADS", "run", *QUICK, "TRAIN.CHECKPOINT_FREQ", 2, root=described_file).train()
-    assert f"augmentation: taken from {tmp_path}/run/augmentation/model.pth.tar-3" in caplog.text
-    assert torch.equal(weight_of(tmp_path / "run"), weight_of(tmp_path / "straight"))
-    assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "straight")
-
-
-def test_a_run_resumed_in_another_folder_brings_its_networks_along(build, described_file, tmp_path, monkeypatch):
-    build("LADS", "run", *QUICK, root=described_file).before_train()
-    refuse_fitting(monkeypatch)
-    killed = build("LADS", "run", *QUICK, root=described_file)
-    train_until(killed, 0)
-    assert checkpoint.latest(tmp_path / "run" / "model") is None
-    first = build("LADS", "run", *QUICK, "TRAIN.CHECKPOINT_FREQ", 2, root=described_file)
-    train_until(first, 2)
-    build("LADS", "other", *QUICK, root=described_file, resume="run").train()
-    assert (tmp_path / "other" / "augmentation" / "model.pth.tar-3").is_file()
-
-
-def test_a_kill_in_stage_1_leaves_nothing_to_resume(build, described_file, tmp_path, monkeypatch):
-    killed = build("LADS", "run", *QUICK, root=described_file)
-
-    def report(domain, epoch, loss):
-        if (domain, epoch) == ("sketch", 2):
-            raise Killed
-
-    monkeypatch.setattr(killed, "_report_stage_one", report)
-    with pytest.raises(Killed):
-        killed.train()
-    assert checkpoint.latest(tmp_path / "run" / "augmentation") is None
-    build("LADS", "run", *QUICK, root=described_file).train()
-    assert last_state(tmp_path / "run")["epoch"] == 6
-
-
-def test_without_a_seed_a_kill_between_the_stages_keeps_the_drawn_one(prepared):
-    killed = prepared(seed=-1)
-    resumed = prepared(seed=-1)
-    assert resumed.seed == killed.seed
-    assert_same_weights(resumed.network, killed.network)
-
-
-def test_networks_of_other_settings_or_texts_are_refused(prepared, tmp_path):
-    prepared()
-    with pytest.raises(InputError, match=r"augmentation/model.pth.tar-3 is of another run \(TRAINER.LADS.ALPHA is 0.5"):
-        prepared("TRAINER.LADS.ALPHA", 0.7)
-    embeddings = shifted_embeddings(described=("photo", "painting", "sketch"))
-    described_otherwise = replace(embeddings, domain_text=embeddings.domain_text.flip(1))
-    path = write_embeddings(tmp_path / "other.safetensors", described_otherwise)
-    with pytest.raises(InputError, match=r"is of another run \(domain descriptions \(sha256\) is"):
-        prepared(root=path)
+# Testing again.
 
 
 def test_a_trained_model_is_tested_where_no_domain_is_described(build, described_file, embedding_file, tmp_path):
-    trained = build("LADS", "run", *QUICK, root=described_file)
+    trained = build("LADS", "run", root=described_file)
     trained.train()
-    tester = build("LADS", "test", *QUICK, root=embedding_file)
+    tester = build("LADS", "test", root=embedding_file)
     tester.load_model(str(tmp_path / "run"))
     assert tester.test() == trained.results["accuracy"]
 
 
 def test_a_record_of_a_loaded_model_needs_the_domains_that_it_was_told_of(build, tmp_path, described_file):
     targets = ("DATASET.TARGET_DOMAINS", "['painting']")
-    build("LADS", "run", *QUICK, *targets, root=described_file).train()
+    build("LADS", "run", *targets, root=described_file).train()
     other = ("DATASET.TARGET_DOMAINS", "['sketch']")
-    tester = build("LADS", "test", *QUICK, *other, root=described_file)
+    tester = build("LADS", "test", *other, root=described_file)
     tester.load_model(str(tmp_path / "run"))
     with pytest.raises(InputError, match=r"\(domains told of is painting there and sketch here"):
         tester.check_loaded_settings()
-    tester = build("LADS", "test", *QUICK, *other, "TRAINER.LADS.TARGETS", "['painting']", root=described_file)
+    tester = build("LADS", "test", *other, "TRAINER.LADS.TARGETS", "['painting']", root=described_file)
     tester.load_model(str(tmp_path / "run"))
     tester.check_loaded_settings()
 
@@ -319,36 +236,19 @@ def test_an_embedding_file_without_descriptions_is_refused(prepared, embedding_f
 
 
 @pytest.mark.parametrize(
-    ("described", "overrides", "message"),
+    ("described", "targets", "message"),
     [
-        (("painting",), (), "source domain 'photo' is not described (described: painting)"),
-        (("photo",), (), "no target domain is described (described: photo)"),
-        (
-            ("photo", "painting"),
-            ("TRAINER.LADS.TARGETS", "['paintings']"),
-            "unknown described domain (TRAINER.LADS.TARGETS) 'paintings': did you mean 'painting'?",
-        ),
-        (
-            ("photo", "painting"),
-            ("TRAINER.LADS.TARGETS", "['sketch']"),
-            "unknown described domain (TRAINER.LADS.TARGETS) 'sketch'",
-        ),
-        (
-            ("photo", "painting"),
-            ("TRAINER.LADS.TARGETS", "['painting', 'photo']"),
-            "TRAINER.LADS.TARGETS names 'photo', which is a source domain of the run: take it out",
-        ),
-        (
-            ("photo", "painting"),
-            ("TRAINER.LADS.TARGETS", "['painting', 'painting']"),
-            "TRAINER.LADS.TARGETS names 'painting' twice",
-        ),
-        (("photo", "painting"), ("TRAINER.LADS.LR", "1e15"), "TRAINER.LADS: stage 1 diverged"),
+        (("painting",), [], "source domain 'photo' is not described (described: painting)"),
+        (("photo",), [], "no target domain is described (described: photo)"),
+        (TWO, ["paintings"], "unknown described domain (TRAINER.LADS.TARGETS) 'paintings': did you mean 'painting'?"),
+        (TWO, ["sketch"], "unknown described domain (TRAINER.LADS.TARGETS) 'sketch'"),
+        (TWO, ["painting", "photo"], "TRAINER.LADS.TARGETS names 'photo', which is a source domain of the run: take"),
+        (TWO, ["painting", "painting"], "TRAINER.LADS.TARGETS names 'painting' twice"),
     ],
 )
-def test_descriptions_that_do_not_suffice_are_told(prepared, described, overrides, message):
+def test_descriptions_that_do_not_suffice_are_told(prepared, described, targets, message):
     with pytest.raises(InputError) as error:
-        prepared(*overrides, described=described)
+        prepared("TRAINER.LADS.TARGETS", str(targets), described=described)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -359,23 +259,8 @@ PHOTO = ("DATASET.SOURCE_PROMPTS.photo", "a photo of a {}.")
 PAINTING = ("DATASET.TARGET_PROMPTS.painting", "a painting of a {}.")
 
 
-@pytest.fixture
-def build_on_images(build, tmp_path):
-    """`build_on_images(KEY, VALUE, ...)` gives a LADS trainer on a tree of images of two domains."""
-    root = make_domain_tree(tmp_path / "data", ("photo", "painting"), ("cat", "dog"), per_class=4)
-    model = ("MODEL.BACKBONE.NAME", write_tiny_model(tmp_path / "model"), "VLM.ALLOW_RANDOM", True)
-    domains = ("DATASET.SOURCE_DOMAINS", "['photo']", "DATASET.TARGET_DOMAINS", "['painting']")
-    cache = ("EMBEDDINGS.CACHE_DIR", tmp_path / "cache", "DATALOADER.NUM_WORKERS", 0)
-
-    def build_trainer(*overrides):
-        dataset = ("DATASET.NAME", "DomainFolders", *domains, *model, *cache)
-        return build("LADS", "run", *QUICK, *dataset, *overrides, root=root)
-
-    return build_trainer
-
-
 def test_images_are_described_by_the_prompts_of_the_dataset(build_on_images, tmp_path):
-    trainer = build_on_images(*PHOTO, *PAINTING, "DATASET.TARGET_PROMPTS.neon", "a neon sign of a {}.")
+    trainer = build_on_images("LADS", "run", *PHOTO, *PAINTING, "DATASET.TARGET_PROMPTS.neon", "a neon sign of a {}.")
     trainer.train()
     assert trainer.targets == ("painting", "neon")
     assert trainer.embeddings.domain_text.shape == (3, 2, 32)
@@ -395,6 +280,6 @@ def test_images_are_described_by_the_prompts_of_the_dataset(build_on_images, tmp
 )
 def test_descriptions_of_images_are_checked_before_any_is_encoded(build_on_images, tmp_path, overrides, message):
     with pytest.raises(InputError) as error:
-        build_on_images(*overrides)
+        build_on_images("LADS", "run", *overrides)
     assert message in str(error.value)
     assert not (tmp_path / "cache").exists()

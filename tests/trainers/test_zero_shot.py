@@ -1,14 +1,8 @@
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-
-import pytest
 import torch
 
-from lare_dassl.errors import InputError
-from tests.helpers import shifted_embeddings, write_embeddings
-from tests.trainers.interruption import metrics_of
+from tests.trainers.interruption import metrics_of, record_of
 
 
 def test_it_classifies_by_the_nearest_class_text(build, tmp_path):
@@ -26,7 +20,7 @@ def test_nothing_is_trained(build, tmp_path):
     before = trainer.model.weight.detach().clone()
     trainer.train()
     assert torch.equal(trainer.model.weight, before)
-    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    record = record_of(tmp_path / "run")
     assert record["trainer"] == "ZeroShot"
     assert record["seconds"]["stage1"] == record["seconds"]["stage2"] == 0.0
     assert [path.name for path in (tmp_path / "run" / "model").iterdir() if "tar" in path.name] == ["model.pth.tar-0"]
@@ -38,13 +32,6 @@ def test_the_seed_has_no_influence(build, tmp_path):
     assert metrics_of(tmp_path / "first") == metrics_of(tmp_path / "second")
 
 
-def test_it_runs_twice_in_one_folder(build, tmp_path):
-    build("ZeroShot", "run").train()
-    first = metrics_of(tmp_path / "run")
-    build("ZeroShot", "run").train()
-    assert metrics_of(tmp_path / "run") == first
-
-
 def test_eval_only_needs_no_folder_even_for_a_record(build, tmp_path):
     trained = build("ZeroShot", "run")
     trained.train()
@@ -54,13 +41,3 @@ def test_eval_only_needs_no_folder_even_for_a_record(build, tmp_path):
     evaluated.check_loaded_settings()
     evaluated.write_record(tmp_path / "eval")
     assert metrics_of(tmp_path / "eval") == metrics_of(tmp_path / "run")
-
-
-def test_other_class_texts_are_another_run(build, tmp_path):
-    build("ZeroShot", "run").train()
-    embeddings = shifted_embeddings()
-    path = write_embeddings(
-        tmp_path / "other.safetensors", replace(embeddings, class_text=embeddings.class_text.flip(0))
-    )
-    with pytest.raises(InputError, match=r"model.pth.tar-0 is of another run \(class texts \(sha256\) is"):
-        build("ZeroShot", "run", root=path).train()

@@ -3,11 +3,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from lare_dassl.methods.shared.linear import CLASSIFIER_INITS, random_classifier, text_classifier
-
-
-def test_there_are_two_ways_to_start():
-    assert CLASSIFIER_INITS == ("random", "text")
+from lare_dassl.methods.shared.linear import random_classifier, text_classifier
 
 
 def test_a_random_classifier_is_torchs_default_for_its_seed():

@@ -31,15 +31,12 @@ def test_regions_of_several_seeds_are_those_that_each_seed_has_alone(rows, param
     settings = RegionSettings(
         parametrisation=parametrisation, normalise_corners=normalise, hidden_dim=8, epochs=4, batch_size=8
     )
-    together, reports = [], []
-    together = fit_regions_together(
-        embeddings,
-        labels,
-        class_text,
-        seeds=SEEDS,
-        settings=settings,
-        on_epoch=lambda *figures: reports.append(figures),
-    )
+    reports = []
+
+    def report(*figures):
+        reports.append(figures)
+
+    together = fit_regions_together(*rows, seeds=SEEDS, settings=settings, on_epoch=report)
     assert [epoch for epoch, _ in reports] == [1, 2, 3, 4]
     for place, seed in enumerate(SEEDS):
         alone = []

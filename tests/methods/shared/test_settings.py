@@ -4,6 +4,10 @@ import math
 
 import pytest
 
+from lare_dassl.errors import InputError
+from lare_dassl.methods.clip_adapter import AdapterSettings
+from lare_dassl.methods.lads import AugmentationSettings
+from lare_dassl.methods.lare.regions import RegionSettings
 from lare_dassl.methods.shared.settings import ANY, Allowed
 
 
@@ -58,3 +62,26 @@ def test_a_path_too_long_is_no_path(text):
 )
 def test_a_range_in_words(allowed, words):
     assert allowed.in_words() == words
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "message"),
+    [
+        (RegionSettings, {"alpha": 1.5}, "alpha must lie in [0, 1], not 1.5"),
+        (RegionSettings, {"alpha": math.nan}, "alpha must be a finite number, not nan"),
+        (RegionSettings, {"parametrisation": "box"}, "parametrisation must be one of minmax, residual, not 'box'"),
+        (RegionSettings, {"hidden_dim": 0}, "hidden_dim must be at least 1, not 0"),
+        (RegionSettings, {"epochs": -1}, "epochs must be at least 0, not -1"),
+        (RegionSettings, {"steps": 0}, "steps must be at least 1, not 0"),
+        (RegionSettings, {"lr": 0.0}, "lr must be above 0, not 0.0"),
+        (RegionSettings, {"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        (RegionSettings, {"weight_decay": -0.5}, "weight_decay must be at least 0, not -0.5"),
+        (AugmentationSettings, {"epochs": 0}, "epochs must be at least 1, not 0"),
+        (AdapterSettings, {"ratio": 1.1}, "ratio must lie in [0, 1], not 1.1"),
+        (AdapterSettings, {"reduction": 0}, "reduction must be at least 1, not 0"),
+    ],
+)
+def test_settings_of_methods_out_of_range_are_named(settings, values, message):
+    with pytest.raises(InputError) as error:
+        settings(**values)
+    assert str(error.value) == message

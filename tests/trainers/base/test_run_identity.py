@@ -65,11 +65,8 @@ def test_descriptions_that_are_not_used_and_names_of_files_are_free(build, kille
     assert run_identity(cfg, trainer.embeddings) == there
 
 
-def test_a_run_of_another_seed_does_not_go_on(build, killed):
+def test_a_run_of_another_seed_or_trainer_does_not_go_on(build, killed):
     assert "(SEED is 0 there and 1 here)" in refusal(build("FineTune", "run", *CHECKPOINTS, seed=1).train)
-
-
-def test_a_run_of_another_trainer_does_not_go_on(build, killed):
     assert "TRAINER.NAME is FineTune there and LARE here" in refusal(build("LARE", "run", *CHECKPOINTS).train)
 
 

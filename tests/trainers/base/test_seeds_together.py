@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import time
 import weakref
 from dataclasses import replace
@@ -10,15 +9,11 @@ import pytest
 import torch
 
 from lare_dassl.host.door import TRAINER_REGISTRY
-from lare_dassl.io import checkpoint
 from lare_dassl.trainers import FineTune
 from lare_dassl.trainers.base.seeds_together import JointEpochs, reason_apart, train_together
+from tests.trainers.interruption import last_state, record_of
 
 FEW = ("DATASET.NUM_SHOTS", 4)
-
-
-def state_of(folder):
-    return checkpoint.read(checkpoint.latest(folder / "model"))
 
 
 @pytest.mark.parametrize("name", ["LARE", "FineTune", "GaussianNoise", "CrossModal", "RegionCentre"])
@@ -31,7 +26,7 @@ def test_runs_trained_together_are_those_that_are_trained_alone(build, tmp_path,
         alone = build(name, f"alone{seed}", *settings, seed=seed)
         alone.train()
         torch.testing.assert_close(trainer.model.weight, alone.model.weight, rtol=1e-3, atol=1e-4)
-        records = [json.loads((tmp_path / f"{kind}{seed}/record.json").read_text()) for kind in ("together", "alone")]
+        records = [record_of(tmp_path / f"{kind}{seed}") for kind in ("together", "alone")]
         assert records[0]["split_sha256"] == records[1]["split_sha256"]
         assert [record["machine"]["together"] for record in records] == [3, 1]
         domains = [record["metrics"].pop("domain_accuracy") for record in records]
@@ -44,8 +39,8 @@ def test_runs_trained_together_are_those_that_are_trained_alone(build, tmp_path,
                 for kind in ("together", "alone")
             ]
             assert sizes[0] == pytest.approx(sizes[1], rel=0.02)
-        for part, expected in state_of(tmp_path / f"alone{seed}")["optimizer"]["state"][0].items():
-            found = state_of(tmp_path / f"together{seed}")["optimizer"]["state"][0][part]
+        for part, expected in last_state(tmp_path / f"alone{seed}")["optimizer"]["state"][0].items():
+            found = last_state(tmp_path / f"together{seed}")["optimizer"]["state"][0][part]
             torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
 
 
@@ -54,7 +49,7 @@ def test_a_run_that_was_trained_together_goes_on_alone(build, tmp_path):
     longer = build("LARE", "run1", "OPTIM.MAX_EPOCH", 9, seed=1)
     longer.train()
     assert longer.start_epoch == 6
-    assert state_of(tmp_path / "run1")["epoch"] == 9
+    assert last_state(tmp_path / "run1")["epoch"] == 9
 
 
 def test_the_log_says_which_seed_it_tells_of(build, caplog):
@@ -78,7 +73,7 @@ def test_a_run_that_was_interrupted_as_it_was_trained_together_goes_on_alone(bui
     again = build("LARE", "run0", "TRAIN.CHECKPOINT_FREQ", 1, seed=0)
     again.train()
     assert again.start_epoch == 4
-    assert json.loads((tmp_path / "run0/record.json").read_text())["machine"]["together"] == 2
+    assert record_of(tmp_path / "run0")["machine"]["together"] == 2
     alone = build("LARE", "alone", seed=0)
     alone.train()
     torch.testing.assert_close(again.model.weight, alone.model.weight, rtol=1e-3, atol=1e-4)
@@ -90,7 +85,7 @@ def test_each_run_counts_its_share_of_the_time(build, tmp_path):
     earlier = [run.clock.seconds()["total"] for run in runs]
     train_together(runs)
     took = time.perf_counter() - began
-    records = [json.loads((tmp_path / f"run{seed}/record.json").read_text())["seconds"] for seed in range(4)]
+    records = [record_of(tmp_path / f"run{seed}")["seconds"] for seed in range(4)]
     assert sum(record["total"] for record in records) < sum(earlier) + 4 * took
     for record, before in zip(records, earlier, strict=True):
         assert record["encode"] <= before
