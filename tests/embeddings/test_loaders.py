@@ -30,7 +30,7 @@ def regions(rows):
 
 
 @pytest.mark.parametrize("samples", [0, 1, 3])
-def test_a_batch_is_the_real_rows_and_then_blocks_of_their_samples(rows, regions, samples):
+def test_a_batch_is_real_rows_and_then_blocks_of_their_samples(rows, regions, samples):
     for batch in MixedLoader(rows, 4, seed=1, augmentation=RegionalSamples(regions, samples)):
         real = len(batch) // (1 + samples)
         assert batch.sampled.tolist() == [False] * real + [True] * real * samples

@@ -65,10 +65,9 @@ def test_choices_are_the_same_again(straight, embedding_file, tmp_path, monkeypa
     assert bool(found["chosen"]) == (choice[0] == "CLASSIFIER.AVERAGE")
 
 
-def test_other_use_of_the_random_state_meanwhile_does_not_count(straight, embedding_file, tmp_path, monkeypatch):
+def test_other_use_of_the_random_state_does_not_count(straight, build, tmp_path, monkeypatch):
     """A notebook, a callback or a second run in the same process may draw between any two batches."""
-    expected = straight("LARE")
-    trainer = trainer_of("LARE", embedding_file, tmp_path)
+    trainer = build("LARE")
     plain = trainer.forward_backward
 
     def drawing(batch):
@@ -79,37 +78,42 @@ def test_other_use_of_the_random_state_meanwhile_does_not_count(straight, embedd
 
     monkeypatch.setattr(trainer, "forward_backward", drawing)
     trainer.train()
-    assert different(left_by(tmp_path), expected) == []
+    assert different(left_by(tmp_path), straight("LARE")) == []
 
 
-def trainer_of(name, file, folder, *overrides):
-    words = ("--output-dir", folder, *on_embeddings(name, file), *overrides)
-    return build_trainer(make_config(train_arguments(*words)))
+@pytest.fixture
+def build(embedding_file, tmp_path):
+    """`build(NAME, FOLDER, KEY, VALUE, ...)`: a trainer on the embedding file that writes into a folder."""
+
+    def trainer_of(name, folder=tmp_path, *overrides):
+        words = ("--output-dir", folder, *on_embeddings(name, embedding_file), *overrides)
+        return build_trainer(make_config(train_arguments(*words)))
+
+    return trainer_of
 
 
 @pytest.mark.parametrize("trainer", ["LARE", "LADS", "CLIPAdapter"])
-def test_a_run_stopped_after_any_epoch_and_gone_on_is_the_same(straight, embedding_file, tmp_path, trainer):
+def test_a_run_stopped_after_any_epoch_and_gone_on_is_the_same(straight, build, tmp_path, trainer):
     expected = straight(trainer)
     for epochs in range(5):
         folder = tmp_path / str(epochs)
-        train_until(trainer_of(trainer, embedding_file, folder, "TRAIN.CHECKPOINT_FREQ", 1), epochs)
-        trainer_of(trainer, embedding_file, folder).train()
+        train_until(build(trainer, folder, "TRAIN.CHECKPOINT_FREQ", 1), epochs)
+        build(trainer, folder).train()
         assert different(left_by(folder), expected) == [], f"stopped after epoch {epochs}"
 
 
-def test_a_run_stopped_twice_and_once_between_checkpoints_is_the_same(straight, embedding_file, tmp_path):
-    expected = straight("LARE", "TEST.FINAL_MODEL", "best_val")
-    settings = ("TEST.FINAL_MODEL", "best_val", "TRAIN.CHECKPOINT_FREQ", 2)
+def test_a_run_stopped_twice_between_checkpoints_is_the_same(straight, build, tmp_path):
+    choice = ("TEST.FINAL_MODEL", "best_val")
     for epochs in (3, 4):
-        train_until(trainer_of("LARE", embedding_file, tmp_path, *settings), epochs)
-    trainer_of("LARE", embedding_file, tmp_path, *settings).train()
-    assert different(left_by(tmp_path), expected) == []
+        train_until(build("LARE", tmp_path, *choice, "TRAIN.CHECKPOINT_FREQ", 2), epochs)
+    build("LARE", tmp_path, *choice).train()
+    assert different(left_by(tmp_path), straight("LARE", *choice)) == []
 
 
 @pytest.mark.parametrize("fit", ["lare.fit_regions", "lads.fit_augmentation"])
-def test_a_run_stopped_in_its_first_stage_is_the_same(straight, embedding_file, tmp_path, fit):
+def test_a_run_stopped_in_its_first_stage_is_the_same(straight, build, tmp_path, fit):
     name, trainer = f"lare_dassl.trainers.{fit}", fit.partition(".")[0].upper()
-    expected, plain = straight(trainer), pkgutil.resolve_name(name)
+    plain = pkgutil.resolve_name(name)
 
     def kill_in_the_second(epoch, loss):
         if epoch == 2:
@@ -119,10 +123,10 @@ def test_a_run_stopped_in_its_first_stage_is_the_same(straight, embedding_file, 
         return plain(*tensors, on_epoch=kill_in_the_second, **settings)
 
     with mock.patch(name, killed), pytest.raises(Killed):
-        trainer_of(trainer, embedding_file, tmp_path).train()
+        build(trainer).train()
     assert not list(tmp_path.glob(f"{fit.partition('fit_')[2]}/*"))
-    trainer_of(trainer, embedding_file, tmp_path).train()
-    assert different(left_by(tmp_path), expected) == []
+    build(trainer).train()
+    assert different(left_by(tmp_path), straight(trainer)) == []
 
 
 def test_other_threads_change_the_last_digits_at_most(embedding_file, tmp_path):

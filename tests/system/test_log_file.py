@@ -51,7 +51,7 @@ def test_a_log_that_cannot_be_written_is_told(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
-def test_a_log_that_cannot_be_written_any_more_does_not_end_the_run(tmp_path, console):
+def test_a_run_goes_on_where_its_log_cannot_be_written_any_more(tmp_path, console):
     (tmp_path / "log.txt").symlink_to("/dev/full")
     setup_logger(str(tmp_path))
     for line in ("first", "second"):

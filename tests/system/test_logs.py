@@ -21,7 +21,7 @@ def logging_as_it_was(monkeypatch):
 @pytest.mark.parametrize(
     ("level", "heard"), [(logging.INFO, "ours\nour warning\ntheir warning\n"), (logging.ERROR, "their warning\n")]
 )
-def test_the_library_is_heard_from_its_level_and_others_if_they_warn(capsys, level, heard):
+def test_the_library_is_heard_and_others_only_if_they_warn(capsys, level, heard):
     """Also where a package has silenced the process."""
     logging.disable(logging.WARNING)
     start_logging(level)

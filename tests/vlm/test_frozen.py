@@ -20,7 +20,7 @@ def demo_model(request):
 
 
 @pytest.mark.usefixtures("_threads")
-def test_an_embedding_is_the_same_to_the_bit_in_a_batch_of_any_size(demo_model, picture):
+def test_an_embedding_is_the_same_to_the_bit_in_any_batch(demo_model, picture):
     shape = demo_model.preprocess(picture).shape
     pixels = torch.randn(19, *shape, generator=torch.Generator().manual_seed(0))
     together = demo_model.encode_images(pixels)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,14 +15,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("failure", [ImportError("no module\nnamed 'transformers'"), OSError("not in the cache")])
-def test_a_tokenizer_that_cannot_be_had_is_one_line(clip, monkeypatch, failure):
-    def fail(*_, **__):
-        raise failure
-
-    monkeypatch.setattr(open_clip, "get_tokenizer", fail)
-    with pytest.raises(InputError) as error:
-        vlm.tokenizer_of(clip)
+def test_a_tokenizer_that_cannot_be_had_is_one_line(clip, failure):
     cause = " ".join(str(failure).split())
+    with mock.patch.object(open_clip, "get_tokenizer", side_effect=failure), pytest.raises(InputError) as error:
+        vlm.tokenizer_of(clip)
     assert str(error.value) == f"the tokenizer of {clip.model} cannot be had ({cause}): pip install transformers"
 
 
@@ -88,7 +86,6 @@ def test_an_architecture_can_be_built_untrained(tmp_path, picture):
     write_tiny_model(tmp_path, coca=True)
     model, tokenizer, transform = vlm.build_untrained(tmp_path)
     assert all(parameter.requires_grad for parameter in model.parameters())
-    assert tokenizer(["a cat"]).shape == (1, 16)
-    assert transform(picture).shape == (3, 32, 32)
+    assert (tokenizer(["a cat"]).shape, transform(picture).shape) == ((1, 16), (3, 32, 32))
     with pytest.raises(InputError, match=r"open_clip_config\.json"):
         vlm.build_untrained(tmp_path / "none")

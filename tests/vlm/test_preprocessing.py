@@ -14,16 +14,15 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 
 def test_preprocessing_is_open_clips_own_to_the_bit(tmp_path, picture):
-    name = write_tiny_model(tmp_path)
-    config = json.loads((tmp_path / "open_clip_config.json").read_text())
-    config["preprocess_cfg"] = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7], "interpolation": "bicubic"}
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    name, path = write_tiny_model(tmp_path), tmp_path / "open_clip_config.json"
+    preprocess = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7], "interpolation": "bicubic"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"preprocess_cfg": preprocess}))
     ours = vlm.load(vlm.resolve(name, "", allow_random=True), "fp32", torch.device("cpu")).preprocess(picture)
     _, _, transform = open_clip.create_model_and_transforms(name, load_weights=False)
     assert torch.equal(ours, transform(picture))
     assert ours.shape == (3, 32, 32)
     # The mean and std of the folder were used: undoing them gives values of an image.
-    mean, std = (torch.tensor(config["preprocess_cfg"][key])[:, None, None] for key in ("mean", "std"))
+    mean, std = (torch.tensor(preprocess[key])[:, None, None] for key in ("mean", "std"))
     levels = (ours * std + mean) * 255
     torch.testing.assert_close(levels, levels.round().clamp(0, 255), atol=1e-3, rtol=0)
 
@@ -43,7 +42,7 @@ def test_the_two_parts_of_preprocessing_give_the_same_bits(clip, size, device):
     assert torch.equal(model.encode_images(resized), model.encode_images(whole))
 
 
-def test_preprocessing_that_does_not_end_with_a_scaling_is_left_whole():
+def test_preprocessing_without_a_scaling_at_its_end_is_left_whole():
     def preprocess(image):
         return torch.ones(3, 2, 2)
 

@@ -37,7 +37,7 @@ def test_token_embeddings_and_gradients_are_a_vocabularys(tower):
     torch.testing.assert_close(context.grad, table.grad[[300, 301, 302]], rtol=1e-4, atol=1e-6)
 
 
-def test_the_text_encoder_gives_what_the_tower_gives_and_leaves_it(tower):
+def test_the_text_encoder_gives_what_the_tower_gives(tower):
     texts = ["a photo of a red circle.", "a cat.", "dogs and owls"]
     before = tower.encode_texts(texts)
     encoder, tokens = tower.text_encoder(), tower.tokenizer(texts)

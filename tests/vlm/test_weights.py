@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import huggingface_hub.constants
 import pytest
 from huggingface_hub.errors import HFValidationError
@@ -34,11 +36,8 @@ def empty_cache(tmp_path, monkeypatch):
 )
 @pytest.mark.usefixtures("empty_cache")
 def test_a_download_that_fails_is_one_line(monkeypatch, tag, function, failure, message):
-    def fail(*_, **__):
-        raise failure
-
     monkeypatch.setattr(network, "reachable", lambda _: True)
-    monkeypatch.setattr(*function, fail)
+    monkeypatch.setattr(*function, mock.Mock(side_effect=failure))
     with pytest.raises(InputError) as error:
         vlm.resolve(*tag)
     assert str(error.value) == message.format(f"{tag[0]} ({tag[1]})" if tag[1] else tag[0])

@@ -53,14 +53,15 @@ def read_files(monkeypatch):
 
 @pytest.fixture
 def connections(monkeypatch):
-    """How the next openings of the table fail, the first first; None for one that does not."""
+    """How the next openings of the table fail, the first first; None for one that does not. Each waits a minute."""
     failures, connect = [], sqlite3.connect
 
-    def opened(*arguments, **settings):
+    def opened(path, timeout):
+        assert timeout == 60
         failure = failures.pop(0) if failures else None
         if failure is not None:
             raise failure
-        return connect(*arguments, **settings)
+        return connect(path, timeout)
 
     monkeypatch.setattr(sqlite3, "connect", opened)
     return failures
@@ -101,10 +102,10 @@ def test_what_is_no_readable_file_is_left_out_without_waiting(hashes, files, tmp
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     asked, found = [tmp_path / name for name in ("pipe.jpg", "loop.jpg", "none.jpg", "")], []
-    asking = threading.Thread(target=lambda: found.append(hashes([*asked, files[0]])), daemon=True)
+    asking = threading.Thread(target=lambda: found.extend(hashes([*asked, files[0]])), daemon=True)
     asking.start()
     asking.join(20)
-    assert [list(answer) for answer in found] == [[files[0]]]
+    assert found == [files[0]]
 
 
 def test_keys_of_many_files_are_their_hashes_in_order(hashes, files, tmp_path, monkeypatch):
@@ -179,13 +180,6 @@ def test_a_table_that_cannot_be_used_is_named_with_what_to_do(hashes, files, con
     cause = cause or "unable to open database file"
     with pytest.raises(InputError, match=rf"files\.sqlite \(EMBEDDINGS\.CACHE_DIR\): {cause}; mend that and run again"):
         hashes(files)
-
-
-def test_a_table_in_use_is_waited_for_a_minute(hashes, files, monkeypatch):
-    connect, waits = sqlite3.connect, []
-    monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: waits.append(timeout) or connect(path, timeout))
-    hashes(files)
-    assert waits == [60]
 
 
 def test_a_text_has_a_key_that_no_file_content_has():

@@ -33,7 +33,7 @@ def test_other_keys_are_not_found():
     assert places(EMPTY, keys_of("x")) == [None]
 
 
-def test_keys_that_differ_only_in_a_zero_at_the_end_are_kept_apart():
+def test_keys_that_differ_in_a_zero_at_the_end_are_kept_apart():
     keys = np.zeros((3, 32), dtype=np.uint8)
     keys[1, 31], keys[2, 30] = 1, 1
     assert places(KeyIndex.of_rows(keys, 4), keys) == [(4, 0), (4, 1), (4, 2)]

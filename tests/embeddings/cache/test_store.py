@@ -115,7 +115,7 @@ def filled(store):
     return store
 
 
-def test_opening_reads_no_shard_and_use_checks_only_those_needed_once(filled, read_whole):
+def test_shards_are_checked_once_and_only_when_they_are_used(filled, read_whole):
     """A process need not check what it wrote itself."""
     filled.gather(keys_of("c"))
     found = reopened(filled)
@@ -127,7 +127,7 @@ def test_opening_reads_no_shard_and_use_checks_only_those_needed_once(filled, re
     assert len(read_whole) == 2
 
 
-def test_a_shard_that_came_since_the_index_was_written_is_read_once(filled, read_whole):
+def test_a_shard_newer_than_the_index_is_read_once(filled, read_whole):
     other = reopened(filled)
     other.add(keys_of("x"), rows(1, seed=7))
     # As another process, or one that was killed, leaves it: without its place in the index.
@@ -174,7 +174,7 @@ def test_damage_that_size_and_mtime_hide_is_found_before_use(filled, caplog):
         assert torch.equal(opened.gather(keys_of("f", "d", "a")), expected)
 
 
-def test_a_key_in_a_damaged_shard_is_found_in_another_that_is_sound(filled):
+def test_a_key_of_a_damaged_shard_is_found_in_a_sound_one(filled):
     first = holding(filled, "a")
     filled.add(keys_of("z", "a"), rows(2, seed=9))
     filled.gather(keys_of("a"))

@@ -92,7 +92,7 @@ def scripts(place, source, images):
 
 
 def gathered(batches):
-    """Pixels and causes, by place."""
+    """Pixels and causes, by place, of batches of five images at most."""
     pixels, causes = {}, {}
     for batch in batches:
         assert len(batch.places) + len(batch.unreadable) <= 5
@@ -136,24 +136,21 @@ def test_images_and_causes_are_those_of_threads(images, resize, tmp_path, caplog
     assert caplog.messages == []
 
 
-@pytest.mark.parametrize("failure", [(DEADLY, "DataLoader worker"), (BROKEN, "broken in a worker")])
-def test_threads_go_on_where_a_worker_fails(images, resize, tmp_path, caplog, failure):
-    size, cause = failure
-    Image.new("RGB", size).save(tmp_path / "odd.png")
-    paths = [*images[:9], tmp_path / "odd.png", *images[9:]]
-    assert assert_as_by_threads(by_processes(paths, resize), paths, resize) == {}
-    (message,) = caplog.messages
-    assert message.startswith("processes that decode have failed (") and cause in message and "\n" not in message
-    assert message.endswith("): decoding the remaining images in threads")
-
-
 @pytest.mark.filterwarnings("ignore:Got pickle error")
-def test_threads_decode_all_where_no_process_can_start(images, resize, caplog):
+@pytest.mark.parametrize("failure", [(DEADLY, "DataLoader worker"), (BROKEN, "broken in a worker"), (None, "pickle")])
+def test_threads_go_on_where_a_worker_fails_or_cannot_start(images, resize, tmp_path, caplog, failure):
+    size, cause = failure
+    Image.new("RGB", size or (9, 9)).save(tmp_path / "odd.png")
+    paths = [*images[:9], tmp_path / "odd.png", *images[9:]]
+
     def not_to_be_pickled(image):
         return resize(image)
 
-    assert assert_as_by_threads(by_processes(images, not_to_be_pickled), images, resize) == {}
-    assert len(caplog.messages) == 1 and "pickle" in caplog.messages[0]
+    batches = by_processes(paths, resize if size else not_to_be_pickled)
+    assert assert_as_by_threads(batches, paths, resize) == {}
+    (message,) = caplog.messages
+    assert message.startswith("processes that decode have failed (") and cause in message and "\n" not in message
+    assert message.endswith("): decoding the remaining images in threads")
 
 
 def test_workers_end_when_no_more_images_are_wanted(images, resize):
@@ -182,14 +179,14 @@ def all_but_one_encoded(script):
     return [os.pidfd_open(process) for process in processes]
 
 
-def all_end(handles):
+def end_soon(handles):
     return all(select.select([handle], [], [], 60)[0] for handle in handles)
 
 
 def test_no_process_outlives_a_script_that_is_killed(scripts):
     handles = all_but_one_encoded(scripts["killed"])
     scripts["killed"].kill()
-    assert all_end(handles)
+    assert end_soon(handles)
 
 
 def test_an_interruption_is_one_line_and_keeps_what_is_encoded(scripts, source, place, images):
@@ -199,6 +196,6 @@ def test_an_interruption_is_one_line_and_keeps_what_is_encoded(scripts, source, 
     os.killpg(script.pid, signal.SIGINT)
     assert script.communicate(timeout=60)[1] == "interrupted: the same command goes on from what is done\n"
     assert script.returncode == 130
-    assert all_end(handles)
+    assert end_soon(handles)
     kept, report = Encoder(source, "fp32", CPU, place / "interrupted").encode_images(images)
     assert (len(kept), report.decoded) == (24, 0)
