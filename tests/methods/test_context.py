@@ -62,22 +62,18 @@ def test_a_prompt_may_fill_all_its_tokens_and_no_more():
     )
 
 
-def test_far_too_many_words_are_told_as_well():
-    with pytest.raises(InputError, match="take at most 5 context tokens"):
-        find_context(tokenise, " ".join(["x"] * 40), ["cat"])
-
-
-def test_words_that_give_no_tokens_are_refused():
-    with pytest.raises(InputError, match="'  ' are no tokens of their own before a class name"):
-        find_context(tokenise, "  ", ["cat"])
-
-
-def test_words_that_grow_together_with_the_name_are_refused():
-    def grow_together(texts):
-        return tokenise([text.replace("big cat", "owl") for text in texts])
-
-    with pytest.raises(InputError, match="'a big' are no tokens of their own"):
-        find_context(grow_together, "a big", ["cat", "owl"])
+@pytest.mark.parametrize(
+    ("context", "names", "message"),
+    [
+        (" ".join(["x"] * 40), ["cat"], "take at most 5 context tokens"),
+        ("  ", ["cat"], "'  ' are no tokens of their own before a class name"),
+        ("a big", ["cat", "owl"], "'a big' are no tokens of their own"),
+    ],
+)
+def test_words_that_are_no_context_of_their_own_are_refused(context, names, message):
+    """The words "big cat" grow together into one token."""
+    with pytest.raises(InputError, match=message):
+        find_context(lambda texts: tokenise([text.replace("big cat", "owl") for text in texts]), context, names)
 
 
 # What the context starts as.

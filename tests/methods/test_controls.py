@@ -34,7 +34,7 @@ def test_noise_is_added_number_by_number():
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("width", [128, 512])
-def test_the_cosine_to_the_embedding_follows_from_sigma_whatever_the_width(sigma, width):
+def test_the_cosine_to_the_embedding_follows_from_sigma_alone(sigma, width):
     rows = unit(500, width, 0)
     (block,) = NoisyEmbeddings(rows, 1, sigma).draw(torch.arange(500), seeded())
     assert float((block * rows).sum(dim=1).mean()) == pytest.approx(1 / math.sqrt(1 + sigma**2), abs=0.01)

@@ -19,7 +19,7 @@ def test_each_image_of_a_batch_brings_the_text_of_its_class():
     assert block.tolist() == [CLASS_TEXT[2].tolist(), CLASS_TEXT[0].tolist(), CLASS_TEXT[1].tolist()]
 
 
-def test_half_of_what_is_trained_on_are_texts_as_many_of_a_class_as_it_has_images():
+def test_half_of_the_training_rows_are_texts_in_equal_shares():
     rows = LabelledEmbeddings(torch.zeros(5, 4), LABEL, torch.zeros(5, dtype=torch.int64))
     batches = list(MixedLoader(rows, 2, seed=0, augmentation=ClassTexts(CLASS_TEXT, LABEL)))
     assert [len(batch) for batch in batches] == [4, 4, 2]

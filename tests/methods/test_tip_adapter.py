@@ -105,7 +105,7 @@ def test_strengths_are_replaced_in_place(classifier):
     assert torch.equal(classifier(unit(4, 5, 2)), cache_of(7.0, 0.5)(unit(4, 5, 2)))
 
 
-def test_a_state_without_a_cache_is_refused_by_the_names_of_what_it_lacks(classifier):
+def test_a_state_without_a_cache_is_refused_by_names(classifier):
     state = {name: value for name, value in classifier.state_dict().items() if name not in ("keys", "values")}
     with pytest.raises(RuntimeError, match=r'Missing key.*"keys", "values"'):
         classifier.load_state_dict(state)

@@ -88,7 +88,7 @@ def test_an_average_of_the_zero_shot_classifier_is_itself(build, tmp_path):
 
 
 @pytest.mark.parametrize("final", ["last_step", "best_val"])
-def test_resumed_finished_and_tested_again_the_numbers_are_the_same(build, tmp_path, final):
+def test_resumed_or_tested_again_the_numbers_are_the_same(build, tmp_path, final):
     words = ("CLASSIFIER.AVERAGE", "0.3", "TRAIN.CHECKPOINT_FREQ", 2, "TEST.FINAL_MODEL", final)
     build("FineTune", "straight", *words).train()
     train_until(build("FineTune", "killed", *words), epochs=5)

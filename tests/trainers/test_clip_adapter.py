@@ -32,7 +32,7 @@ def test_it_is_the_adapter_trained_with_cross_entropy(build):
     torch.testing.assert_close(trainer.model.up.weight, up, rtol=1e-4, atol=1e-5)
 
 
-def test_it_gains_on_the_zero_shot_classifier_in_the_source_domain(build, tmp_path):
+def test_it_gains_on_zero_shot_in_the_source_domain(build, tmp_path):
     build("ZeroShot", "zero").train()
     build("CLIPAdapter", "adapted", "OPTIM.MAX_EPOCH", 40, "OPTIM.LR", 0.01).train()
     zero, adapted = (metrics_of(tmp_path / name)["in_domain_accuracy"] for name in ("zero", "adapted"))
@@ -40,7 +40,7 @@ def test_it_gains_on_the_zero_shot_classifier_in_the_source_domain(build, tmp_pa
     assert adapted >= 90.0
 
 
-def test_a_reduction_that_leaves_nothing_of_the_embeddings_is_named(build):
+def test_a_reduction_that_leaves_no_width_is_named(build):
     message = "TRAINER.CLIPADAPTER.REDUCTION 17 leaves nothing of embeddings that are 16 wide: lower it"
     with pytest.raises(InputError, match=message):
         build("CLIPAdapter", "run", "TRAINER.CLIPADAPTER.REDUCTION", 17)

@@ -74,7 +74,7 @@ def test_it_starts_as_the_zero_shot_classifier_of_its_words(build_on_images):
 
 
 @OF_BOTH
-def test_it_learns_the_context_by_cross_entropy_through_the_tower(build_on_images):
+def test_it_learns_the_context_through_the_text_tower(build_on_images):
     """The trainer's context is that of a plain loop over the same batches, in which the tower reads new words."""
     rate = ("OPTIM.NAME", "sgd", "OPTIM.LR", 0.01, "OPTIM.WARMUP_EPOCH", 0, "OPTIM.WEIGHT_DECAY", 0.0005)
     trainer = build_on_images(
@@ -156,7 +156,7 @@ def test_its_optimiser_is_its_own(build, tmp_path):
     assert (cfg.OPTIM.NAME, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_CONS_LR) == ("sgd", 1, 1e-5)
 
 
-def test_a_context_that_does_not_fit_is_told_with_the_largest_that_does(build, tmp_path):
+def test_a_context_too_long_is_refused_with_the_largest_allowed(build, tmp_path):
     path = demo_file(tmp_path / "demo.safetensors")
     with pytest.raises(InputError) as error:
         build("ContextOptimisation", "run", f"{CONTEXT}.INIT", "", f"{CONTEXT}.N_CTX", 8, root=path)

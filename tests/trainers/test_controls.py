@@ -29,7 +29,7 @@ def test_noise_has_the_configured_strength(build, sigma, cosine):
     assert float((real * noisy).sum(dim=1).mean()) == pytest.approx(cosine, abs=0.08)
 
 
-def test_interpolations_lie_between_an_image_and_the_text_of_its_class(build):
+def test_interpolations_lie_between_an_image_and_its_class_text(build):
     trainer = prepared(build, "TextInterpolation")
     real, places, between = added(trainer)
     text = trainer.embeddings.class_text[trainer.embeddings.train.label[places]]
@@ -37,7 +37,7 @@ def test_interpolations_lie_between_an_image_and_the_text_of_its_class(build):
     torch.testing.assert_close(angles[0] + angles[1], angles[2], atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["GaussianNoise", "TextInterpolation"])
+@pytest.mark.parametrize("name", ["LARE", "GaussianNoise", "TextInterpolation"])
 def test_what_is_added_is_fresh_every_epoch(build, name):
     trainer = prepared(build, name)
     first = added(trainer)[2]

@@ -8,7 +8,7 @@ from tests.trainers.interruption import metrics_of
 from tests.trainers.plain_training import train_plainly
 
 
-def test_it_is_a_linear_probe_on_images_and_the_texts_of_their_classes(build):
+def test_it_is_a_linear_probe_on_images_and_their_class_texts(build):
     """The trainer's weights are those of a plain loop over the same batches."""
     trainer = build("CrossModal", "run")
     trainer.train()

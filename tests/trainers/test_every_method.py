@@ -69,7 +69,7 @@ def test_the_global_random_state_has_no_influence_at_the_start(build_any, method
 
 
 @each([method for method in TRAINED if "CLASSIFIER.INIT" not in method.ignores])
-def test_the_classifier_starts_at_random_unless_the_text_is_asked_for(build_any, method):
+def test_the_classifier_starts_at_random_or_at_the_texts(build_any, method):
     random, text = build_any(method, "random"), build_any(method, "text", "CLASSIFIER.INIT", "text")
     assert torch.equal(random.model.weight, random_classifier(32, 5, seed=0).weight)
     torch.testing.assert_close(text.model.weight, 50.0 * text.embeddings.class_text)

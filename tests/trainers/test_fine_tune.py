@@ -58,9 +58,7 @@ def test_settings_that_cannot_be_used_are_named(build, key, value, message):
 @pytest.mark.parametrize(
     ("batch_size", "steps", "epochs"), [(16, 450, 150), (64, 600, 200), (16, 20, 10), (16, 45, 15)]
 )
-def test_without_a_number_of_epochs_steps_decide_and_a_shorter_training_takes_longer_steps(
-    build, batch_size, steps, epochs
-):
+def test_steps_decide_where_no_number_of_epochs_is_given(build, batch_size, steps, epochs):
     keys = ("OPTIM.MAX_EPOCH", 0, "DATALOADER.TRAIN_X.BATCH_SIZE", batch_size, "OPTIM.STEPS", steps)
     trainer = build("FineTune", "run", *keys)
     assert len(trainer.train_rows) == 40
@@ -76,7 +74,7 @@ def test_a_given_number_of_epochs_keeps_the_given_learning_rate(build):
 
 
 @pytest.mark.parametrize(("first", "then"), [(0, 20), (20, 0)])
-def test_a_run_that_goes_on_with_another_number_of_epochs_takes_the_rate_of_that_number(build, first, then):
+def test_a_run_that_goes_on_takes_the_rate_of_its_new_epochs(build, first, then):
     keys = ("DATALOADER.TRAIN_X.BATCH_SIZE", 16, "OPTIM.STEPS", 30, "TRAIN.CHECKPOINT_FREQ", 1, "OPTIM.MAX_EPOCH")
     trainer = build("FineTune", "run", *keys, first)
     trainer.max_epoch = 3

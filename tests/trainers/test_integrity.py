@@ -74,7 +74,7 @@ def assert_same_training(folder, other):
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
-def test_garbage_in_test_rows_changes_nothing_that_is_trained_or_chosen(tmp_path, described_embeddings, trainer):
+def test_garbage_in_test_rows_changes_nothing_trained_or_chosen(tmp_path, described_embeddings, trainer):
     whole = described_embeddings
     clean = trained(tmp_path / "clean", trainer, whole)
     targets = trained(tmp_path / "targets", trainer, poisoned(whole, whole.target_domains))
@@ -107,7 +107,7 @@ def test_the_test_of_poisoned_rows_would_see_validation_rows(tmp_path, described
 
 
 @pytest.mark.parametrize("trainer", ["LARE", "TipAdapterF", "ContextOptimisation"])
-def test_other_images_in_the_target_domain_change_nothing_that_is_trained(tmp_path, described_embeddings, trainer):
+def test_other_target_images_change_nothing_that_is_trained(tmp_path, described_embeddings, trainer):
     root = make_domain_tree(tmp_path / "images", ["photo", "sketch"], ["cat", "dog"], per_class=10)
     flags = ("--trainer", trainer, "--seed", 0, "--root", root, "--backbone", described_embeddings.vlm.model)
     domains = ("--source-domains", "photo", "--target-domains", "sketch")

@@ -73,13 +73,13 @@ def test_stage_1_fits_a_network_for_each_described_target(prepared, key, scale):
         assert_same_weights(network, expected_network(trainer.embeddings, domain, scale))
 
 
-def test_rows_of_several_sources_move_away_from_their_own_description(prepared, tmp_path):
+def test_rows_of_each_source_move_away_from_its_description(prepared, tmp_path):
     embeddings = shifted_embeddings(described=ALL)
     train = replace(embeddings.train, domain=torch.arange(40) % 2)
     two_sources = replace(embeddings, train=train, source_domains=TWO, target_domains=("sketch",))
     trainer = prepared(root=write_embeddings(tmp_path / "two.safetensors", two_sources))
     assert trainer.targets == ("sketch",)
-    expected = expected_network(trainer.embeddings, "sketch", sources=("photo", "painting"))
+    expected = expected_network(trainer.embeddings, "sketch", sources=TWO)
     assert_same_weights(trainer.network[0], expected)
 
 
@@ -98,7 +98,7 @@ def test_rows_of_several_sources_move_away_from_their_own_description(prepared, 
         (ALL, ("DATASET.TARGET_DOMAINS", "['sketch']", "TRAINER.LADS.TARGETS", "['painting']"), ("painting",)),
     ],
 )
-def test_it_is_told_of_the_described_targets_or_of_those_that_are_named(prepared, described, overrides, told):
+def test_it_moves_to_the_described_targets_or_to_those_named(prepared, described, overrides, told):
     assert prepared(*overrides, described=described).targets == told
 
 
@@ -114,21 +114,12 @@ def test_the_log_says_which_domains_it_is_told_of(prepared, caplog, described, t
     assert [line.partition(": ")[2] for line in lines] == untold
 
 
-def with_imagined(embeddings: EmbeddingSet, name: str) -> EmbeddingSet:
-    """Describe one more domain, which has no image."""
-    assert embeddings.domain_text is not None
-    text = F.normalize(embeddings.class_text + 0.5, dim=-1)
-    return replace(
-        embeddings,
-        domain_text=torch.cat([embeddings.domain_text, text[None]]),
-        described_domains=(*embeddings.described_domains, name),
-    )
-
-
 def test_a_domain_without_images_may_be_imagined(prepared, tmp_path):
-    embeddings = with_imagined(shifted_embeddings(described=TWO), "neon")
-    path = write_embeddings(tmp_path / "set.safetensors", embeddings)
-    assert prepared(root=path).targets == ("painting", "neon")
+    embeddings = shifted_embeddings(described=TWO)
+    neon = F.normalize(embeddings.class_text + 0.5, dim=-1)
+    texts = torch.cat([embeddings.domain_text, neon[None]])
+    imagined = replace(embeddings, domain_text=texts, described_domains=(*TWO, "neon"))
+    assert prepared(root=write_embeddings(tmp_path / "set.safetensors", imagined)).targets == ("painting", "neon")
 
 
 # Stage 2.
@@ -181,16 +172,16 @@ def described_world():
         test=rows([0, 1, 2], 40),
         class_text=class_text,
         classnames=CLASSNAMES,
-        domain_names=("photo", "painting", "sketch"),
+        domain_names=ALL,
         source_domains=("photo",),
         target_domains=("painting", "sketch"),
         vlm=VLMIdentity("made", "up", "", 16, 50.0),
         domain_text=F.normalize(class_text + shifts[:2, None], dim=-1),
-        described_domains=("photo", "painting"),
+        described_domains=TWO,
     )
 
 
-def test_it_is_better_than_a_linear_probe_in_the_domain_that_it_is_told_of(build, tmp_path):
+def test_it_is_better_than_a_probe_in_a_described_domain(build, tmp_path):
     path = write_embeddings(tmp_path / "world.safetensors", described_world())
     longer = ("OPTIM.MAX_EPOCH", 40)
     build("FineTune", "probe", *longer, root=path).train()
@@ -212,7 +203,7 @@ def test_a_trained_model_is_tested_where_no_domain_is_described(build, described
     assert tester.test() == trained.results["accuracy"]
 
 
-def test_a_record_of_a_loaded_model_needs_the_domains_that_it_was_told_of(build, tmp_path, described_file):
+def test_a_record_of_a_loaded_model_needs_its_described_domains(build, tmp_path, described_file):
     targets = ("DATASET.TARGET_DOMAINS", "['painting']")
     build("LADS", "run", *targets, root=described_file).train()
     other = ("DATASET.TARGET_DOMAINS", "['sketch']")
@@ -278,7 +269,7 @@ def test_images_are_described_by_the_prompts_of_the_dataset(build_on_images, tmp
         ((*PHOTO, *PAINTING, "TRAINER.LADS.ALPHA", 2.0), "TRAINER.LADS.ALPHA must lie in [0, 1], not 2.0"),
     ],
 )
-def test_descriptions_of_images_are_checked_before_any_is_encoded(build_on_images, tmp_path, overrides, message):
+def test_descriptions_are_checked_before_images_are_encoded(build_on_images, tmp_path, overrides, message):
     with pytest.raises(InputError) as error:
         build_on_images("LADS", "run", *overrides)
     assert message in str(error.value)

@@ -45,14 +45,6 @@ def test_samples_lie_in_the_regions_of_their_images(build):
         assert bounds[0].max() <= bounds[1].min() + 1e-4
 
 
-def test_samples_are_fresh_every_epoch(build):
-    loader = prepared(build).train_loader_x
-    first = torch.cat([batch.embedding[batch.sampled] for batch in loader])
-    loader.set_epoch(1)
-    second = torch.cat([batch.embedding[batch.sampled] for batch in loader])
-    assert not set(map(tuple, first.tolist())) & set(map(tuple, second.tolist()))
-
-
 def test_stage_1_reports_its_losses(build, caplog):
     with caplog.at_level(logging.INFO, "lare_dassl"):
         prepared(build)

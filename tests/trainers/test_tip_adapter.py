@@ -78,7 +78,7 @@ def test_nothing_is_trained_without_f(build, tmp_path):
     assert last_state(tmp_path / "run")["epoch"] == 0
 
 
-def test_the_keys_are_trained_with_f_and_the_strengths_chosen_after_it(build, tmp_path):
+def test_with_f_keys_are_trained_and_strengths_chosen_after_it(build, tmp_path):
     trainer = build("TipAdapterF", "run", "OPTIM.LR", 0.01)
     trainer.train()
     trained = last_state(tmp_path / "run")["state_dict"]

@@ -10,7 +10,7 @@ from lare_dassl.methods.lare.fast_path import CompactSamples, fast_region_losses
 from lare_dassl.methods.lare.regions import RegionNetwork, Regions, RegionSettings, region_losses
 
 
-def test_corners_without_length_give_finite_losses_on_the_fast_path_too():
+def test_corners_without_length_give_finite_losses():
     zero = torch.zeros(2, 4, requires_grad=True)
     regions, label = Regions(zero, zero + 0.0), torch.tensor([0, 1])
     for losses in (region_losses, fast_region_losses):
@@ -35,7 +35,7 @@ def test_the_fast_path_is_equal_to_the_equations(clusters, alpha):
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_corners_that_are_nearly_opposite_give_losses_of_the_same_size_in_float32_too():
+def test_nearly_opposite_corners_give_equal_losses_in_float32():
     generator = torch.Generator().manual_seed(0)
     upper = F.normalize(torch.randn(1, 16, generator=generator), dim=-1)
     class_text = F.normalize(torch.randn(4, 16, generator=generator), dim=-1)
@@ -82,7 +82,7 @@ def test_compact_samples_lie_in_their_regions_and_fill_them(monkeypatch):
         torch.testing.assert_close(directions.std(dim=0), exact.std(dim=0), atol=0.01, rtol=0)
 
 
-def test_each_sample_of_a_row_is_fresh_and_follows_from_the_generator():
+def test_each_sample_is_fresh_and_follows_from_the_generator():
     regions = boxes()
     samples = CompactSamples.of(lambda rows: regions, torch.ones(3, 5), samples_per_image=2)
     rows = torch.arange(3)

@@ -24,7 +24,7 @@ def test_fitting_lowers_the_loss_and_keeps_the_corners_in_order(clusters, parame
     assert network.parametrisation == parametrisation
 
 
-def test_corners_and_centre_of_fitted_regions_keep_their_class_and_lie_apart(clusters):
+def test_points_of_fitted_regions_keep_their_class_and_lie_apart(clusters):
     embedding, label, class_text = clusters
     network = fit_regions(*clusters, logit_scale=50.0, settings=RegionSettings(**SMALL | {"epochs": 40}))
     with torch.no_grad():
@@ -38,7 +38,7 @@ def test_corners_and_centre_of_fitted_regions_keep_their_class_and_lie_apart(clu
     ("rows", "batch_size", "steps", "epochs"),
     [(39, 256, 400, 200), (5994, 256, 400, 17), (600_000, 256, 400, 10), (512, 256, 301, 151)],
 )
-def test_a_fit_passes_over_the_embeddings_until_it_has_made_its_steps(rows, batch_size, steps, epochs):
+def test_a_fit_runs_until_it_has_made_its_steps(rows, batch_size, steps, epochs):
     settings = RegionSettings(batch_size=batch_size, steps=steps)
     assert settings.epochs_for(rows) == epochs
     assert RegionSettings(epochs=3, steps=steps).epochs_for(rows) == 3
@@ -70,7 +70,7 @@ def test_left_out_the_seed_is_0_and_the_network_min_and_max(clusters):
     assert RegionNetwork(3, 8).parametrisation == RegionSettings().parametrisation == "minmax"
 
 
-def test_the_seed_alone_decides_the_result_and_the_global_state_stays(clusters):
+def test_the_seed_alone_decides_the_result(clusters):
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = fitted(clusters, seed=7)

@@ -10,7 +10,7 @@ def pair(shape=(7, 5), dtype=torch.float64):
     return tuple(torch.randn(shape, generator=generator, dtype=dtype, requires_grad=True) for _ in range(2))
 
 
-def test_each_pair_is_in_order_and_its_gradients_go_where_it_came_from():
+def test_each_pair_is_ordered_and_gradients_follow_it():
     first, second = pair()
     weights = torch.arange(70.0, dtype=torch.float64).view(2, 7, 5)
     smaller, larger = ordered(first, second)

@@ -63,7 +63,7 @@ def test_equation_1_is_the_mean_inner_product_of_the_corners(dtype):
 @pytest.mark.parametrize("scale", [1.0, 14.0])
 @pytest.mark.parametrize("point", ["upper", "lower", "centre"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_equations_2_to_4_are_cross_entropies_against_the_class_texts(dtype, point, scale):
+def test_equations_2_to_4_are_cross_entropies_with_the_texts(dtype, point, scale):
     regions, label, class_text = random_problem(dtype)
     corner = getattr(regions, point)
     expected = loop_consistency(corner, label, class_text, scale)
@@ -78,7 +78,7 @@ def test_equation_5_weighs_its_four_parts(alpha):
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_region_losses_join_the_equations_with_raw_or_unit_corners(normalise):
+def test_region_losses_join_the_equations(normalise):
     regions, label, class_text = random_problem()
     settings = RegionSettings(alpha=0.7, normalise_corners=normalise)
     total, volume, consistency = region_losses(regions, label, class_text, 3.0, settings)
@@ -104,7 +104,7 @@ def test_normalised_regions_have_unit_corners_and_centre():
         torch.testing.assert_close(point.norm(dim=-1), torch.ones(7, dtype=torch.float64))
 
 
-def test_before_scaling_a_sample_is_the_lower_corner_plus_a_uniform_share_of_the_edge():
+def test_a_sample_is_a_uniform_point_of_the_box_at_unit_length():
     regions, _, _ = random_problem(torch.float32)
     share = torch.rand(regions.lower.shape, generator=torch.Generator().manual_seed(3))
     box_points = regions.lower + share * (regions.upper - regions.lower)
@@ -156,7 +156,7 @@ def test_an_untrained_network_already_orders_its_corners(parametrisation):
     assert (regions.lower < regions.upper).float().mean() == 1.0
 
 
-def test_a_residual_region_of_a_silent_network_is_a_narrow_box_around_the_embedding():
+def test_a_silent_network_gives_narrow_boxes_around_embeddings():
     network = RegionNetwork(3, 8, "residual")
     with torch.no_grad():
         network.corners.weight.zero_()

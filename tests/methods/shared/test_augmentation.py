@@ -5,7 +5,7 @@ import torch
 from lare_dassl.methods.shared.augmentation import MovedEmbeddings
 
 
-def test_moved_embeddings_are_those_of_the_rows_in_a_block_for_each_move():
+def test_moved_embeddings_come_in_a_block_for_each_move():
     moved = MovedEmbeddings(torch.arange(24.0).reshape(2, 4, 3))
     assert moved.shape == (4, 3)
     first, second = moved.draw(torch.tensor([3, 0]), torch.Generator())

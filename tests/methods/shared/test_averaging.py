@@ -64,7 +64,7 @@ def choose(rows, label):
     return choose_weight(TRAINED, ZERO_SHOT, rows, label)
 
 
-def test_of_equally_good_weights_the_one_nearest_to_the_trained_classifier_is_chosen():
+def test_of_equally_good_weights_the_greatest_is_chosen():
     rows = torch.tensor([[-1.0], [0.45], [2.0]])
     assert choose(rows, torch.tensor([0, 0, 1])) == 1.0
     assert choose(rows, torch.tensor([0, 1, 1])) == 0.4

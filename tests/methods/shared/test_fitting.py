@@ -11,7 +11,7 @@ from lare_dassl.methods.shared.fitting import fit_epochs, seeded_network
 SETTINGS = AugmentationSettings(epochs=3, lr=1e-12, weight_decay=0.0, batch_size=4)
 
 
-def test_an_epoch_takes_every_row_once_in_an_order_of_its_own_and_reports_means():
+def test_an_epoch_takes_every_row_once_and_reports_means():
     network, embeddings, orders = seeded_network(lambda: nn.Linear(2, 1), seed=0), torch.ones(10, 2), [[]]
 
     def losses(model, embedding, row):

@@ -18,7 +18,7 @@ def test_a_random_classifier_is_torchs_default_for_its_seed():
     assert not torch.equal(random_classifier(6, 3, seed=12).weight, expected.weight)
 
 
-def test_a_text_classifier_starts_as_the_scaled_cosine_with_the_class_texts():
+def test_a_text_classifier_is_the_scaled_cosine_with_the_texts():
     generator = torch.Generator().manual_seed(0)
     class_text = F.normalize(torch.randn(3, 6, generator=generator), dim=-1)
     embedding = F.normalize(torch.randn(5, 6, generator=generator), dim=-1)

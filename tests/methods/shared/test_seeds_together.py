@@ -26,7 +26,7 @@ def rows():
 
 @pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("parametrisation", ["minmax", "residual"])
-def test_regions_of_several_seeds_are_those_that_each_seed_has_alone(rows, parametrisation, normalise):
+def test_regions_fitted_together_are_those_of_each_seed_alone(rows, parametrisation, normalise):
     embeddings, labels, class_text = rows
     settings = RegionSettings(
         parametrisation=parametrisation, normalise_corners=normalise, hidden_dim=8, epochs=4, batch_size=8
@@ -84,7 +84,7 @@ def test_training_stacked_parameters_trains_the_networks():
         torch.testing.assert_close(network.weight, before[place] + place + 1)
 
 
-def test_without_a_gpu_a_step_is_taken_as_it_is_and_rates_stay_numbers():
+def test_without_a_gpu_steps_and_rates_stay_as_they_are():
     repeated = RepeatedStep(torch.device("cpu"))
     found = [repeated(lambda rows: rows + 1, torch.tensor([[index]])).item() for index in range(6)]
     assert found == [1, 2, 3, 4, 5, 6]

@@ -43,7 +43,7 @@ def test_a_description_holds_what_the_class_declares():
     assert set(method.own_keys()) > {"TRAINER.LADS.ALPHA", "TRAINER.LADS.TARGETS"}
 
 
-def test_a_subclass_shares_the_settings_and_neither_look_nor_joint_training():
+def test_a_subclass_shares_settings_but_not_look_nor_joint_runs():
     @TRAINER_REGISTRY.register()
     class NarrowLARE(LARE):
         """LARE with another step."""

@@ -168,7 +168,7 @@ def test_batches_that_are_kept_until_all_are_there_count_too(tmp_path):
         ((MODE, "always test", "TEST.SPLIT", "val"), "did not test each image of the val split"),
     ],
 )
-def test_one_that_cannot_be_watched_runs_as_ever_without_a_record(tmp_path, capsys, keys, reason):
+def test_one_that_cannot_be_watched_runs_without_a_record(tmp_path, capsys, keys, reason):
     assert train(*keys, flags=("--seed", 0)) == 0
     assert not (tmp_path / "run" / "record.json").exists()
     output = capsys.readouterr().out

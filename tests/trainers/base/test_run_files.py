@@ -95,7 +95,7 @@ def test_without_validation_rows_nothing_is_calibrated(build, tmp_path):
     assert (saved.saved.temperature, saved.saved.calibration_rows, saved.calibrated) == (1.0, 0, False)
 
 
-def test_a_run_that_is_measured_on_validation_rows_predicts_these(build, tmp_path):
+def test_a_run_measured_on_validation_rows_predicts_these(build, tmp_path):
     trainer = build("FineTune", "run", "TEST.SPLIT", "val")
     trainer.train()
     predictions = read_predictions(tmp_path / "run" / "predictions.safetensors")

@@ -55,7 +55,7 @@ def test_a_run_of_other_settings_does_not_go_on(build, tmp_path, killed, words, 
     assert message == f"checkpoint {path} is of another run ({difference}): give another --output-dir, or delete it"
 
 
-def test_descriptions_that_are_not_used_and_names_of_files_are_free(build, killed):
+def test_unused_descriptions_and_names_of_files_are_free(build, killed):
     trainer = build("FineTune", "run", *CHECKPOINTS)
     there = dict(trainer.identity)
     assert not {"VLM.PROMPTS_FILE", "DATASET.SPLIT_FILE", "DATASET.TARGET_PROMPTS"} & there.keys()
@@ -163,13 +163,13 @@ def test_a_record_of_a_loaded_model_needs_its_settings(build, tmp_path):
     assert same.seed == 0
 
 
-def test_best_val_does_not_go_on_in_the_folder_of_a_last_step_run(build):
+def test_best_val_does_not_continue_a_last_step_run(build):
     build("FineTune", "run").train()
     with pytest.raises(InputError, match=r"TEST.FINAL_MODEL is last_step there and best_val here"):
         build("FineTune", "run", "TEST.FINAL_MODEL", "best_val").train()
 
 
-def test_a_checkpoint_may_hold_settings_that_tell_runs_no_longer_apart(build, tmp_path, killed):
+def test_a_checkpoint_may_hold_settings_no_longer_compared(build, tmp_path, killed):
     path = checkpoint.latest(tmp_path / "run" / "model")
     state = checkpoint.read(path)
     state["run"] |= {"MODEL.INIT_WEIGHTS": "x.pth", "DATALOADER.TRAIN_U.BATCH_SIZE": "8"}

@@ -60,7 +60,7 @@ def test_the_log_says_which_seed_it_tells_of(build, caplog):
         assert any(line.startswith(f"seed {seed}: epoch 6/6: loss") for line in caplog.messages)
 
 
-def test_a_run_that_was_interrupted_as_it_was_trained_together_goes_on_alone(build, tmp_path, monkeypatch):
+def test_a_run_interrupted_in_joint_training_goes_on_alone(build, tmp_path, monkeypatch):
     runs = [build("LARE", f"run{seed}", "TRAIN.CHECKPOINT_FREQ", 1, seed=seed) for seed in range(2)]
 
     def stop():
@@ -108,7 +108,7 @@ def test_runs_that_must_be_trained_apart(build, first, second, reason):
     assert reason_apart(runs) == reason
 
 
-def test_a_trainer_that_inherits_from_ours_is_trained_alone_unless_it_says_otherwise(build):
+def test_a_subclass_is_trained_alone_unless_it_says_otherwise(build):
     @TRAINER_REGISTRY.register()
     class SmoothedProbe(FineTune):
         def forward_backward(self, batch):
@@ -125,7 +125,7 @@ def test_runs_with_a_checkpoint_are_trained_apart(build):
     )
 
 
-def test_runs_on_other_numbers_of_images_or_other_texts_are_trained_apart(build):
+def test_runs_on_other_images_or_texts_are_trained_apart(build):
     runs = [build("FineTune", f"run{seed}", seed=seed) for seed in range(2)]
     runs[1].embeddings.class_text.mul_(-1)
     assert reason_apart(runs) == "they have different class texts"

@@ -86,7 +86,7 @@ def test_a_kill_in_it_leaves_nothing_to_resume(method, tmp_path, monkeypatch):
     assert last_state(tmp_path / "run")["epoch"] == 6
 
 
-def test_without_a_seed_a_kill_between_the_stages_keeps_the_drawn_one(method):
+def test_a_kill_between_the_stages_keeps_the_drawn_seed(method):
     killed = method.build("run", seed=-1)
     killed.before_train()
     resumed = method.build("run", seed=-1)

@@ -19,7 +19,7 @@ def config_of(path, trainer, *overrides):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_key_of_the_configs_that_come_with_the_project_is_read(caplog, path):
+def test_every_key_of_the_shipped_configs_is_read(caplog, path):
     for on_embeddings in (True, False, None):
         warn_of_unread(config_of(path, "LARE"), on_embeddings=on_embeddings)
     assert caplog.text == ""
