@@ -55,14 +55,10 @@ def test_calls_run_side_by_side(keep):
 
 
 def test_calls_share_torchs_threads(keep):
-    before, found = torch.get_num_threads(), []
+    found = []
     torch.set_num_threads(4)
-    try:
-        encode_batches([batch_of(0)], lambda pixels: found.append(torch.get_num_threads()) or pixels, 2, keep)
-        assert found == [2]
-        assert torch.get_num_threads() == 4
-    finally:
-        torch.set_num_threads(before)
+    encode_batches([batch_of(0)], lambda pixels: found.append(torch.get_num_threads()) or pixels, 2, keep)
+    assert (found, torch.get_num_threads()) == ([2], 4)
 
 
 @pytest.mark.parametrize(
