@@ -12,8 +12,6 @@ import argparse
 import logging
 import os
 import shutil
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,9 +19,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import torch
+from measuring import spread
 from PIL import Image
 from rich.table import Table
 
@@ -169,11 +166,6 @@ def measure(bench: Bench, plain_count: int, repetitions: int) -> list[dict[str, 
         }
         for _ in range(repetitions)
     ]
-
-
-def spread(values: list[float]) -> str:
-    """Median, and from least to greatest."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def floor(rates: dict[str, float], encoder: str) -> float:

@@ -24,12 +24,7 @@ def read_flags(words: list[str] | None = None) -> dict[str, Any]:
     """The flags of a command line that are given."""
     parser = Parser(description="Write an HTML report of all runs below a folder.", epilog=WRITTEN)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds the folders of the runs")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="the HTML file (default FOLDER/report.html)",
-    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the HTML file (default FOLDER/report.html)")
     parser.add_argument(
         "--baseline", metavar="NAME", help="method that the others are compared with (default FineTune)"
     )

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lare_dassl.errors import InputError, printable
-from lare_dassl.io.files import check_path, make_folder, replaced
+from lare_dassl.io.files import check_path, make_folder
 from lare_dassl.report.figures.drawings import Drawing, all_drawings
 from lare_dassl.report.figures.style import save
 from lare_dassl.report.inside.run import check_run, open_run
@@ -27,6 +27,7 @@ from lare_dassl.report.runs.data_notes import data_notes
 from lare_dassl.report.runs.differences import difference_tables
 from lare_dassl.report.runs.results import BASELINE, Results, results_of
 
+from .formats import write_text
 from .overview import missing_lines, runs_table, summary_text
 from .runs.report_table import MISSING, ReportTable
 from .settings import settings_tables
@@ -137,10 +138,7 @@ def write_report(options: Options) -> Path:
     collection = collect(options.folder)
     for line in collection.problems:
         logger.warning("%s", line)
-    page = _make_page(options, collection)
-    with replaced(options.output) as temporary:
-        temporary.write_text(render(page), encoding="utf-8")
-    return options.output
+    return write_text(options.output, render(_make_page(options, collection)))
 
 
 def _make_page(options: Options, collection: Collection) -> Page:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +14,7 @@ from lare_dassl.report.runs.data_notes import data_notes
 from lare_dassl.report.runs.differences import difference_tables
 from lare_dassl.report.runs.results import Results
 from lare_dassl.report.runs.summary import method_label, tidy
-from lare_dassl.results.record import BY_DOMAIN, METRICS
+from lare_dassl.results.record import ACCURACIES, BY_DOMAIN, METRICS
 
 from .formats import LATEX_NEEDS, escape_latex, escape_markdown, latex, latex_labels, markdown, write_csv, write_text
 from .runs.report_table import (
@@ -28,13 +28,6 @@ from .runs.report_table import (
     show_cell,
     show_count,
     shown_points,
-)
-
-CURVES = (
-    ("shots", "in_domain_accuracy"),
-    ("shots", "out_of_domain_accuracy"),
-    ("imbalance", "in_domain_accuracy"),
-    ("imbalance", "out_of_domain_accuracy"),
 )
 
 
@@ -122,7 +115,7 @@ def _notes(frame: pd.DataFrame, rows: Sequence[tuple[str, ...]]) -> tuple[str, .
 def report_tables(results: Results) -> list[ReportTable]:
     """All tables of a report."""
     tables = [*accuracy_tables(results.frame), *domain_tables(results.frame)]
-    for along, metric in CURVES:
+    for along, metric in product(("shots", "imbalance"), ACCURACIES):
         tables += curve_tables(results.frame, along, metric)
     tables += difference_tables(results.differences) if results.differences else []
     return tables + ([results.reference] if results.reference else [])

@@ -35,6 +35,8 @@ METRICS = {
     "ece": "calibration error (ECE)",
 }
 """The figures of a test in percent, and what tables call them."""
+ACCURACIES = ("in_domain_accuracy", "out_of_domain_accuracy")
+"""Those that are compared and drawn."""
 BY_DOMAIN = "domain_accuracy/"
 """Prefix of a domain's name in a flat list of figures."""
 STAGES = ("encode", "stage1", "stage2", "test", "total")

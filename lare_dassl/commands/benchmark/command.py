@@ -56,8 +56,13 @@ class Outcome:
     refused: list[str]
 
 
-def benchmark(request: BenchmarkRequest) -> None:
-    """Run tools/benchmark.py.
+def benchmark(request: BenchmarkRequest, title: str = "mean ± std over seeds", *, by_domain: bool = False) -> None:
+    """Run tools/benchmark.py: carry out all runs, print mean ± std of each cell, and write the report.
+
+    Args:
+        request: of the benchmark.
+        title: of the table.
+        by_domain: print a table of the accuracies on each domain too.
 
     Raises:
         InputError: the command is at fault, or something of it was refused or has failed; all else is done by then.
@@ -65,13 +70,10 @@ def benchmark(request: BenchmarkRequest) -> None:
     outcome = carry_out_all(request)
     with failures_shown_last(outcome):
         if outcome.records:
-            show_tables(outcome, Path(request.output_dir))
-
-
-def show_tables(outcome: Outcome, output_dir: Path) -> None:
-    """Print mean ± std of each cell, and where records and report are."""
-    show(accuracy_table(outcome.records, outcome.planned, title="mean ± std over seeds"))
-    show_places(outcome, output_dir)
+            show(accuracy_table(outcome.records, outcome.planned, title=title))
+            if by_domain:
+                show(domain_table(outcome.records, title="Accuracy on each domain, %: mean ± std"))
+            show_places(outcome, Path(request.output_dir))
 
 
 def show_places(outcome: Outcome, output_dir: Path) -> None:
@@ -111,12 +113,7 @@ def compare_on_demo(config_file: Path, seeds: int, root: str, output_dir: Path) 
         seeds=seeds,
         output_dir=str(output_dir),
     )
-    outcome = carry_out_all(request)
-    with failures_shown_last(outcome):
-        if outcome.records:
-            show(accuracy_table(outcome.records, outcome.planned, title="Demo world: mean ± std"))
-            show(domain_table(outcome.records, title="Accuracy on each domain, %: mean ± std"))
-            show_places(outcome, output_dir)
+    benchmark(request, "Demo world: mean ± std", by_domain=True)
 
 
 def carry_out_all(request: BenchmarkRequest) -> Outcome:

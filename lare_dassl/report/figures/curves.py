@@ -38,10 +38,7 @@ def few_shot_curves(cells: pd.DataFrame, metric: str = "out_of_domain_accuracy")
     Raises:
         InputError: there are fewer than two numbers of shots, or runs of several datasets.
     """
-    frame = measured_cells(curve_cells(cells, "shots"), metric)
-    figure = _curves(frame, "shots", metric)
-    figure.axes[0].set_xlabel("training images per class")
-    return figure
+    return _curves(cells, "shots", metric, "training images per class")
 
 
 def imbalance_curves(cells: pd.DataFrame, metric: str = "in_domain_accuracy") -> Figure:
@@ -54,13 +51,11 @@ def imbalance_curves(cells: pd.DataFrame, metric: str = "in_domain_accuracy") ->
     Raises:
         InputError: there are fewer than two ratios, or runs of several datasets.
     """
-    frame = measured_cells(curve_cells(cells, "imbalance"), metric)
-    figure = _curves(frame, "imbalance", metric)
-    figure.axes[0].set_xlabel("imbalance ratio (largest class : smallest class)")
-    return figure
+    return _curves(cells, "imbalance", metric, "imbalance ratio (largest class : smallest class)")
 
 
-def _curves(frame: pd.DataFrame, along: str, metric: str) -> Figure:
+def _curves(cells: pd.DataFrame, along: str, metric: str, label: str) -> Figure:
+    frame = measured_cells(curve_cells(cells, along), metric)
     values = sorted(frame[along].unique(), key=lambda value: (value == ALL_SHOTS, value))
     if len(values) < 2:
         raise InputError(f"a curve of {METRICS[metric]} needs runs at two values of {along}, not {len(values)}")
@@ -75,7 +70,7 @@ def _curves(frame: pd.DataFrame, along: str, metric: str) -> Figure:
         axes.margins(y=0.08)
         axes.xaxis.set_major_locator(FixedLocator(list(place.values())))
         axes.set_xticklabels([axis_label(along, value) for value in values])
-        axes.set_ylabel(f"{METRICS[metric]} (%)")
+        axes.set(xlabel=label, ylabel=f"{METRICS[metric]} (%)")
         legend_below(figure, axes)
     return figure
 

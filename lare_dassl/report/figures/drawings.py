@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lare_dassl.errors import InputError
-from lare_dassl.report.runs.collect import Collection, Predictions, read_predictions
+from lare_dassl.report.runs.collect import Collection, read_predictions
 from lare_dassl.report.runs.compared_runs import (
     METHOD,
     ComparedRuns,
@@ -25,13 +25,13 @@ from lare_dassl.report.runs.compared_runs import (
 )
 from lare_dassl.report.runs.report_table import curve_cells
 from lare_dassl.report.runs.results import Results
-from lare_dassl.results.record import METRICS
+from lare_dassl.results.predictions import Predictions
+from lare_dassl.results.record import ACCURACIES, METRICS
 
 from .curves import few_shot_curves, imbalance_curves
 from .predictions import FEW_PERCENT, FEW_ROWS, class_gain, reliability_diagram
 from .scatter import domain_scatter
 
-ACCURACIES = ("in_domain_accuracy", "out_of_domain_accuracy")
 # What accuracies are drawn against.
 CURVES = {
     "shots": ("the number of training images per class", few_shot_curves),

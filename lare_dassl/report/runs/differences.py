@@ -22,7 +22,7 @@ from lare_dassl.report.runs.report_table import (
     show_count,
     shown_points,
 )
-from lare_dassl.results.record import METRICS, Record
+from lare_dassl.results.record import ACCURACIES, METRICS, Record
 from lare_dassl.results.run_facts import RunFacts
 
 from .pairing import Pair, pair_runs
@@ -55,7 +55,7 @@ class Differences:
 def paired_differences(
     records: Sequence[Record],
     baseline: str,
-    metrics: Sequence[str] = ("in_domain_accuracy", "out_of_domain_accuracy"),
+    metrics: Sequence[str] = ACCURACIES,
     planned: Sequence[RunFacts] = (),
 ) -> Differences:
     """Method minus baseline, run by run; see `pairing.pair_runs` for which runs are compared.

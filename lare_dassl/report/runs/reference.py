@@ -11,12 +11,11 @@ import pandas as pd
 from lare_dassl.config.split_settings import ALL_SHOTS
 from lare_dassl.errors import unknown_name
 from lare_dassl.report.runs.report_table import MISSING, ReportTable, show_cell, show_count
-from lare_dassl.results.record import METRICS, Record
+from lare_dassl.results.record import ACCURACIES, METRICS, Record
 
 from .summary import method_order, show_value
 
-IN, OUT = "in_domain_accuracy", "out_of_domain_accuracy"
-COLUMNS = ("method", "source", f"{METRICS[IN]}, %", f"{METRICS[OUT]}, %", "seeds")
+COLUMNS = ("method", "source", *(f"{METRICS[name]}, %" for name in ACCURACIES), "seeds")
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def _reported_row(row: Reported) -> tuple[str, ...]:
 
 
 def _measured_row(row: dict[str, Any]) -> tuple[str, ...]:
-    values = [show_cell(row, metric, show=_two_digits) for metric in (IN, OUT)]
+    values = [show_cell(row, metric, show=_two_digits) for metric in ACCURACIES]
     return row["method"], "measured", *values, show_count(row["n"], row["expected"])
 
 
