@@ -48,10 +48,9 @@ class HostDataset(DatasetBase):
         raise NotImplementedError
 
     def _listed(self, items: Iterable[ImageItem]) -> list[Datum]:
-        files = [item for item in items if item.path not in self.images.no_files]
         # Making a Datum looks for its file on disk, so items that are alike share one.
-        datum_of = {item: self._datum(item) for item in set(files)}
-        return list(map(datum_of.__getitem__, files))
+        datum_of = {item: self._datum(item) for item in set(items) if item.path not in self.images.no_files}
+        return list(filter(None, map(datum_of.get, items)))
 
     def _datum(self, item: ImageItem) -> Datum:
         name = self.images.classnames[item.label]
