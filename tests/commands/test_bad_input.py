@@ -12,19 +12,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from lare_dassl import vlm
 from lare_dassl.commands import train
 from lare_dassl.encoding import build
 from lare_dassl.system import network
-from tests.helpers import make_domain_tree, run_train, shifted_embeddings, write_embeddings, write_tiny_model
+from tests.helpers import make_domain_tree, run_train, write_embeddings, write_tiny_model
 
 ROOT = Path(__file__).parents[2]
 # Files that a command may add to: the log, and the table that only saves hashing.
@@ -113,8 +110,6 @@ OF_THE_DATASET: list[Case] = [
     ("--source-domains photo photo", "source domain (--source-domains) 'photo' is given twice: name it once"),
     ("--root {tmp}/nowhere", "DATASET.ROOT '{tmp}/nowhere' does not exist"),
     ("--root {tmp}/plain", "DATASET.ROOT '{tmp}/plain' is not a folder"),
-    ("DATASET.ROOT ''", "DATASET.ROOT is empty…--root"),
-    ("--root {tmp}/empty", "DATASET.ROOT '{tmp}/empty' has no <domain>/<class>/ folders"),
     ("DATASET.SPLIT_FILE {tmp}/no.json", "DATASET.SPLIT_FILE '{tmp}/no.json'"),
     ("DATASET.NUM_SHOTS 9", "DATASET.NUM_SHOTS is 9, but class 'cat' has 4 training images"),
     ("DATASET.NUM_SHOTS 2 DATASET.LONG_TAIL.RATIO 5", "RATIO 5 with …NUM_SHOTS 2 leaves class…to 4 or less"),
@@ -127,9 +122,6 @@ OF_THE_DATASET: list[Case] = [
 LATER_ON_FILE: list[Case] = [
     ("--source-domains photo --target-domains skech", "'skech': did you mean 'sketch'?…painting"),
     ("--root {tmp}/nowhere.safetensors", "no embedding file {tmp}/nowhere.safetensors…--root"),
-    ("--root {tmp}/empty", "no embedding file {tmp}/empty"),
-    ("--root {tmp}/plain", "{tmp}/plain is damaged or no safetensors file"),
-    ("DATASET.NUM_SHOTS 9", "DATASET.NUM_SHOTS is 9, but class 'cat' has 8 training images"),
     ("DATASET.LONG_TAIL.RATIO 20", "RATIO 20 with …NUM_SHOTS -1 leaves class…to 16 or less…MIN_IMAGES 1"),
     ("--trainer LADS", "embedding file {tmp}/data.safetensors has no text/domain: LADS needs domain descriptions"),
     ("--output-dir {tmp}/plain/out", "cannot write to {tmp}/plain/out (--output-dir)"),
@@ -172,61 +164,8 @@ def cut(name: str) -> Spoil:
     )
 
 
-def set_tensor(key: str, row: int, value: float) -> Spoil:
-    """Set one row of a tensor of the embedding file, and take out the checksum, which files of others have not."""
-
-    def spoil(folder: Path) -> None:
-        path = folder / "data.safetensors"
-        tensors = load_file(path)
-        tensors[key][row] = value
-        with safe_open(path, framework="pt") as file:
-            metadata = {name: text for name, text in file.metadata().items() if name != "sha256"}
-        save_file(tensors, path, metadata)
-
-    return spoil
-
-
-def spoil_images(folder: Path) -> None:
-    """Cut one image, and put text in another."""
-    cut("images/photo/cat/0.png")(folder)
-    (folder / "images/sketch/dog/2.png").write_text("no image")
-
-
-WHOLE, WITHOUT_VAL = shifted_embeddings(), shifted_embeddings(with_val=False)
-# Class 3 has no train rows.
-WITHOUT_OWL = replace(WHOLE, train=WHOLE.train.select(WHOLE.train.label != 3))
-# World, what spoils it, flags and keys that are added, and what the line says.
+# World, a file that is spoilt in it, flags and keys that are added, and what the line says.
 SPOILT: list[tuple[str, Spoil, str, str]] = [
-    (
-        "file",
-        write("my.yaml", b"TRAINER: {LARE: {ALPA: 0.5}}\n"),
-        "--config-file {tmp}/my.yaml",
-        "{tmp}/my.yaml: unknown …'TRAINER.LARE.ALPA'",
-    ),
-    ("file", cut("data.safetensors"), "", "{tmp}/data.safetensors is damaged or no safetensors file"),
-    (
-        "file",
-        lambda folder: write_embeddings(folder / "data.safetensors", WITHOUT_OWL),
-        "",
-        "1 of 5 classes have no training image in '{tmp}/data.safetensors': owl;",
-    ),
-    ("file", set_tensor("train/label", 3, 5), "", "data.safetensors: train/label must lie in [0, 5), got 0 to 5"),
-    ("file", set_tensor("test/label", 0, -1), "", "data.safetensors: test/label must lie in [0, 5), got -1 to 4"),
-    ("file", set_tensor("val/domain", 1, 3), "", "data.safetensors: val/domain must lie in [0, 3), got 0 to 3"),
-    ("file", set_tensor("train/image", 7, float("nan")), "", "'train/image' row 7 is NaN, infinite or zero (1 such"),
-    ("file", set_tensor("text/class", 2, float("inf")), "", "'text/class' row 2 is NaN, infinite or zero"),
-    (
-        "file",
-        lambda folder: write_embeddings(folder / "data.safetensors", WITHOUT_VAL),
-        "TEST.FINAL_MODEL best_val",
-        "TEST.FINAL_MODEL best_val needs a validation split",
-    ),
-    (
-        "file",
-        lambda folder: (folder / "out" / "log.txt").mkdir(parents=True),
-        "",
-        "cannot write the log {tmp}/out/log.txt: Is a directory",
-    ),
     ("file", write("out/tensorboard", b""), "", "cannot write to {tmp}/out/tensorboard (--output-dir)"),
     ("file", write("out/model/checkpoint", b"\xff\xfe\x00"), "", "{tmp}/out/model/checkpoint is damaged"),
     (
@@ -235,19 +174,6 @@ SPOILT: list[tuple[str, Spoil, str, str]] = [
         "--trainer FineTune --eval-only --model-dir {tmp}/run",
         "the checkpoint '{tmp}/run/model/model.pth.tar-2' cannot be read",
     ),
-    (
-        "images",
-        lambda folder: [path.unlink() for path in (folder / "images/photo/dog").iterdir()],
-        "",
-        "class folder '{tmp}/images/photo/dog' has no images",
-    ),
-    (
-        "images",
-        lambda folder: shutil.rmtree(folder / "images/sketch/dog"),
-        "",
-        "class 'dog' is in domain 'photo' only, and missing in 'sketch'",
-    ),
-    ("images", spoil_images, "", "2 of 24 images cannot be read…{tmp}/images/photo/cat/0.png (…dog/2.png ("),
     (
         "images",
         write("split.json", b'{"train": ["photo/cat/99.png"]}'),
@@ -354,11 +280,11 @@ def test_spoilt_files(folder, capsys, case):
 
 
 def test_it_is_the_same_from_a_shell(folder):
-    set_tensor("train/image", 7, float("nan"))(folder)
+    cut("data.safetensors")(folder)
     command = [sys.executable, str(ROOT / "tools" / "train.py"), *words_of(folder, "file")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=100, check=False)
     assert done.returncode == 2
-    check_line("'train/image' row 7 is NaN", folder, done.stderr)
+    check_line("{tmp}/data.safetensors is damaged or no safetensors file", folder, done.stderr)
     assert "Traceback" not in done.stdout
 
 

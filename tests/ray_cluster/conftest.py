@@ -15,7 +15,7 @@ from lare_dassl.errors import ClusterError
 
 NODES = 3
 ROOT = Path(__file__).parents[2]
-MEGABYTE = 2**20
+OBJECT_STORE = 80 * 2**20
 
 
 class Nodes:
@@ -24,8 +24,8 @@ class Nodes:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster as RayCluster
 
-        self.settings: dict[str, Any] = {"object_store_memory": 80 * MEGABYTE, "include_dashboard": False}
-        self.cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 0, **self.settings})
+        head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE, "include_dashboard": False}
+        self.cluster = RayCluster(initialize_head=True, head_node_args=head)
         self.workers: list[Any] = []
         self.fill()
 
@@ -36,7 +36,7 @@ class Nodes:
     def fill(self) -> None:
         """Make them NODES again."""
         while len(self.workers) < NODES:
-            self.workers.append(self.cluster.add_node(num_cpus=1, object_store_memory=80 * MEGABYTE))
+            self.workers.append(self.cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE))
 
     def kill(self, node_id: str) -> None:
         """Take a node away with all its processes, without a word."""
@@ -51,12 +51,9 @@ class Nodes:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Any:
+def _one_thread() -> None:
     """The threads of a task, so that both compute alike."""
-    before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

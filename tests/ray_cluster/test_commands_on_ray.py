@@ -23,6 +23,7 @@ def flags(tmp_path):
     return ["--root", tmp_path / "images", "--backbone", write_tiny_model(tmp_path / "model")]
 
 
+@pytest.mark.usefixtures("progress_bars")
 def test_a_benchmark_on_a_cluster_does_all_and_then_finds_all_done(nodes, flags, tmp_path, monkeypatch, capsys):
     def benchmark(name, *engine):
         keys = [*KEYS, "OPTIM.MAX_EPOCH", 4, "EMBEDDINGS.CACHE_DIR", tmp_path / f"cache_{name}"]

@@ -15,15 +15,9 @@ from lare_dassl.commands.benchmark.execution import outcomes, units
 from lare_dassl.commands.benchmark.plan import make_plan
 from lare_dassl.encoding import build, shards
 from lare_dassl.errors import ClusterError, UnreadableError
+from tests import helpers
 from tests.commands.benchmark.conftest import QUICK, metrics_below
-from tests.helpers import (
-    benchmark_request,
-    forget_plugins,
-    make_cfg,
-    make_domain_tree,
-    write_embeddings,
-    write_tiny_model,
-)
+from tests.helpers import make_domain_tree, write_embeddings
 from tests.ray_cluster.conftest import NODES, kill_a_busy_node
 
 IMAGES = 46
@@ -50,24 +44,29 @@ class WaitingProbe(FineTune):
 
 def planned_runs(folder: Path, *flags: object):
     words = [*flags, "--root", write_embeddings(folder / "data.safetensors"), "--output-dir", folder / "out", *QUICK]
-    return make_plan(benchmark_request(*words)).runs
+    return make_plan(helpers.benchmark_request(*words)).runs
+
+
+def check_same_in_one_process(folder: Path, runs, count: int) -> None:
+    """The runs that were done on the cluster give the same records in this process."""
+    on_cluster = metrics_below(folder / "out")
+    (folder / "out").rename(folder / "cluster")
+    assert {reason for _, reason in outcomes(units(runs), jobs=1, threads=1)} == {""}
+    assert len(on_cluster) == count
+    assert metrics_below(folder / "out") == on_cluster
 
 
 def test_a_benchmark_on_a_cluster_gives_the_records_of_one_process(cluster, tmp_path):
     flags = ("--trainers", "ZeroShot", "FineTune", "LARE", "--shots", 2, "all", "--seeds", 2)
     runs = planned_runs(tmp_path, *flags)
     assert {reason for _, reason in outcomes_on(cluster, units(runs), 1)} == {""}
-    on_cluster = metrics_below(tmp_path / "out")
-    (tmp_path / "out").rename(tmp_path / "cluster")
-    assert {reason for _, reason in outcomes(units(runs), jobs=1, threads=1)} == {""}
-    assert len(on_cluster) == 12
-    assert metrics_below(tmp_path / "out") == on_cluster
+    check_same_in_one_process(tmp_path, runs, 12)
 
 
 def test_runs_of_a_node_that_dies_half_way_end_elsewhere_with_the_same_numbers(cluster, nodes, tmp_path, monkeypatch):
     # Tasks look for plugins in the folder where the command was given.
     (tmp_path / "waiting_plugin.py").write_text(PLUGIN)
-    forget_plugins(monkeypatch, "waiting_plugin")
+    helpers.forget_plugins(monkeypatch, "waiting_plugin")
     monkeypatch.chdir(tmp_path)
     here = replace(cluster, surroundings=replace(cluster.surroundings, folder=tmp_path))
     runs = planned_runs(tmp_path, "--plugin", "waiting_plugin", "--trainers", "WaitingProbe", "--seeds", 6)
@@ -76,24 +75,16 @@ def test_runs_of_a_node_that_dies_half_way_end_elsewhere_with_the_same_numbers(c
     assert {reason for _, reason in outcomes_on(here, units(runs), 1)} == {""}
     killer.join()
     assert len(nodes.workers) == NODES - 1
-    assert max(log.count("host: ") for log in logs_below(tmp_path / "out")) == 2
-    on_cluster = metrics_below(tmp_path / "out")
-    (tmp_path / "out").rename(tmp_path / "cluster")
-    assert {reason for _, reason in outcomes(units(runs), jobs=1, threads=1)} == {""}
-    assert len(on_cluster) == 6
-    assert metrics_below(tmp_path / "out") == on_cluster
-
-
-def logs_below(folder):
-    return [path.read_text() for path in folder.rglob("log.txt")]
+    assert max(path.read_text().count("host: ") for path in tmp_path.glob("out/**/log.txt")) == 2
+    check_same_in_one_process(tmp_path, runs, 6)
 
 
 @pytest.fixture
 def cfg(tmp_path):
     """The configuration of an encoding of 46 images in batches of 4."""
     make_domain_tree(tmp_path / "images", ["photo", "sketch"], ["cat"], per_class=IMAGES // 2)
-    return make_cfg(
-        MODEL__BACKBONE__NAME=write_tiny_model(tmp_path / "model"),
+    return helpers.make_cfg(
+        MODEL__BACKBONE__NAME=helpers.write_tiny_model(tmp_path / "model"),
         **{"VLM__ALLOW_RANDOM": True, "VLM__PRECISION": "fp32", "EMBEDDINGS__BATCH_SIZE": 4},
         **{"EMBEDDINGS__CACHE_DIR": tmp_path / "cache", "DATALOADER__NUM_WORKERS": 0},
     )

@@ -12,13 +12,10 @@ from unittest import mock
 import pytest
 
 from lare_dassl import vlm
-from lare_dassl.commands.predict import predict
-from lare_dassl.config.request import PredictRequest, request_of
-from lare_dassl.errors import exit_code
 from lare_dassl.results.classifier_file import read_classifier, write_classifier
 from lare_dassl.results.image_classifier import load_classifier
 from tests.helpers import train_on_images, write_image
-from tools.predict import main, read_flags
+from tools.predict import main
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +24,12 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def run(trained, capsys):
+def run(trained, capsys, monkeypatch):
     """`tools/predict.py --model-dir RUN WORDS...`: exit code, standard output, standard error."""
 
     def run_tool(*words, folder=trained / "run"):
-        flags = read_flags(["--model-dir", str(folder), *map(str, words)])
-        code = exit_code(lambda: predict(request_of(PredictRequest, flags)))
+        monkeypatch.setattr(sys, "argv", ["predict.py", "--model-dir", str(folder), *map(str, words)])
+        code = main()
         return code, *capsys.readouterr()
 
     return run_tool
@@ -144,11 +141,3 @@ def test_ctrl_c_is_one_line(trained, run, monkeypatch, capsys):
     output, errors = capsys.readouterr()
     assert output == "" and errors.splitlines()[-1] == "interrupted"
     assert "Traceback" not in errors
-
-
-def test_the_command_line_as_it_is_given(trained, monkeypatch, capsys):
-    image = trained / "images" / "photo" / "dog" / "1.png"
-    monkeypatch.setattr(sys, "argv", ["predict.py", "--model-dir", str(trained / "run"), str(image), "--json"])
-    assert main() == 0
-    (expected,) = load_classifier(trained / "run").classify([image])
-    assert lines_of(capsys.readouterr().out)[0]["predictions"][0]["class"] == expected.names[0]
