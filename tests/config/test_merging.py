@@ -172,17 +172,9 @@ def test_of_pairs_the_last_one_counts(cfg):
     assert changes(cfg) == {"TRAINER.LARE.ALPHA": 0.6, "DATASET.NUM_SHOTS": 4}
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["OPTIM.LR", "1", "VLM.PRETRAINED"], "overrides come in pairs KEY VALUE, but 'VLM.PRETRAINED' has no partner"),
-        (["OPTIM.LR", "("], "command line: OPTIM.LR takes a value of type float, not '('"),
-    ],
-)
-def test_pairs_that_cannot_be_taken_are_refused(cfg, overrides, message):
-    with pytest.raises(InputError) as error:
-        merging.merge_overrides(cfg, overrides)
-    assert str(error.value) == message
+def test_a_key_without_its_value_is_refused(cfg):
+    with pytest.raises(InputError, match=r"^overrides come in pairs KEY VALUE, but 'VLM.PRETRAINED' has no partner$"):
+        merging.merge_overrides(cfg, ["OPTIM.LR", "1", "VLM.PRETRAINED"])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
