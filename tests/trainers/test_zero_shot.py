@@ -32,6 +32,13 @@ def test_the_seed_has_no_influence(build, tmp_path):
     assert metrics_of(tmp_path / "first") == metrics_of(tmp_path / "second")
 
 
+def test_it_runs_twice_in_one_folder(build, tmp_path):
+    build("ZeroShot", "run").train()
+    first = metrics_of(tmp_path / "run")
+    build("ZeroShot", "run").train()
+    assert metrics_of(tmp_path / "run") == first
+
+
 def test_eval_only_needs_no_folder_even_for_a_record(build, tmp_path):
     trained = build("ZeroShot", "run")
     trained.train()
