@@ -59,7 +59,7 @@ def test_tasks_give_their_results_with_their_inputs(cluster):
     assert dict(cluster.results(square, range(6), ONE_CORE)) == {number: number**2 for number in range(6)}
 
 
-def test_a_task_whose_worker_is_killed_is_repeated_and_at_last_given_up(cluster, tmp_path):
+def test_a_task_whose_worker_dies_is_repeated_then_given_up(cluster, tmp_path):
     assert dict(cluster.results(partial(die, tmp_path), range(4), ONE_CORE)) == {0: 0, 1: None, 2: 2, 3: 3}
     assert [len(list(tmp_path.glob(f"{number}-*"))) for number in (1, 2)] == [ATTEMPTS, 2]
 
