@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from yacs.config import CfgNode
-
 from lare_dassl.errors import InputError
 from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.methods.clip_adapter import AdapterClassifier, AdapterSettings
 from lare_dassl.methods.shared.fitting import seeded_network
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
-from lare_dassl.trainers.base.settings import read_settings
 
 
 @TRAINER_REGISTRY.register()
@@ -22,6 +19,8 @@ class CLIPAdapter(EmbeddingTrainer):
     group = "sibling"
     colour = "sky blue"
     section = "TRAINER.CLIPADAPTER"
+    settings_class = AdapterSettings
+    settings: AdapterSettings
     head = "adapter"
     needs = ("texts",)
     ignores = ("CLASSIFIER.INIT",)
@@ -29,14 +28,9 @@ class CLIPAdapter(EmbeddingTrainer):
     defaults: ClassVar[dict[str, Any]] = {"OPTIM.LR": 3e-4, "OPTIM.MAX_EPOCH": 200}
     paper = "Gao et al., IJCV 2024, arXiv 2110.04544"
 
-    @classmethod
-    def settings_of(cls, cfg: CfgNode) -> AdapterSettings:
-        """See AdapterSettings."""
-        return read_settings(AdapterSettings, cfg, cls.section)
-
     def make_classifier(self) -> AdapterClassifier:
         """The adapter at its random start, before the class texts."""
-        settings, identity = self.settings_of(self.cfg), self.embeddings.vlm
+        settings, identity = self.settings, self.embeddings.vlm
         hidden_dim = identity.embedding_dim // settings.reduction
         if hidden_dim < 1:
             raise InputError(

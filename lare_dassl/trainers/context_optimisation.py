@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from yacs.config import CfgNode
-
 from lare_dassl import vlm
 from lare_dassl.embeddings.encoder.encoder import weights_sha256
 from lare_dassl.errors import InputError
@@ -18,7 +16,6 @@ from lare_dassl.methods.context import (
     starting_context,
 )
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
-from lare_dassl.trainers.base.settings import read_settings
 
 # A word of one token in every vocabulary of byte pairs; random vectors take its place.
 PLACEHOLDER = "x"
@@ -35,6 +32,8 @@ class ContextOptimisation(EmbeddingTrainer):
     group = "sibling"
     colour = "bluish green"
     section = "TRAINER.CONTEXTOPTIMISATION"
+    settings_class = ContextSettings
+    settings: ContextSettings
     head = "context"
     needs = ("text tower",)
     ignores = ("CLASSIFIER.INIT",)
@@ -52,18 +51,13 @@ class ContextOptimisation(EmbeddingTrainer):
     }
     paper = "Zhou et al., IJCV 2022, arXiv 2109.01134"
 
-    @classmethod
-    def settings_of(cls, cfg: CfgNode) -> ContextSettings:
-        """See ContextSettings."""
-        return read_settings(ContextSettings, cfg, cls.section)
-
     def make_classifier(self) -> ContextClassifier:
         """The classifier by the prompts with their first context.
 
         Raises:
             InputError: the text tower cannot be had, or is no tower of this kind, or the context does not fit into it.
         """
-        identity, settings = self.embeddings.vlm, self.settings_of(self.cfg)
+        identity, settings = self.embeddings.vlm, self.settings
         try:
             encoder = self._text_encoder()
         except InputError as error:
@@ -100,7 +94,7 @@ class ContextOptimisation(EmbeddingTrainer):
             )
 
     def _prompts(self, encoder: vlm.TextEncoder) -> ContextPrompts:
-        settings = self.settings_of(self.cfg)
+        settings = self.settings
         words = settings.words or " ".join([PLACEHOLDER] * settings.length)
         try:
             tokens, start, length = find_context(encoder.tokenizer, words, self.dataset.prompt_names)

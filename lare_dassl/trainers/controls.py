@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from yacs.config import CfgNode
-
 from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.methods.controls import InterpolationSettings, NoiseSettings, NoisyEmbeddings, TextInterpolations
 from lare_dassl.methods.shared.augmentation import MovedEmbeddings
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
-from lare_dassl.trainers.base.settings import read_settings
 
 from .lare import LARE
 
@@ -21,18 +18,14 @@ class GaussianNoise(EmbeddingTrainer):
     group = "control"
     colour = "blue"
     section = "TRAINER.GAUSSIANNOISE"
+    settings_class = NoiseSettings
+    settings: NoiseSettings
     augmentation = "embeddings with Gaussian noise"
     joint = True
 
-    @classmethod
-    def settings_of(cls, cfg: CfgNode) -> NoiseSettings:
-        """See NoiseSettings."""
-        return read_settings(NoiseSettings, cfg, cls.section)
-
     def make_augmentation(self) -> NoisyEmbeddings:
         """Noise of TRAINER.GAUSSIANNOISE.SIGMA."""
-        settings = self.settings_of(self.cfg)
-        return NoisyEmbeddings(self.train_rows.embedding, settings.samples_per_image, settings.sigma)
+        return NoisyEmbeddings(self.train_rows.embedding, self.settings.samples_per_image, self.settings.sigma)
 
 
 @TRAINER_REGISTRY.register()
@@ -43,18 +36,15 @@ class TextInterpolation(EmbeddingTrainer):
     group = "control"
     colour = "bluish green"
     section = "TRAINER.TEXTINTERPOLATION"
+    settings_class = InterpolationSettings
+    settings: InterpolationSettings
     augmentation = "points between image and class text embedding"
     needs = ("texts",)
     joint = True
 
-    @classmethod
-    def settings_of(cls, cfg: CfgNode) -> InterpolationSettings:
-        """See InterpolationSettings."""
-        return read_settings(InterpolationSettings, cfg, cls.section)
-
     def make_augmentation(self) -> TextInterpolations:
         """Towards the class text embeddings."""
-        rows, samples = self.train_rows, self.settings_of(self.cfg).samples_per_image
+        rows, samples = self.train_rows, self.settings.samples_per_image
         return TextInterpolations(rows.embedding, samples, self.embeddings.class_text[rows.label])
 
 
@@ -72,4 +62,4 @@ class RegionCentre(LARE):
     def make_augmentation(self) -> MovedEmbeddings:
         """Each centre scaled to unit length, as often as LARE would draw a sample."""
         centre = self.network(self.train_rows.embedding).normalised().centre
-        return MovedEmbeddings(centre.expand(self.settings_of(self.cfg).samples_per_image, -1, -1))
+        return MovedEmbeddings(centre.expand(self.settings.samples_per_image, -1, -1))

@@ -19,7 +19,6 @@ from lare_dassl.methods.lads import AugmentationLoss, AugmentationNetwork, LADSS
 from lare_dassl.methods.shared.augmentation import MovedEmbeddings
 from lare_dassl.trainers.base.optimisation import worth_a_line
 from lare_dassl.trainers.base.run_identity import sha256_of
-from lare_dassl.trainers.base.settings import read_settings
 from lare_dassl.trainers.base.two_stage import TwoStageTrainer
 
 logger = logging.getLogger(__name__)
@@ -37,16 +36,13 @@ class LADS(TwoStageTrainer):
     group = "paper"
     colour = "blue"
     section = "TRAINER.LADS"
+    settings_class = LADSSettings
+    settings: LADSSettings
     augmentation = "embeddings moved to described domains"
     needs = ("texts", "domain texts")
     stage_folder = "augmentation"
     joint = True
     paper = "Dunlap et al., ICLR 2023, arXiv 2210.09520"
-
-    @classmethod
-    def settings_of(cls, cfg: CfgNode) -> LADSSettings:
-        """See LADSSettings."""
-        return read_settings(LADSSettings, cfg, cls.section)
 
     @classmethod
     def check_settings(cls, cfg: CfgNode) -> None:
@@ -76,7 +72,7 @@ class LADS(TwoStageTrainer):
                 f"embedding file {self.cfg.DATASET.ROOT} has no text/domain: LADS needs domain descriptions: write it "
                 "with tools/extract.py from a dataset config with DATASET.SOURCE_PROMPTS and DATASET.TARGET_PROMPTS"
             )
-        targets = described_targets(self.embeddings, self.settings_of(self.cfg).targets)
+        targets = described_targets(self.embeddings, self.settings.targets)
         logger.info("LADS moves embeddings to: %s", ", ".join(targets))
         others = [name for name in self.embeddings.target_domains if name not in targets]
         if others:
@@ -85,7 +81,7 @@ class LADS(TwoStageTrainer):
 
     def new_network(self) -> nn.ModuleList:
         """A network for each domain, not yet trained."""
-        width, hidden_dim = self.embeddings.vlm.embedding_dim, self.settings_of(self.cfg).hidden_dim
+        width, hidden_dim = self.embeddings.vlm.embedding_dim, self.settings.hidden_dim
         return nn.ModuleList(AugmentationNetwork(width, hidden_dim) for _ in self.targets)
 
     def fit_network(self) -> nn.ModuleList:
@@ -104,8 +100,8 @@ class LADS(TwoStageTrainer):
             self.embeddings.class_text,
             source_text,
             self._texts(domain)[rows.label],
-            logit_scale=self.settings_of(self.cfg).logit_scale or self.embeddings.vlm.logit_scale,
-            settings=self.settings_of(self.cfg),
+            logit_scale=self.settings.logit_scale or self.embeddings.vlm.logit_scale,
+            settings=self.settings,
             seed=self.seed,
             on_epoch=partial(self._report_stage_one, domain),
         )

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import ClassVar, cast
 
 import torch
-from yacs.config import CfgNode
 
 from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.methods.lare.fast_path import CompactSamples
@@ -18,7 +17,7 @@ from lare_dassl.methods.shared.augmentation import Augmentation
 from lare_dassl.trainers.base.description import Group
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
 from lare_dassl.trainers.base.optimisation import worth_a_line
-from lare_dassl.trainers.base.settings import named, read_settings
+from lare_dassl.trainers.base.settings import named
 from lare_dassl.trainers.base.two_stage import TwoStageTrainer
 
 logger = logging.getLogger(__name__)
@@ -32,21 +31,18 @@ class LARE(TwoStageTrainer):
     group: ClassVar[Group] = "paper"
     colour = "vermilion"
     section = "TRAINER.LARE"
+    settings_class = LARESettings
+    settings: LARESettings
     augmentation = "regional samples"
     needs = ("texts",)
     stage_folder = "regions"
     joint = True
     paper = "Sakurai et al., arXiv 2409.12597"
 
-    @classmethod
-    def settings_of(cls, cfg: CfgNode) -> LARESettings:
-        """See LARESettings."""
-        return read_settings(LARESettings, cfg, cls.section)
-
     def new_network(self) -> RegionNetwork:
         """The region network, not yet trained."""
-        settings = self.settings_of(self.cfg)
-        return RegionNetwork(self.embeddings.vlm.embedding_dim, settings.hidden_dim, settings.parametrisation)
+        width, settings = self.embeddings.vlm.embedding_dim, self.settings
+        return RegionNetwork(width, settings.hidden_dim, settings.parametrisation)
 
     def fit_network(self) -> RegionNetwork:
         """Stage 1: fit the region network."""
@@ -55,7 +51,7 @@ class LARE(TwoStageTrainer):
             self.train_rows.label,
             self.embeddings.class_text,
             logit_scale=self.logit_scale,
-            settings=self.settings_of(self.cfg),
+            settings=self.settings,
             seed=self.seed,
             on_epoch=self.report_stage_one,
         )
@@ -71,7 +67,7 @@ class LARE(TwoStageTrainer):
                 torch.stack([run.train_rows.label for run in runs]),
                 runs[0].embeddings.class_text,
                 logit_scale=runs[0].logit_scale,
-                settings=runs[0].settings_of(runs[0].cfg),
+                settings=runs[0].settings,
                 seeds=[run.seed for run in runs],
                 on_epoch=lambda epoch, losses: _report_each(runs, epoch, losses),
             )
@@ -83,12 +79,11 @@ class LARE(TwoStageTrainer):
     @property
     def logit_scale(self) -> float:
         """Inverse temperature of the class consistency losses."""
-        return self.settings_of(self.cfg).logit_scale or self.embeddings.vlm.logit_scale
+        return self.settings.logit_scale or self.embeddings.vlm.logit_scale
 
     def make_augmentation(self) -> Augmentation:
         """Fresh samples from the regions of the training embeddings."""
-        samples = self.settings_of(self.cfg).samples_per_image
-        return CompactSamples.of(self.network, self.train_rows.embedding, samples)
+        return CompactSamples.of(self.network, self.train_rows.embedding, self.settings.samples_per_image)
 
     def report_stage_one(self, epoch: int, loss: StageOneLoss) -> None:
         """Every so often, write the losses of an epoch of stage 1 to the log."""

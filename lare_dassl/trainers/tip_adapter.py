@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from torch import nn
-from yacs.config import CfgNode
 
 from lare_dassl.host.door import TRAINER_REGISTRY
 from lare_dassl.methods.tip_adapter import (
@@ -20,7 +19,6 @@ from lare_dassl.methods.tip_adapter import (
 )
 from lare_dassl.trainers.base.description import Need
 from lare_dassl.trainers.base.embedding_trainer import EmbeddingTrainer
-from lare_dassl.trainers.base.settings import read_settings
 
 from .zero_shot import ZeroShot
 
@@ -33,15 +31,12 @@ class CacheTrainer(EmbeddingTrainer):
     """
 
     section = "TRAINER.TIPADAPTER"
+    settings_class = CacheSettings
+    settings: CacheSettings
     head = "cache"
     needs: ClassVar[tuple[Need, ...]] = ("texts", "validation rows")
     ignores: ClassVar[tuple[str, ...]] = ("CLASSIFIER.INIT",)
     paper = "Zhang et al., ECCV 2022, arXiv 2207.09519"
-
-    @classmethod
-    def settings_of(cls, cfg: CfgNode) -> CacheSettings:
-        """See CacheSettings."""
-        return read_settings(CacheSettings, cfg, cls.section)
 
     def choices(self) -> dict[str, str]:
         """As of any trainer; and α and β, where they are not given."""
@@ -70,8 +65,7 @@ class CacheTrainer(EmbeddingTrainer):
 
     def _given(self) -> dict[str, float]:
         """α and β of the configuration by their keys; 0 where validation rows choose."""
-        settings = self.settings_of(self.cfg)
-        return {f"{self.section}.ALPHA": settings.alpha, f"{self.section}.BETA": settings.beta}
+        return {f"{self.section}.ALPHA": self.settings.alpha, f"{self.section}.BETA": self.settings.beta}
 
 
 @TRAINER_REGISTRY.register()

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from lare_dassl.config.merging import leaf_keys, new_config
 from lare_dassl.errors import unknown_name
 from lare_dassl.host.door import TRAINER_REGISTRY
+from lare_dassl.methods.shared.settings import Settings
 
 Need = Literal["texts", "domain texts", "text tower", "validation rows", "latents"]
 Head = Literal["linear", "adapter", "cache", "context"]
@@ -35,6 +36,7 @@ class Described:
         colour: of its curves, a name of the palette in report/figures or "#RRGGBB"; "" lets the report choose.
         section: of the configuration with the method's keys, such as "TRAINER.LARE"; where it is empty,
             "TRAINER." and the registered name.
+        settings_class: the frozen dataclass of those keys; None where there are none.
         head: kind of the classifier on embeddings. Those of LINEAR_HEADS can be averaged with the zero-shot
             classifier.
         augmentation: the embeddings that it adds to the real ones, in a few words; "" for none.
@@ -52,6 +54,7 @@ class Described:
     group: ClassVar[Group] = "other"
     colour: ClassVar[str] = ""
     section: ClassVar[str] = ""
+    settings_class: ClassVar[type[Settings] | None] = None
     head: ClassVar[Head] = "linear"
     augmentation: ClassVar[str] = ""
     needs: ClassVar[tuple[Need, ...]] = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from .description import LINEAR_HEADS, Described
 from .optimisation import check_optim, make_optimizer, optim_for, probe_figures, worth_a_line
 from .run_files import RunFiles
 from .run_identity import check_same_run, seeded, with_seed
-from .settings import ClassifierSettings
+from .settings import ClassifierSettings, read_settings
 from .split_tester import SplitTester
 from .stage_clock import StageClock
 from .unread_keys import warn_of_unread
@@ -85,12 +86,17 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
 
     @classmethod
     def settings_of(cls, cfg: CfgNode) -> Any:
-        """The settings of the method's own section as a frozen dataclass; None where it has no keys.
+        """The settings of the method's own section, of its `settings_class`; None where it has no keys.
 
         Raises:
             InputError: a value is out of its range.
         """
-        return None
+        return read_settings(cls.settings_class, cfg, cls.section) if cls.settings_class else None
+
+    @cached_property
+    def settings(self) -> Any:
+        """The `settings_of` this run."""
+        return self.settings_of(self.cfg)
 
     @classmethod
     def check_settings(cls, cfg: CfgNode) -> None:

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 from torch import nn
-from yacs.config import CfgNode
 
 from lare_dassl.io import checkpoint
 from lare_dassl.methods.shared.augmentation import Augmentation
@@ -25,17 +24,14 @@ class TwoStageTrainer(EmbeddingTrainer):
     A method gives all below that raise or have no value here.
 
     Attributes:
+        settings: of stage 1, and others of the method's section.
         network: the outcome of stage 1.
         fitted: the same where it was fitted for several runs together.
     """
 
+    settings: FittingSettings
     network: nn.Module
     fitted: nn.Module | None = None
-
-    @classmethod
-    def settings_of(cls, cfg: CfgNode) -> FittingSettings:
-        """The settings of stage 1 that a configuration holds, and others of the method's section."""
-        raise NotImplementedError
 
     def new_network(self) -> nn.Module:
         """The network of stage 1, not yet trained."""
@@ -58,7 +54,7 @@ class TwoStageTrainer(EmbeddingTrainer):
     @property
     def stage_one_epochs(self) -> int:
         """Passes of stage 1 over the training embeddings."""
-        return self.settings_of(self.cfg).epochs_for(len(self.train_rows))
+        return self.settings.epochs_for(len(self.train_rows))
 
     def _kept_network(self, directory: Path) -> nn.Module | None:
         path = checkpoint.latest(directory / self.stage_folder)
