@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from lare_dassl.errors import unknown_name
-
-Item = TypeVar("Item")
 
 
 class Registry:
@@ -32,22 +30,12 @@ class Registry:
             KeyError: the name is taken and `force` is false.
         """
         if obj is None:
-            return self._decorator(force)
-        self._add(obj, force)
-        return obj
-
-    def _decorator(self, force: bool) -> Callable[[Item], Item]:
-        def add(obj: Item) -> Item:
-            self._add(obj, force)
-            return obj
-
-        return add
-
-    def _add(self, obj: Any, force: bool) -> None:
+            return partial(self.register, force=force)
         name = obj.__name__
         if name in self._items and not force:
             raise KeyError(f"the {self._name} registry already has a '{name}'")
         self._items[name] = obj
+        return obj
 
     def get(self, name: str) -> Any:
         """The object of that name.

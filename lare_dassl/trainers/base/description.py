@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from lare_dassl.config.merging import leaf_keys, new_config
@@ -19,6 +19,9 @@ Group = Literal["paper", "sibling", "control", "other"]
 LINEAR_HEADS = ("linear", "context")
 """Heads that are one linear layer after training, so that CLASSIFIER.AVERAGE applies."""
 
+OWN = ("label", "place", "group", "colour", "joint")
+"""Attributes that no class inherits."""
+
 LAST = 1000
 """Place of a method that names none: behind those that do, by name."""
 
@@ -26,7 +29,7 @@ LAST = 1000
 class Described:
     """Base of the trainers on embeddings; a subclass declares its method by these attributes.
 
-    A subclass inherits them, except `label`, `place`, `group`, `colour` and `joint`: each class declares its own.
+    A subclass inherits them, but for those of OWN, which each class declares for itself.
 
     Attributes:
         label: name in tables and figures; the registered name where it is empty.
@@ -124,25 +127,14 @@ def description_of(name: str) -> Description | None:
     trainer = TRAINER_REGISTRY.get(name) if name in TRAINER_REGISTRY.registered_names() else None
     if not (isinstance(trainer, type) and issubclass(trainer, Described)):
         return None
-    own = vars(trainer)
-    return Description(
-        name=name,
-        label=own.get("label") or name,
-        section=trainer.section or f"TRAINER.{name.upper()}",
-        place=own.get("place", LAST),
-        group=own.get("group", "other"),
-        colour=own.get("colour", ""),
-        head=trainer.head,
-        augmentation=trainer.augmentation,
-        needs=trainer.needs,
-        ignores=trainer.ignores,
-        defaults=trainer.defaults,
-        stage_folder=trainer.stage_folder,
-        trains=trainer.trains,
-        joint=own.get("joint", False),
-        paper=trainer.paper,
-        summary=(inspect.getdoc(trainer) or "").partition("\n")[0],
-    )
+    declared = {one.name: getattr(trainer, one.name) for one in fields(Description) if hasattr(Described, one.name)}
+    own = {attribute: vars(trainer).get(attribute, getattr(Described, attribute)) for attribute in OWN}
+    named = {
+        "label": own["label"] or name,
+        "section": trainer.section or f"TRAINER.{name.upper()}",
+        "summary": (inspect.getdoc(trainer) or "").partition("\n")[0],
+    }
+    return Description(name=name, **declared | own | named)
 
 
 def described() -> tuple[Description, ...]:

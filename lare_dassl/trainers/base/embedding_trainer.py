@@ -18,19 +18,14 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from lare_dassl import vlm
-from lare_dassl.datasets.base.foreign import open_dataset
-from lare_dassl.datasets.base.image_dataset import ImageDataset
 from lare_dassl.embeddings.embedding_set import LabelledEmbeddings
 from lare_dassl.embeddings.loaders import EmbeddingBatch, MixedLoader
-from lare_dassl.encoding.build import build_embeddings
-from lare_dassl.encoding.duplicates import check_duplicates
 from lare_dassl.encoding.unreadable import count_skipped
 from lare_dassl.errors import InputError, printable
 from lare_dassl.io import checkpoint
 from lare_dassl.io.files import make_folder
 from lare_dassl.methods.shared.augmentation import Augmentation
 from lare_dassl.methods.shared.averaging import average, choose_weight
-from lare_dassl.methods.shared.fitting import epochs_for
 from lare_dassl.methods.shared.linear import random_classifier, text_classifier
 from lare_dassl.methods.shared.schedule import build_lr_scheduler
 from lare_dassl.results.classifier_file import FILE_NAME as CLASSIFIER_FILE
@@ -39,11 +34,12 @@ from lare_dassl.system.logs import start_logging
 
 from .checkpoint_reader import CheckpointReader
 from .checkpointed_trainer import CheckpointedTrainer
-from .description import LINEAR_HEADS, Described
-from .optimisation import check_optim, make_optimizer, optim_for, probe_figures, worth_a_line
+from .description import Described
+from .optimisation import epochs_of, make_optimizer, optim_for, probe_figures, worth_a_line
+from .run_data import read_data
 from .run_files import RunFiles
 from .run_identity import check_same_run, seeded, with_seed
-from .settings import ClassifierSettings, read_settings
+from .settings import ClassifierSettings, check_shared_settings, read_settings
 from .split_tester import SplitTester
 from .stage_clock import StageClock
 from .unread_keys import warn_of_unread
@@ -103,19 +99,10 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
         """Refuse settings that the method cannot work with; the configuration alone is read.
 
         Raises:
-            InputError: a value of the method's section or CLASSIFIER.AVERAGE is out of its range; an average is asked
-                of a classifier that is not linear; no optimiser can be made from OPTIM; best_val without tests.
+            InputError: a value of the method's section is out of its range; or see `check_shared_settings`.
         """
         cls.settings_of(cfg)
-        if ClassifierSettings.of(cfg).average != 1.0 and cls.head not in LINEAR_HEADS:
-            raise InputError(
-                f"CLASSIFIER.AVERAGE {cfg.CLASSIFIER.AVERAGE} needs a linear classifier, which {cfg.TRAINER.NAME} has "
-                "not: leave it at 1.0"
-            )
-        if cfg.TEST.FINAL_MODEL == "best_val" and cfg.TEST.NO_TEST:
-            raise InputError("TEST.FINAL_MODEL best_val selects by tests, which TEST.NO_TEST leaves out: use last_step")
-        if "OPTIM." not in cls.ignores:
-            check_optim(cfg.OPTIM, linear=cls.head in LINEAR_HEADS)
+        check_shared_settings(cfg, cls)
 
     def check_cfg(self, cfg: Any) -> None:
         """Called by the host first: see `check_settings`."""
@@ -124,20 +111,12 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
     def build_data_loader(self) -> None:
         """Encode the dataset, or read it from the cache, and set the loaders that Dassl expects."""
         self.device = vlm.available_device(self.cfg.USE_CUDA)
-        with self.clock.timed("encode"):
-            dataset = open_dataset(self.cfg)
-            self._check_validation(dataset)
-            encoded = build_embeddings(self.cfg, dataset, describe_domains="domain texts" in self.needs)
-        self.dataset, report = encoded.dataset, encoded.report
-        if report.images:
-            logger.info("embeddings: %d images, %d decoded now", report.images, report.decoded)
-        self.duplicates = check_duplicates(self.cfg, self.dataset, encoded.embeddings)
-        self.embeddings = encoded.embeddings.to(self.device)
+        described = "domain texts" in self.needs
+        data = read_data(self.cfg, self.device, self.clock, describe_domains=described, choices=self.choices())
+        self.dataset, self.embeddings, self.duplicates = data.dataset, data.embeddings, data.duplicates
         self.tester = SplitTester(self.cfg, self.embeddings)
         self.train_loader_x: Any = self.make_loader()
-        optim = self.cfg.OPTIM
-        rows, batch_size = len(self.train_rows), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
-        self.max_epoch = optim.MAX_EPOCH or epochs_for(rows, batch_size, optim.STEPS)
+        self.max_epoch = epochs_of(self.cfg, len(self.train_rows))
         self.train_loader_u = None
         self.val_loader, self.test_loader = self.tester.loaders.get("val"), self.tester.loaders["test"]
         self.num_classes = len(self.embeddings.classnames)
@@ -163,12 +142,6 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
     def classifier_settings(self) -> ClassifierSettings:
         """The section CLASSIFIER."""
         return ClassifierSettings.of(self.cfg)
-
-    def _check_validation(self, dataset: ImageDataset) -> None:
-        """Refuse, before anything is encoded, to choose on validation images where there are none."""
-        if not dataset.has_validation:
-            for setting, instead in self.choices().items():
-                raise InputError(f"{setting} needs a validation split, which this dataset lacks: {instead}")
 
     def choices(self) -> dict[str, str]:
         """The settings that need validation rows, each with what to do where there are none."""
@@ -360,8 +333,6 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
             logger.warning("%s is not written: a %s has no 'kind'", CLASSIFIER_FILE, type(self.model).__name__)
         return files.write_record(
             self.embeddings.vlm,
-            source_domains=self.embeddings.source_domains,
-            target_domains=self.embeddings.target_domains,
             samples={name: len(rows) for name, rows in self.embeddings.splits().items()},
             results=self.results,
             seconds=self.clock.seconds(),

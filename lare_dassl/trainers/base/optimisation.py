@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from lare_dassl.errors import InputError
 from lare_dassl.host.door import build_optimizer
-from lare_dassl.methods.shared.fitting import FUSING_DEVICES, LEAST_EPOCHS, MOST_EPOCHS
+from lare_dassl.methods.shared.fitting import FUSING_DEVICES, LEAST_EPOCHS, MOST_EPOCHS, epochs_for
 from lare_dassl.methods.shared.schedule import build_lr_scheduler
 
 LOG_LINES = 10
@@ -22,6 +22,11 @@ def probe_figures(model: Callable[[Tensor], Tensor], embedding: Tensor, label: T
     """Cross-entropy and accuracy in percent of a model on a batch (B, D) with labels (B,), each a scalar tensor."""
     logits = model(embedding)
     return F.cross_entropy(logits, label), 100.0 * (logits.argmax(dim=1) == label).float().mean()
+
+
+def epochs_of(cfg: CfgNode, rows: int) -> int:
+    """The epochs of a training on so many rows: MAX_EPOCH, or as many as make STEPS steps."""
+    return cfg.OPTIM.MAX_EPOCH or epochs_for(rows, cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.OPTIM.STEPS)
 
 
 def optim_for(optim_cfg: CfgNode, epochs: int) -> CfgNode:

@@ -19,6 +19,7 @@ from lare_dassl.host.door import Classification
 from lare_dassl.results.metrics import DomainClassification
 
 from .run_files import RunFiles
+from .split_tester import evaluator_of
 from .stage_clock import StageClock
 from .unread_keys import warn_of_unread
 
@@ -66,13 +67,7 @@ class PluginRun:
         if not isinstance(theirs, Classification):
             logger.warning("no record will be written: TEST.EVALUATOR %s is not Dassl's", self.cfg.TEST.EVALUATOR)
             return
-        ours = DomainClassification(
-            self.cfg,
-            lab2cname=dict(enumerate(dataset.classnames)),
-            domain_names=dataset.domain_names,
-            source_domains=dataset.source_domains,
-            target_domains=dataset.target_domains,
-        )
+        ours = evaluator_of(self.cfg, dataset)
         ours.announce = False
         self.evaluator = self.trainer.evaluator = _TwoEvaluators(theirs, ours)
         for name in ("val", "test"):
@@ -132,8 +127,6 @@ class PluginRun:
         files.write_predictions(self.evaluator.ours)
         files.write_record(
             self.cfg.MODEL.BACKBONE.NAME,
-            source_domains=self.dataset.source_domains,
-            target_domains=self.dataset.target_domains,
             samples=self.dataset.sizes(),
             results=results,
             seconds=self._seconds(self.evaluator.seconds),

@@ -38,7 +38,7 @@ class RunFiles:
     """
 
     def __init__(self, folder: Path, cfg: CfgNode, dataset: ImageDataset) -> None:
-        self._folder, self._cfg = folder, cfg
+        self._folder, self._cfg, self._dataset = folder, cfg, dataset
         self._split_file = write_split(folder, dataset, cfg)
         self.checksums: dict[str, str] = {}
 
@@ -59,8 +59,15 @@ class RunFiles:
             vlm: the frozen model, or where no more is known of it, its name.
             **outcome: the further arguments of `make_record`.
         """
-        digest = file_sha256(self._split_file)
-        record = make_record(self._cfg, vlm, split_sha256=digest, files=self.checksums, **outcome)
+        record = make_record(
+            self._cfg,
+            vlm,
+            source_domains=self._dataset.source_domains,
+            target_domains=self._dataset.target_domains,
+            split_sha256=file_sha256(self._split_file),
+            files=self.checksums,
+            **outcome,
+        )
         path = write_record(self._folder, record)
         logger.info("record: %s", path)
         return path

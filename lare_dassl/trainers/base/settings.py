@@ -1,4 +1,4 @@
-"""The settings of a method as a frozen dataclass, read from the configuration and checked without any data."""
+"""Settings of a method and of its classifier as frozen dataclasses, read and checked without any data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from yacs.config import CfgNode
 from lare_dassl.config.key import key_of
 from lare_dassl.errors import InputError
 from lare_dassl.methods.shared.settings import Settings
+
+from .description import LINEAR_HEADS, Described
+from .optimisation import check_optim
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -70,3 +73,22 @@ class ClassifierSettings:
         if not 0.0 <= weight <= 1.0:
             raise InputError(f"CLASSIFIER.AVERAGE must be val or a number in [0, 1], not '{text}'")
         return cls(cfg.CLASSIFIER.INIT, weight)
+
+
+def check_shared_settings(cfg: CfgNode, trainer: type[Described]) -> None:
+    """Refuse settings outside the method's own section that a trainer cannot work with.
+
+    Raises:
+        InputError: CLASSIFIER.AVERAGE is out of its range, or asks for an average of a classifier that is not linear;
+            no optimiser can be made from OPTIM; best_val without tests.
+    """
+    linear = trainer.head in LINEAR_HEADS
+    if ClassifierSettings.of(cfg).average != 1.0 and not linear:
+        raise InputError(
+            f"CLASSIFIER.AVERAGE {cfg.CLASSIFIER.AVERAGE} needs a linear classifier, which {cfg.TRAINER.NAME} has "
+            "not: leave it at 1.0"
+        )
+    if cfg.TEST.FINAL_MODEL == "best_val" and cfg.TEST.NO_TEST:
+        raise InputError("TEST.FINAL_MODEL best_val selects by tests, which TEST.NO_TEST leaves out: use last_step")
+    if "OPTIM." not in trainer.ignores:
+        check_optim(cfg.OPTIM, linear=linear)

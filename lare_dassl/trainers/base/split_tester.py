@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from lare_dassl.datasets.base.image_dataset import ImageDataset
 from lare_dassl.embeddings.embedding_set import EmbeddingSet
 from lare_dassl.embeddings.loaders import RowLoader
 from lare_dassl.errors import InputError
@@ -17,6 +18,17 @@ from lare_dassl.results.metrics import DomainClassification
 
 Classify = Callable[[Tensor], Tensor]
 """Embeddings (B, D) → logits (B, C)."""
+
+
+def evaluator_of(cfg: CfgNode, data: EmbeddingSet | ImageDataset) -> DomainClassification:
+    """The evaluator for the classes and domains of some data."""
+    return DomainClassification(
+        cfg,
+        lab2cname=dict(enumerate(data.classnames)),
+        domain_names=data.domain_names,
+        source_domains=data.source_domains,
+        target_domains=data.target_domains,
+    )
 
 
 class SplitTester:
@@ -40,14 +52,7 @@ class SplitTester:
     @cached_property
     def evaluator(self) -> DomainClassification:
         """Counts by domain and measures calibration, which Dassl's does not."""
-        embeddings = self._embeddings
-        return DomainClassification(
-            self._cfg,
-            lab2cname=dict(enumerate(embeddings.classnames)),
-            domain_names=embeddings.domain_names,
-            source_domains=embeddings.source_domains,
-            target_domains=embeddings.target_domains,
-        )
+        return evaluator_of(self._cfg, self._embeddings)
 
     @torch.no_grad()
     def test(self, classify: Classify, split: str) -> dict[str, float]:
