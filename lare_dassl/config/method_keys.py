@@ -58,6 +58,7 @@ _CONFIDENCE = "confidence from which a pseudo-label is taken"
 _STRONG = "strong augmentation of unlabelled images"
 _EMA = "decay of the teacher's moving average"
 _RAMPUP = "length of the ramp-up of the unlabelled loss"
+_PSEUDO_LABELS = (Key("CONF_THRE", 0.95, _CONFIDENCE), Key("STRONG_TRANSFORMS", (), _STRONG))
 _DASSL: dict[str, tuple[Key, ...]] = {
     "MCD": (Key("N_STEP_F", 4, "steps of the generator for each step of the classifiers"),),
     "MME": (Key("LMDA", 0.1, "weight of the entropy"),),
@@ -78,11 +79,7 @@ _DASSL: dict[str, tuple[Key, ...]] = {
         Key("LMDA", 0.5, "weight of the moment distance"),
         Key("N_STEP_F", 4, "steps of the generator for each step of the classifiers"),
     ),
-    "DAEL": (
-        Key("WEIGHT_U", 0.5, _WEIGHT_U),
-        Key("CONF_THRE", 0.95, _CONFIDENCE),
-        Key("STRONG_TRANSFORMS", (), _STRONG),
-    ),
+    "DAEL": (Key("WEIGHT_U", 0.5, _WEIGHT_U), *_PSEUDO_LABELS),
     "CROSSGRAD": (
         Key("EPS_F", 1.0, "step that perturbs images for the label network"),
         Key("EPS_D", 1.0, "step that perturbs images for the domain network"),
@@ -98,11 +95,7 @@ _DASSL: dict[str, tuple[Key, ...]] = {
         Key("WARMUP", 0, "epochs without perturbed images", unit="epochs"),
         Key("ALPHA", 0.5, "weight of the loss of perturbed images"),
     ),
-    "DAELDG": (
-        Key("WEIGHT_U", 0.5, _WEIGHT_U),
-        Key("CONF_THRE", 0.95, _CONFIDENCE),
-        Key("STRONG_TRANSFORMS", (), _STRONG),
-    ),
+    "DAELDG": (Key("WEIGHT_U", 0.5, _WEIGHT_U), *_PSEUDO_LABELS),
     "DOMAINMIX": (
         Key("TYPE", "crossdomain", "images that are mixed: random or crossdomain"),
         Key("ALPHA", 1.0, "first parameter of the beta distribution of the mix"),
@@ -120,11 +113,7 @@ _DASSL: dict[str, tuple[Key, ...]] = {
         Key("MIXUP_BETA", 0.75, "parameter of the beta distribution of the mix"),
         Key("RAMPUP", 20000, _RAMPUP, unit="iterations"),
     ),
-    "FIXMATCH": (
-        Key("WEIGHT_U", 1.0, _WEIGHT_U),
-        Key("CONF_THRE", 0.95, _CONFIDENCE),
-        Key("STRONG_TRANSFORMS", (), _STRONG),
-    ),
+    "FIXMATCH": (Key("WEIGHT_U", 1.0, _WEIGHT_U), *_PSEUDO_LABELS),
 }
 
 DASSL_METHOD_KEYS = tuple(

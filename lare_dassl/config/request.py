@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 from lare_dassl.errors import InputError
 from lare_dassl.io.files import check_path
-
-from .allowed import AT_LEAST_1, Allowed, check_flag
+from lare_dassl.methods.shared.settings import AT_LEAST_1, Allowed
 
 Request = TypeVar("Request")
 
@@ -30,6 +29,17 @@ def flag_of(name: str) -> str:
     '--model-dir'
     """
     return f"--{name.replace('_', '-')}"
+
+
+def check_flag(flag: str, value: float | None, allowed: Allowed) -> None:
+    """Refuse a number of a command line; None, for a flag that is not given, passes.
+
+    Raises:
+        InputError: names the flag, its value, and what is allowed.
+    """
+    fault = "" if value is None else allowed.fault(value)
+    if fault:
+        raise InputError(f"{flag} {fault}")
 
 
 def _sets(key: str, default: Any = "") -> Any:

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lare_dassl.errors import InputError
 from lare_dassl.methods.shared.settings import ADDED, SAMPLES, STRENGTH, Settings, setting
 
 
@@ -36,17 +35,10 @@ class DrawnEmbeddings:
     Attributes:
         embedding: of the training images, (N, D).
         samples_per_image: embeddings added for each.
-
-    Raises:
-        InputError: samples_per_image < 0.
     """
 
     embedding: Tensor
     samples_per_image: int
-
-    def __post_init__(self) -> None:
-        if self.samples_per_image < 0:
-            raise InputError(f"samples per image must not be negative, not {self.samples_per_image}")
 
     @property
     def shape(self) -> tuple[int, ...]:

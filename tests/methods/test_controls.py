@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lare_dassl.errors import InputError
 from lare_dassl.methods.controls import NoisyEmbeddings, TextInterpolations
 
 
@@ -68,11 +67,6 @@ def test_each_sample_of_an_image_is_a_block_of_its_own(samples):
         assert len({tuple(row.tolist()) for block in blocks for row in block}) == 6 * samples
         for block in blocks:
             torch.testing.assert_close(block.norm(dim=1), torch.ones(6))
-
-
-def test_a_negative_number_of_samples_is_refused():
-    with pytest.raises(InputError, match="samples per image must not be negative, not -1"):
-        NoisyEmbeddings(unit(6, 4, 0), -1, 1.0)
 
 
 @pytest.mark.parametrize("kind", [torch.float64, "meta"])

@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lare_dassl.errors import InputError
-
 from .regions import Regions, RegionSettings, lare_loss
 
 # As F.normalize has it for points without length.
@@ -55,18 +53,11 @@ class CompactSamples:
         centre: (X⁺ + X⁻) / 2 of each scaled region, float16 (N, D).
         side: X⁺ − X⁻ of it, float16 (N, D).
         samples_per_image: regional samples of each embedding in a batch.
-
-    Raises:
-        InputError: samples_per_image < 0.
     """
 
     centre: Tensor
     side: Tensor
     samples_per_image: int = 1
-
-    def __post_init__(self) -> None:
-        if self.samples_per_image < 0:
-            raise InputError(f"samples per image must not be negative, not {self.samples_per_image}")
 
     @classmethod
     def of(cls, network: Callable[[Tensor], Regions], embeddings: Tensor, samples_per_image: int = 1) -> CompactSamples:

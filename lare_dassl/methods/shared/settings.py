@@ -61,10 +61,14 @@ class Allowed:
             return "" if self.empty else "at least one entry"
         other = "" if self.also is None else f", or {self.also}"
         entries = "" if self.empty else ", at least one entry"
-        if self.most == math.inf:
-            return f"{'above' if self.above else 'at least'} {_plain(self.least)}{other}{entries}"
+        return f"{self._from() if self.most == math.inf else self._interval()}{other}{entries}"
+
+    def _from(self) -> str:
+        return f"{'above' if self.above else 'at least'} {_plain(self.least)}"
+
+    def _interval(self) -> str:
         first, last = "(" if self.above else "[", ")" if self.below else "]"
-        return f"in {first}{_plain(self.least)}, {_plain(self.most)}{last}{other}{entries}"
+        return f"in {first}{_plain(self.least)}, {_plain(self.most)}{last}"
 
     def _fault_of_list(self, values: Sequence[Any]) -> str:
         if not values and not self.empty:
@@ -89,10 +93,9 @@ class Allowed:
         """The range in words; of a wide one only the end that was passed."""
         other = "" if self.also is None else f", or {self.also}"
         if self.most - self.least <= NARROW:
-            first, last = "(" if self.above else "[", ")" if self.below else "]"
-            return f"lie in {first}{self.least:g}, {self.most:g}{last}{other}"
+            return f"lie {self._interval()}{other}"
         if low:
-            return f"be {'above' if self.above else 'at least'} {_plain(self.least)}{other}"
+            return f"be {self._from()}{other}"
         return f"be {'below' if self.below else 'at most'} {_plain(self.most)}{other}"
 
     def _fault_of_text(self, text: str) -> str:

@@ -1,28 +1,26 @@
-"""The trainer that all methods on embeddings share: data, linear classifier, and the loop of stage 2.
+"""The trainer that all methods on embeddings share: its data, its linear classifier, and its record.
 
 It keeps Dassl's interface (TrainerX) and behaves alike on both hosts: what Dassl 0.6.3 does differently on current
-PyTorch is overridden here, and in CheckpointedTrainer.
+PyTorch is overridden here, and in its bases.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from yacs.config import CfgNode
 
 from lare_dassl import vlm
 from lare_dassl.embeddings.embedding_set import LabelledEmbeddings
-from lare_dassl.embeddings.loaders import EmbeddingBatch, MixedLoader
+from lare_dassl.embeddings.loaders import MixedLoader
 from lare_dassl.encoding.unreadable import count_skipped
-from lare_dassl.errors import InputError, printable
-from lare_dassl.io import checkpoint
+from lare_dassl.errors import printable
 from lare_dassl.io.files import make_folder
 from lare_dassl.methods.shared.augmentation import Augmentation
 from lare_dassl.methods.shared.averaging import average, choose_weight
@@ -33,12 +31,12 @@ from lare_dassl.results.classifier_file import SavedClassifier, kind_of
 from lare_dassl.system.logs import start_logging
 
 from .checkpoint_reader import CheckpointReader
-from .checkpointed_trainer import CheckpointedTrainer
 from .description import Described
-from .optimisation import epochs_of, make_optimizer, optim_for, probe_figures, worth_a_line
+from .loop_trainer import LoopTrainer
+from .optimisation import epochs_of, make_optimizer, optim_for
 from .run_data import read_data
 from .run_files import RunFiles
-from .run_identity import check_same_run, seeded, with_seed
+from .run_identity import check_same_run, seeded, with_drawn_seed, with_seed_of
 from .settings import ClassifierSettings, check_shared_settings, read_settings
 from .split_tester import SplitTester
 from .stage_clock import StageClock
@@ -47,7 +45,7 @@ from .unread_keys import warn_of_unread
 logger = logging.getLogger(__name__)
 
 
-class EmbeddingTrainer(CheckpointedTrainer, Described):
+class EmbeddingTrainer(LoopTrainer, Described):
     """Trains a linear classifier on the embeddings of a frozen VLM.
 
     A method declares the attributes of `Described`, and overrides `make_augmentation`, `prepare_training` (a first
@@ -58,20 +56,17 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
 
     Attributes:
         tester: tests the model.
-        log_prefix: text before the lines of the log that report progress.
         chosen: the settings that were chosen on validation rows; the record keeps them.
 
     Raises:
         InputError: what the configuration or the data names cannot be used.
     """
 
-    log_prefix = ""
-
     def __init__(self, cfg: Any) -> None:
         self.clock = StageClock()
         self.chosen: dict[str, float] = {}
         self.reader = CheckpointReader()
-        cfg = with_seed(cfg, self.reader)
+        cfg = with_drawn_seed(with_seed_of(cfg, Path(cfg.RESUME or cfg.OUTPUT_DIR), self.reader))
         self.seed: int = cfg.SEED
         # In a train.py of Dassl's own nobody listens to the log yet.
         if not logger.hasHandlers():
@@ -214,57 +209,6 @@ class EmbeddingTrainer(CheckpointedTrainer, Described):
             self.init_writer(str(make_folder(Path(self.output_dir) / "tensorboard", "--output-dir")))
             rate = self.optim_settings().LR
             logger.info("training: epochs %d to %d, learning rate %g", self.start_epoch + 1, self.max_epoch, rate)
-
-    def run_epoch(self) -> None:
-        """One pass over the training batches; figures are gathered on the device and read once."""
-        with self.clock.timed("stage2"):
-            self.set_model_mode("train")
-            self.num_batches = len(self.train_loader_x)
-            self.train_loader_x.set_epoch(self.epoch)
-            sums: dict[str, Any] = defaultdict(float)
-            for index, batch in enumerate(self.train_loader_x):
-                self.batch_idx = index
-                for name, value in self.forward_backward(batch).items():
-                    sums[name] += value
-            self.report_epoch({name: float(value) / self.num_batches for name, value in sums.items()})
-            self.update_lr()
-
-    def forward_backward(self, batch: EmbeddingBatch) -> dict[str, Tensor]:
-        """One step on a batch; gives its mean loss and its accuracy in percent as scalar tensors."""
-        loss, accuracy = probe_figures(self.model, batch.embedding, batch.label)
-        self.optim.zero_grad()
-        loss.backward()
-        self.optim.step()
-        return {"loss": loss.detach(), "accuracy": accuracy}
-
-    def report_epoch(self, means: dict[str, float]) -> None:
-        """Write an epoch's figures to tensorboard, and every so often to the log.
-
-        Raises:
-            InputError: the loss is no longer finite.
-        """
-        if not torch.isfinite(torch.tensor(means["loss"])):
-            raise InputError(
-                f"the loss is {means['loss']} in epoch {self.epoch + 1}: lower OPTIM.LR ({self.cfg.OPTIM.LR})"
-            )
-        for name, value in means.items():
-            self.write_scalar(f"train/{name}", value, self.epoch + 1)
-        self.write_scalar("train/lr", self.optim.param_groups[0]["lr"], self.epoch + 1)
-        if worth_a_line(self.epoch + 1, self.max_epoch):
-            line = "%sepoch %d/%d: loss %.4f, training accuracy %.1f %%"
-            epochs = (self.epoch + 1, self.max_epoch)
-            logger.info(line, self.log_prefix, *epochs, means["loss"], means["accuracy"])
-
-    def after_epoch(self) -> None:
-        """Under best_val, keep the model that does best on the source domains' validation rows; write checkpoints."""
-        if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
-            result = self.test(split="val")
-            if result > self.best_result:
-                self.best_result = result
-                self.save_model(self.epoch, self.output_dir, val_result=result, model_name=checkpoint.BEST)
-        done, every = self.epoch + 1, self.cfg.TRAIN.CHECKPOINT_FREQ
-        if done == self.max_epoch or (every > 0 and done % every == 0):
-            self.save_model(self.epoch, self.output_dir)
 
     def after_train(self) -> None:
         """Test the chosen model and write the record."""

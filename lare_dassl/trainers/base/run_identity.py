@@ -24,15 +24,6 @@ from .description import described
 MODEL_FOLDER = "model"
 
 
-def with_seed(cfg: CfgNode, reader: CheckpointReader) -> CfgNode:
-    """The configuration with a seed: its own, else that of the run it goes on from, else one that is drawn.
-
-    Raises:
-        InputError: the checkpoint of that run is damaged.
-    """
-    return with_drawn_seed(with_seed_of(cfg, Path(cfg.RESUME or cfg.OUTPUT_DIR), reader))
-
-
 def with_drawn_seed(cfg: CfgNode) -> CfgNode:
     """The configuration with a seed: its own, else one that is drawn."""
     return cfg if cfg.SEED >= 0 else seeded(cfg, secrets.randbelow(2**31))

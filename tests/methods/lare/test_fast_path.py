@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lare_dassl.errors import InputError
 from lare_dassl.methods.lare import fast_path
 from lare_dassl.methods.lare.fast_path import CompactSamples, fast_region_losses, steps
 from lare_dassl.methods.lare.regions import RegionNetwork, Regions, RegionSettings, region_losses
@@ -98,11 +97,6 @@ def test_a_region_without_length_or_extent_gives_its_point():
     for corner, expected in ((zero, zero), (point, point / 5)):
         samples = CompactSamples.of(lambda rows, corner=corner: Regions(corner, corner), torch.ones(1, 4))
         torch.testing.assert_close(samples.draw(torch.tensor([0]), torch.Generator())[0], expected, atol=1e-3, rtol=0)
-
-
-def test_a_negative_number_of_samples_is_refused():
-    with pytest.raises(InputError, match="samples per image must not be negative, not -1"):
-        CompactSamples(torch.zeros(2, 3), torch.zeros(2, 3), -1)
 
 
 def test_steps_are_uniform_on_all_that_16_bits_hold():
