@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +13,6 @@ from yacs.config import CfgNode
 from lare_dassl.errors import InputError
 
 from . import merging
-from .plugins import load_plugins
 from .request import DataRequest
 from .split_settings import ALL_SHOTS
 
@@ -30,10 +31,6 @@ Describe = Callable[[str], Method | None]
 
 def run_config(request: DataRequest, describe: Describe) -> CfgNode:
     """The whole configuration of a run, frozen; a run without --output-dir gets its default folder.
-
-    Args:
-        request: names the sources.
-        describe: see `merge_sources`.
 
     Raises:
         InputError: see `merge_sources`.
@@ -62,6 +59,24 @@ def merge_sources(request: DataRequest, describe: Describe) -> CfgNode:
     if describe(trainer):
         merging.use_trainer_defaults(cfg, trainer)
     return _merge(cfg, request)
+
+
+def load_plugins(modules: Sequence[str], cfg: CfgNode) -> None:
+    """Import modules so that they register; one that has `extend_cfg`, as Dassl's train.py does, adds its keys.
+
+    Raises:
+        InputError: a module cannot be imported.
+    """
+    if modules:
+        sys.path.insert(0, str(Path.cwd()))
+    for name in modules:
+        try:
+            module = importlib.import_module(name)
+        except (Exception, SystemExit) as error:
+            cause = str(error).partition("\n")[0] or type(error).__name__
+            raise InputError(f"--plugin {name} cannot be imported: {cause} (is its folder on PYTHONPATH?)") from error
+        if hasattr(module, "extend_cfg"):
+            module.extend_cfg(cfg)
 
 
 def _merge(cfg: CfgNode, request: DataRequest) -> CfgNode:

@@ -130,21 +130,16 @@ def fit_augmentation(
     torch.Size([6, 6])
 
     Args:
-        embeddings: unit-length image embeddings of the training images, float32 (N, D).
-        labels: their classes, int64 (N,), each in [0, C).
-        class_text: unit-length class text embeddings, float32 (C, D).
+        embeddings: as of fit_regions, as is all that is not named here; float32 (N, D).
         source_text: each image's class described in the image's own domain, unit length, float32 (N, D).
         target_text: each image's class described in the target domain, unit length, float32 (N, D).
-        logit_scale: inverse temperature of the softmax; the VLM's own is the usual choice (100 for CLIP).
         settings: see AugmentationSettings.
-        seed: of the initial weights and the order of the embeddings.
-        on_epoch: called after each epoch with its number from 1 and its mean losses.
 
     Returns:
         The trained network, in eval mode, on the embeddings' device.
 
     Raises:
-        InputError: shapes or types do not fit together, a label lies outside [0, C), or the loss is no longer finite.
+        InputError: see fit_regions.
     """
     settings = settings or AugmentationSettings()
     check_inputs(embeddings, labels, class_text)

@@ -39,7 +39,7 @@ ALLOWED = {
     # Of members that are checked before; tarfile's data filter looks at them again.
     ("lare_dassl/commands/prepare/archives.py", ".extract"),
     # --plugin names a module of the user's own; the others are names in the source.
-    ("lare_dassl/config/plugins.py", "import_module("),
+    ("lare_dassl/config/assembly.py", "import_module("),
     ("lare_dassl/host/door.py", "import_module("),
 }
 

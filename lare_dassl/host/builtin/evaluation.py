@@ -23,11 +23,7 @@ EVALUATOR_REGISTRY = Registry("EVALUATOR")
 
 
 def build_evaluator(cfg: CfgNode, **kwargs: Any) -> EvaluatorBase:
-    """The evaluator named by `cfg.TEST.EVALUATOR`.
-
-    Args:
-        cfg: the whole configuration.
-        kwargs: passed on to the evaluator.
+    """The evaluator named by `cfg.TEST.EVALUATOR`, made with the arguments.
 
     Raises:
         InputError: no evaluator of that name is registered.

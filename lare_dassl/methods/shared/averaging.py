@@ -5,8 +5,6 @@ Pure torch. V: validation embeddings, D: embedding width, C: classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -33,19 +31,16 @@ def average(trained: nn.Linear, zero_shot: nn.Linear, weight: float) -> nn.Linea
     return averaged
 
 
-def choose_weight(
-    trained: nn.Linear, zero_shot: nn.Linear, embedding: Tensor, label: Tensor, weights: Sequence[float] = WEIGHTS
-) -> float:
-    """The weight whose average classifies the most validation rows correctly; of equally good ones the largest.
+def choose_weight(trained: nn.Linear, zero_shot: nn.Linear, embedding: Tensor, label: Tensor) -> float:
+    """The weight of WEIGHTS whose average classifies the most validation rows correctly.
 
-    The largest is the one nearest to the trained classifier.
+    Of equally good ones it is the largest, which is the nearest to the trained classifier.
 
     Args:
         trained: see average.
         zero_shot: see average.
         embedding: of the validation images, (V, D).
         label: their classes, int64 (V,).
-        weights: the values that are tried.
     """
 
     def score(weight: float) -> tuple[int, float]:
@@ -53,4 +48,4 @@ def choose_weight(
         return int(correct.sum()), weight
 
     with torch.no_grad():
-        return max(weights, key=score)
+        return max(WEIGHTS, key=score)

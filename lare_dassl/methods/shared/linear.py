@@ -11,12 +11,9 @@ CLASSIFIER_INITS = ("random", "text")
 
 
 def random_classifier(embedding_dim: int, num_classes: int, seed: int) -> nn.Linear:
-    """A linear layer with torch's default initialisation, the paper's choice; the global random state stays as it is.
+    """A linear layer D → C with torch's default initialisation, the paper's choice.
 
-    Args:
-        embedding_dim: D.
-        num_classes: C.
-        seed: of the weights.
+    The weights follow from the seed; the global random state stays as it is.
     """
     return seeded_network(lambda: nn.Linear(embedding_dim, num_classes), seed)
 

@@ -93,12 +93,7 @@ class CheckpointedTrainer(TrainerX):
     ) -> None:
         """Write the classifier's checkpoint, whole or not at all, to `<directory>/model/`.
 
-        Args:
-            epoch: the epoch just finished, counted from 0.
-            directory: the run's folder.
-            is_best: write `model-best.pth.tar` too.
-            val_result: validation accuracy in percent.
-            model_name: file name; left out, it is `model.pth.tar-<epochs done>`.
+        The arguments are Dassl's, see TrainerBase.save_model in host/builtin/models.py.
         """
         state = {
             "state_dict": self.model.state_dict(),

@@ -24,14 +24,10 @@ from .run_identity import (
 
 
 def checkpoint_to_resume(directory: str, resume: str) -> Path | None:
-    """The checkpoint that a run goes on from; None where it starts anew.
-
-    Args:
-        directory: the folder of the run, or the one of --resume.
-        resume: the folder that --resume names.
+    """The checkpoint in a folder that a run goes on from; None where it starts anew.
 
     Raises:
-        InputError: --resume names a folder without a checkpoint.
+        InputError: there is none, and the folder is the one that --resume names.
     """
     path = checkpoint.latest(Path(directory) / MODEL_FOLDER)
     if path is None and resume:

@@ -68,7 +68,6 @@ def test_of_equally_good_weights_the_greatest_is_chosen():
     rows = torch.tensor([[-1.0], [0.45], [2.0]])
     assert choose(rows, torch.tensor([0, 0, 1])) == 1.0
     assert choose(rows, torch.tensor([0, 1, 1])) == 0.4
-    assert choose_weight(TRAINED, ZERO_SHOT, rows, torch.tensor([0, 1, 1]), weights=(0.3, 0.0, 0.9)) == 0.3
 
 
 def test_an_average_lies_where_the_classifiers_do():
