@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lare_dassl.config import keys
+from lare_dassl.config.assembly import load_plugins
 from lare_dassl.config.merging import new_config
-from lare_dassl.config.plugins import load_plugins
 from lare_dassl.errors import unknown_name
 from lare_dassl.trainers.base import description
 from lare_dassl.trainers.base.description import described, description_of

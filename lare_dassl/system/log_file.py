@@ -53,12 +53,14 @@ class Tee:
             return
         try:
             act(self._file)
-        except OSError as error:
-            with suppress(OSError):
+        # A file whose last bytes had no room may raise a ValueError when it is closed.
+        except (OSError, ValueError) as error:
+            with suppress(OSError, ValueError):
                 # An open file would try its last bytes again at the end of the process, and fail.
                 self._file.close()
             self._file = None
-            self.console.write(f"the log {self.path} goes no further: {error.strerror}\n")
+            reason = error.strerror if isinstance(error, OSError) else error
+            self.console.write(f"the log {self.path} goes no further: {reason}\n")
 
     def isatty(self) -> bool:
         """False, since colours and cursor moves would end up in the file."""

@@ -9,9 +9,7 @@ import pytest
 from lare_dassl.config import keys, keys_page, merging
 from lare_dassl.config.key import IMAGES
 from lare_dassl.config.keys import KEYS, TABLE
-from lare_dassl.config.request import check_flag
 from lare_dassl.errors import InputError
-from lare_dassl.methods.shared.settings import Allowed
 
 DEFAULTS = dict(merging.leaf_keys(merging.new_config()))
 EFFECTS = {"data", "encoding", "training", "evaluation", "speed", "place", "nothing"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -60,3 +61,11 @@ def test_a_run_goes_on_where_its_log_cannot_be_written_any_more(tmp_path, consol
     sys.stdout.close()
     told = f"the log {tmp_path}/log.txt goes no further: No space left on device\n"
     assert console.readouterr().out.replace(told, "", 1) == "first\nsecond\n"
+
+
+def test_a_log_that_fails_to_close_leaves_the_console(tmp_path, console):
+    failing = mock.Mock(**{"close.side_effect": ValueError("no buffer")})
+    with mock.patch.object(Path, "open", return_value=failing):
+        setup_logger(str(tmp_path))
+    sys.stdout.close()
+    assert console.readouterr().out == f"the log {tmp_path}/log.txt goes no further: no buffer\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 
 import pytest
@@ -58,6 +59,7 @@ def test_auto_asks_though_a_named_bf16_has_filled_the_cache(make, images, compar
 @pytest.mark.usefixtures("comparison")
 @pytest.mark.parametrize("given", [("auto", "nan"), ("bf16", "inf"), ("fp16", "nan")])
 def test_nan_in_low_precision_sends_all_images_to_fp32(make, model, images, caplog, given):
+    caplog.set_level(logging.WARNING, "lare_dassl")
     precision, value = given
     encoder = make(precision)
     low, name = encoder.store.folder, encoder.precision
