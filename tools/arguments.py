@@ -7,6 +7,7 @@ import ast
 import importlib.util
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,9 +16,9 @@ def trainer_names() -> list[str]:
     """The registered names of our trainers in the order of tables, read from their sources: an import takes seconds."""
     package = importlib.util.find_spec("lare_dassl")
     folders = package.submodule_search_locations or [] if package else []
-    sources = [path for folder in folders for path in Path(folder, "trainers").glob("*.py")]
-    classes = (node for path in sources for node in ast.parse(path.read_text(encoding="utf-8")).body)
-    places = {node.name: _place(node) for node in classes if isinstance(node, ast.ClassDef)}
+    sources = chain.from_iterable(Path(folder, "trainers").glob("*.py") for folder in folders)
+    nodes = chain.from_iterable(ast.parse(path.read_text(encoding="utf-8")).body for path in sources)
+    places = {node.name: _place(node) for node in nodes if isinstance(node, ast.ClassDef)}
     return sorted(filter(places.get, places), key=lambda name: places[name])
 
 
@@ -71,6 +72,13 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed, 0 included; without one a new run draws it")
     parser.add_argument("--source-domains", nargs="+", metavar="NAME", help="domains to train on")
     parser.add_argument("--target-domains", nargs="+", metavar="NAME", help="domains never trained on")
+    parser.add_argument("--dataset-config-file", metavar="YAML", help="settings of the dataset")
+    add_settings_flags(parser)
+    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further settings")
+
+
+def add_settings_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that say which frozen model, which further settings and which plugins."""
     parser.add_argument(
         "--config-file",
         action="append",
@@ -78,7 +86,6 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         metavar="YAML",
         help="settings of the method or the backbone; may be repeated, the last one counts",
     )
-    parser.add_argument("--dataset-config-file", metavar="YAML", help="settings of the dataset")
     parser.add_argument("--backbone", metavar="NAME", help="frozen model (MODEL.BACKBONE.NAME)")
     parser.add_argument(
         "--plugin",
@@ -87,7 +94,6 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="import this module first, so that its trainers and datasets register; may be repeated",
     )
-    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further settings")
 
 
 def add_engine_flags(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.arguments import Parser, add_engine_flags, run_tool, trainer_names
+from tools.arguments import Parser, add_engine_flags, add_settings_flags, run_tool, trainer_names
 
 DESCRIPTION = (
     "Run the product of methods, shots, ratios, datasets, settings and seeds, and print mean ± std of each cell. Runs "
@@ -71,27 +71,13 @@ def _add_common_flags(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="where the datasets are (DATASET.ROOT); once for all, or once for each --dataset-config-file",
     )
-    add(
-        "--config-file",
-        action="append",
-        dest="config_files",
-        metavar="YAML",
-        help="further settings; may be repeated",
-    )
+    add_settings_flags(parser)
     add(
         "--config-of",
         action="append",
         nargs=2,
         metavar=("NAME", "YAML"),
         help="further settings of one method's runs alone; may be repeated",
-    )
-    add("--backbone", metavar="NAME", help="frozen model (MODEL.BACKBONE.NAME)")
-    add(
-        "--plugin",
-        action="append",
-        dest="plugins",
-        metavar="MODULE",
-        help="import this module first; may be repeated",
     )
     add("--output-dir", metavar="PATH", help="where the runs go (default output/benchmark)")
     add("--jobs", type=int, metavar="N", help="runs side by side (default: as many as the cores or GPUs allow)")

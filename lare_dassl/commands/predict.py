@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -64,7 +65,7 @@ def find_images(places: Sequence[str]) -> list[Path]:
     Raises:
         InputError: a folder holds no image, or cannot be read.
     """
-    return [path for place in places for path in _images_at(Path(place))]
+    return list(chain.from_iterable(_images_at(Path(place)) for place in places))
 
 
 def _images_at(place: Path) -> list[Path]:

@@ -47,7 +47,8 @@ def merge_file(cfg: CfgNode, path: str | Path) -> None:
             key does not take.
     """
     leaves = leaf_keys(read_yaml(Path(path)))
-    twice = [key for key, count in Counter(key for key, _ in leaves).items() if count > 1]
+    counts = Counter(key for key, _ in leaves)
+    twice = [key for key, count in counts.items() if count > 1]
     if twice:
         raise InputError(f"{path}: {twice[0]} is given twice: give it once")
     for key, value in leaves:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 from lare_dassl.methods.clip_adapter import AdapterSettings
 from lare_dassl.methods.context import ContextSettings
@@ -26,31 +27,26 @@ _OURS: dict[str, tuple[tuple[Key, ...], str]] = {
 }
 
 OUR_METHOD_KEYS = tuple(
-    key
-    for name, (rows, source) in _OURS.items()
-    for key in section(f"TRAINER.{name}", *rows, source=source, affects=TRAINING, readers=OURS)
+    chain.from_iterable(
+        section(f"TRAINER.{name}", *rows, source=source, affects=TRAINING, readers=OURS)
+        for name, (rows, source) in _OURS.items()
+    )
 )
 
 # Those that CoOp's own train.py declares, so that its trainers run from our tools.
-COOP_KEYS = tuple(
-    key
-    for name in ("COOP", "COCOOP")
-    for key in section(
-        f"TRAINER.{name}",
-        Key("N_CTX", 16, "context vectors"),
-        Key("CTX_INIT", "", 'words that the context vectors start as; "" starts them at random'),
-        Key("PREC", "fp16", "arithmetic: fp16, fp32 or amp"),
-        source="CoOp",
-        affects=TRAINING,
-        readers=IMAGES,
-    )
-) + section(
-    "TRAINER.COOP",
+_CONTEXT = (
+    Key("N_CTX", 16, "context vectors"),
+    Key("CTX_INIT", "", 'words that the context vectors start as; "" starts them at random'),
+    Key("PREC", "fp16", "arithmetic: fp16, fp32 or amp"),
+)
+_COOP = (
     Key("CSC", False, "give each class context vectors of its own"),
     Key("CLASS_TOKEN_POSITION", "end", "place of the class name: end, middle or front"),
-    source="CoOp",
-    affects=TRAINING,
-    readers=IMAGES,
+)
+COOP_KEYS = (
+    *section("TRAINER.COOP", *_CONTEXT, source="CoOp", affects=TRAINING, readers=IMAGES),
+    *section("TRAINER.COCOOP", *_CONTEXT, source="CoOp", affects=TRAINING, readers=IMAGES),
+    *section("TRAINER.COOP", *_COOP, source="CoOp", affects=TRAINING, readers=IMAGES),
 )
 
 _WEIGHT_U = "weight of the loss of unlabelled images"
@@ -117,7 +113,8 @@ _DASSL: dict[str, tuple[Key, ...]] = {
 }
 
 DASSL_METHOD_KEYS = tuple(
-    key
-    for name, rows in _DASSL.items()
-    for key in section(f"TRAINER.{name}", *rows, source="Dassl", affects=TRAINING, readers=IMAGES)
+    chain.from_iterable(
+        section(f"TRAINER.{name}", *rows, source="Dassl", affects=TRAINING, readers=IMAGES)
+        for name, rows in _DASSL.items()
+    )
 )

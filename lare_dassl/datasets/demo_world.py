@@ -82,7 +82,7 @@ class DemoWorld(HostDataset):
         if not str(cfg.DATASET.ROOT):
             raise InputError("DATASET.ROOT is empty: give a folder for the rendered images with --root")
         root = make_folder(Path(str(cfg.DATASET.ROOT)).expanduser().absolute() / FOLDER, "--root, DATASET.ROOT")
-        train, val = ([Part(name, split) for name in source] for split in ("train", "val"))
+        train, val = [Part(name, "train") for name in source], [Part(name, "val") for name in source]
         test = [Part(name, "test") for name in self.domains if name in {*source, *target}]
         render_missing(root, [*train, *val, *test])
         return ImageDataset(

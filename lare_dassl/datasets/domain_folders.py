@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class DomainFolders(HostDataset):
         _check_counts(cfg, root, tree)
         _check_classes(tree, source)
         split = _split_sources(cfg, root, tree, source)
-        split.test.extend(path for domain in target for paths in tree[domain].values() for path in paths)
+        split.test.extend(chain.from_iterable(_groups(tree, target)))
         _check_tested(cfg, split, source, target)
         names = _class_names(tree)
         train, val, test = (_items(root, paths, names, domains) for paths in (split.train, split.val, split.test))
@@ -80,8 +81,12 @@ class DomainFolders(HostDataset):
 def _split_sources(cfg: Any, root: Path, tree: ImageTree, source: Sequence[str]) -> Split:
     if cfg.DATASET.SPLIT_FILE:
         return read_split(Path(cfg.DATASET.SPLIT_FILE).expanduser(), root, tree, source)
-    groups = (paths for domain in source for paths in tree[domain].values())
-    return split_groups(groups, cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION)
+    return split_groups(_groups(tree, source), cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION)
+
+
+def _groups(tree: ImageTree, domains: Iterable[str]) -> Iterator[list[str]]:
+    """The images of each class of each of some domains."""
+    return chain.from_iterable(tree[domain].values() for domain in domains)
 
 
 def _check_tested(cfg: Any, split: Split, source: Sequence[str], target: Sequence[str]) -> None:
@@ -158,7 +163,7 @@ def _classes_in(root: Path, domain: str) -> dict[str, list[str]]:
 
 
 def _class_names(tree: ImageTree) -> list[str]:
-    return sorted({name for classes in tree.values() for name in classes}, key=natural_key)
+    return sorted(set(chain.from_iterable(tree.values())), key=natural_key)
 
 
 def _check_classes(tree: ImageTree, source: Sequence[str]) -> None:
@@ -187,7 +192,7 @@ def read_split(file: Path, root: Path, tree: ImageTree, source: Sequence[str]) -
     Raises:
         InputError: the file is missing or malformed, lists an image that is not there, or lists one twice.
     """
-    present = {path for classes in tree.values() for paths in classes.values() for path in paths}
+    present = set(chain.from_iterable(_groups(tree, tree)))
     # Another file system may have put the accents of a name together, or apart.
     name_there = {composed(path): path for path in present}
     part_of: dict[str, str] = {}

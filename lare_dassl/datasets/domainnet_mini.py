@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,10 @@ class DomainNetMini(HostDataset):
         root = dataset_root(cfg, f"{FOLDER}/", ORIGIN)
         root = root / FOLDER if (root / FOLDER).is_dir() else root
         lists = _Lists(cfg, root)
-        groups = (paths for domain in source for paths in lists.read(domain, "train").values())
+        groups = chain.from_iterable(lists.read(domain, "train").values() for domain in source)
         split = split_groups(groups, cfg.DATASET.VAL_FRACTION, 0)
         for domain in [*source, *target]:
-            split.test.extend(path for paths in lists.read(domain, "test").values() for path in paths)
+            split.test.extend(chain.from_iterable(lists.read(domain, "test").values()))
         train, val, test = (self._items(root, paths) for paths in (split.train, split.val, split.test))
         check_tested({self.domains[item.domain] for item in test}, [*source, *target], how_to_get(ORIGIN))
         return ImageDataset(
@@ -165,11 +166,14 @@ class _Lists:
     def _present(self, file: Path, domain: str, paths: PathsByClass) -> PathsByClass:
         """The listed images that are there: all of them, or those of a partial copy."""
         there = {f"{domain}/{name}/{image}" for name in paths for image in _names_in(self.folder / domain / name)}
-        missing = [path for of_class in paths.values() for path in of_class if path not in there]
+        missing = [path for path in chain.from_iterable(paths.values()) if path not in there]
         if missing:
             problem = f"{len(missing):,} images that '{file}' lists are missing, first '{self.folder / missing[0]}'"
             refuse_partial(self._cfg, problem, how_to_get(ORIGIN))
-        return {name: [path for path in of_class if path in there] for name, of_class in paths.items()}
+        present: PathsByClass = {}
+        for name, of_class in paths.items():
+            present[name] = [path for path in of_class if path in there]
+        return present
 
 
 def _names_in(folder: Path) -> list[str]:

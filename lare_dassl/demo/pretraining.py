@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -132,14 +133,15 @@ def make_optimizers(model: nn.Module, settings: Settings) -> list[torch.optim.Op
     in_blocks = {name for name, value in model.named_parameters() if value.ndim == 2 and _is_in_block(name)}
     groups: dict[str, list[Tensor]] = {"block": [], "other": [], "vector": []}
     for name, value in model.named_parameters():
-        groups["block" if name in in_blocks else "other" if value.ndim > 1 else "vector"].append(value)
+        rest = "other" if value.ndim > 1 else "vector"
+        groups["block" if name in in_blocks else rest].append(value)
     decay = settings.weight_decay
     muon = torch.optim.Muon(
         groups["block"], lr=settings.matrix_lr, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
     )
     others = [{"params": groups["other"], "weight_decay": decay}, {"params": groups["vector"], "weight_decay": 0.0}]
     optimizers = [muon, torch.optim.AdamW(others, lr=settings.lr, betas=(0.9, 0.98), fused=True)]
-    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+    for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
         group["full_lr"] = group["lr"]
     return optimizers
 

@@ -98,7 +98,7 @@ def build_embeddings(
         return EncodedDataset(dataset.embeddings, dataset, EncodingReport(images=0, decoded=0))
     prompts = class_prompts(cfg.VLM, dataset.classnames, dataset.prompt_names)
     templates = domain_templates(cfg.DATASET) if describe_domains else {}
-    paths = [Path(item.path) for items in dataset.used_splits().values() for item in items]
+    paths = [Path(item.path) for item in chain.from_iterable(dataset.used_splits().values())]
     ahead = encode_ahead(cfg, paths) if encode_ahead else 0
     encoder = build_encoder(cfg)
     embedding, causes, report = encoder.encode_readable(paths)

@@ -102,7 +102,9 @@ def _cell_texts(row: CellRow, points: Sequence[str], metrics: Sequence[str]) -> 
 
 def _notes(frame: pd.DataFrame, rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     fewest, most = int(frame["expected"].min()), int(frame["expected"].max())
-    seeds = f"{most} seed{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} seeds"
+    seeds = "1 seed" if most == 1 else f"{most} seeds"
+    if fewest != most:
+        seeds = f"{fewest} to {most} seeds"
     notes = [f"Mean ± sample standard deviation (ddof 1) over {seeds}."]
     texts = list(chain.from_iterable(rows))
     if any(MARK in text for text in texts):

@@ -63,7 +63,8 @@ class TextEncoder(nn.Module):
             output = functional_call(self.tower, self._shortened(length), kwargs={"text": tokens[:, :length]})
         finally:
             hook.remove()
-        features = output if isinstance(output, Tensor) else output[1 if isinstance(self.tower, open_clip.CLIP) else 0]
+        place = 1 if isinstance(self.tower, open_clip.CLIP) else 0
+        features = output if isinstance(output, Tensor) else output[place]
         return F.normalize(features.float(), dim=-1)
 
     def _length_in_use(self, tokens: Tensor) -> int:

@@ -11,7 +11,7 @@ from lare_dassl.embeddings.encoder.encoder import EncodingReport
 from lare_dassl.encoding.build import build_embeddings, class_text_embeddings
 from lare_dassl.errors import InputError
 from tests.datasets.made import made_dataset
-from tests.helpers import make_cfg, shifted_embeddings, write_image, write_tiny_model
+from tests.helpers import make_cfg, shifted_embeddings, write_image
 
 
 def encode(cfg, dataset, describe_domains=False):
@@ -28,12 +28,8 @@ def test_a_class_text_embedding_is_the_unit_mean_of_its_prompts():
 
 
 @pytest.fixture
-def cfg(tmp_path):
-    return make_cfg(
-        MODEL__BACKBONE__NAME=write_tiny_model(tmp_path / "clip"),
-        VLM__ALLOW_RANDOM=True,
-        VLM__PRECISION="fp32",
-        EMBEDDINGS__CACHE_DIR=tmp_path / "cache",
+def cfg(tiny_cfg):
+    return tiny_cfg(
         DATALOADER__NUM_WORKERS=0,
         DATASET__NAME="Birds",
         DATASET__SOURCE_DOMAINS=["photo"],

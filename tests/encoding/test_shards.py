@@ -11,17 +11,12 @@ from lare_dassl.encoding import shards
 from lare_dassl.encoding.build import build_encoder
 from lare_dassl.encoding.shards import encode_shard
 from lare_dassl.errors import InputError
-from tests.helpers import make_cfg, write_image, write_tiny_model
+from tests.helpers import write_image
 
 
 @pytest.fixture
-def cfg(tmp_path):
-    return make_cfg(
-        MODEL__BACKBONE__NAME=write_tiny_model(tmp_path / "clip"),
-        VLM__ALLOW_RANDOM=True,
-        VLM__PRECISION="fp32",
-        EMBEDDINGS__CACHE_DIR=tmp_path / "cache",
-    )
+def cfg(tiny_cfg):
+    return tiny_cfg()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def make_plan(request: BenchmarkRequest) -> Plan:
         except InputError as error:
             refused.append(str(error))
     lines = (tuple(dict.fromkeys(lines)) for lines in (refused, repeated))
-    return Plan(tuple(run for runs in cells.values() for run in runs), *lines)
+    return Plan(tuple(chain.from_iterable(cells.values())), *lines)
 
 
 def _knows(planned: PlannedRun, settings: dict[str, str]) -> bool:
@@ -137,7 +137,7 @@ def _axis_values(request: BenchmarkRequest) -> list[tuple[str, Sequence[str]]]:
 
 
 def _axes(request: BenchmarkRequest) -> list[list[tuple[str, str]]]:
-    return [[(key, value) for value in values] for key, values in _axis_values(request)]
+    return [list(product([key], values)) for key, values in _axis_values(request)]
 
 
 def _runs_of_cell(
@@ -150,7 +150,7 @@ def _runs_of_cell(
     """
     _check_values(settings)
     unused = _unused_keys(trainer)
-    words = [word for key, value in settings.items() if not key.startswith(unused) for word in (key, value)]
+    known = [pair for pair in settings.items() if not pair[0].startswith(unused)]
     config_file, root = dataset
     own_files = [file for name, file in request.config_of if name == trainer]
     first = RunRequest(
@@ -160,7 +160,7 @@ def _runs_of_cell(
         config_files=(*request.config_files, *own_files),
         backbone=request.backbone,
         plugins=request.plugins,
-        overrides=(*request.overrides, *words),
+        overrides=(*request.overrides, *chain.from_iterable(known)),
         seed=0,
     )
     plain = json.loads(json.dumps(make_config(first)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from rich.table import Table
@@ -82,8 +83,7 @@ def check_images(dataset: ImageDataset, sample: int | None) -> int:
     Raises:
         InputError: names images that cannot be read. Entries that are no files are always found, whatever the sample.
     """
-    items = [item for members in _files(dataset).values() for item in members]
-    paths = list(dict.fromkeys(Path(item.path) for item in items))
+    paths = list(dict.fromkeys(Path(item.path) for item in chain.from_iterable(_files(dataset).values())))
     size = len(paths) if sample is None else min(sample, len(paths))
     chosen = [paths[place * len(paths) // size] for place in range(size)]
     no_files = [Path(path) for path in sorted(dataset.no_files)]

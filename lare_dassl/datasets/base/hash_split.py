@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from lare_dassl.errors import InputError
 from lare_dassl.io.files import composed
@@ -65,9 +66,9 @@ def split_groups(groups: Iterable[Sequence[str]], val_fraction: float, test_frac
     """Cut each of several groups by `split_by_hash`, and put their parts together."""
     parts = [split_by_hash(keys, val_fraction, test_fraction) for keys in groups]
     return Split(
-        train=[key for part in parts for key in part.train],
-        val=[key for part in parts for key in part.val],
-        test=[key for part in parts for key in part.test],
+        train=list(chain.from_iterable(part.train for part in parts)),
+        val=list(chain.from_iterable(part.val for part in parts)),
+        test=list(chain.from_iterable(part.test for part in parts)),
     )
 
 

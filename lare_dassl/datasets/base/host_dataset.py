@@ -59,7 +59,7 @@ class HostDataset(DatasetBase):
 
 def _files_first(dataset: ImageDataset) -> ImageDataset:
     """The dataset with the images that are no files named, and behind the others of their split."""
-    paths = {item.path for items in dataset.splits().values() for item in items}
+    paths = {item.path for item in dataset.items()}
     # os.path.isfile takes a path that cannot be looked at for no file; Path.is_file raises.
     no_files = frozenset(path for path in paths if not os.path.isfile(path))  # noqa: PTH113
     if not no_files:

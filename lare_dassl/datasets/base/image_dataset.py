@@ -120,6 +120,10 @@ beside those for validation and test
         """The images by the name of their split."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
+    def items(self) -> list[ImageItem]:
+        """The images of all splits, in turn."""
+        return [*self.train, *self.val, *self.test]
+
     def sizes(self) -> dict[str, int]:
         """The number of images of each split."""
         return {name: len(items) for name, items in self.splits().items()}

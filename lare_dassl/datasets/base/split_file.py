@@ -81,6 +81,6 @@ def reached_ratio(items: Iterable[ImageItem]) -> float:
 
 def without_names(dataset: ImageDataset, names: Container[str]) -> ImageDataset:
     """The dataset with those images skipped that have one of these names in split.json, see `path_names`."""
-    items = [item for members in dataset.splits().values() for item in members]
+    items = dataset.items()
     named = zip(items, path_names(items, dataset.root), strict=True)
     return dataset.without({Path(item.path) for item, name in named if name in names})

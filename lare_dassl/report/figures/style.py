@@ -147,7 +147,8 @@ def legend_below(figure: Figure, axes: Axes, title: str = "") -> None:
     handles, names = axes.get_legend_handles_labels()
     labels = [wrapped(name) for name in names]
     longest = max(map(len, labels))
-    columns = 1 if longest > 20 else 2 if longest > 11 or len(labels) == 4 else 3
+    several = 2 if longest > 11 or len(labels) == 4 else 3
+    columns = 1 if longest > 20 else several
     # The legend takes its height from the figure, not from the axes: inches of its rows and of further lines in them.
     rows, more = math.ceil(len(labels) / columns) + bool(title), sum(label.count("\n") for label in labels)
     figure.set_figheight(figure.get_figheight() + 0.17 * rows + 0.125 * more)
